@@ -1,0 +1,150 @@
+"""Softmax regression in closed form: the fast implementation of `EmpiricalRisk`.
+
+Parameters are ordered class first, θ = W.flatten() with W of shape (K, d), as in `nn.Linear.weight`. A bias
+is one more feature that is always 1, so it is regularised like every other parameter and R stays strongly
+convex.
+With P the n × K matrix of probabilities and Y the one-hot labels:
+    ∇R = (1/n)(P − Y)ᵀX + l2·W          H V = (1/n)[P ∘ (XVᵀ − (P ∘ XVᵀ)1)]ᵀX + l2·V
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import cross_entropy, one_hot
+
+from erm.softmax_hessian import cross_entropy_hessian_sum
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxRisk:
+    """Mean cross-entropy of softmax(W x) plus (l2/2)‖W‖²."""
+
+    x: Float[Tensor, "n d"]
+    """Training features; the last column is 1 when `bias`."""
+    y: Int[Tensor, " n"]
+    num_classes: int
+    l2: float
+    bias: bool = False
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.x)
+
+    @property
+    def num_features(self) -> int:
+        """d: features of an example, the bias column included."""
+        return self.x.shape[1]
+
+    @property
+    def num_parameters(self) -> int:
+        return self.num_classes * self.num_features
+
+    @cached_property
+    def labels(self) -> Float[Tensor, "n K"]:
+        """One-hot labels in the precision of the features."""
+        return one_hot(self.y, self.num_classes).to(self.x.dtype)
+
+    def initial_parameters(self) -> Float[Tensor, " p"]:
+        return self.x.new_zeros(self.num_parameters)
+
+    def features(self, x: Float[Tensor, "m features"]) -> Float[Tensor, "m d"]:
+        """Examples as the model sees them: its precision and device, with the bias column if there is one."""
+        return with_bias(x.to(self.x), self.bias)
+
+    def weights(self, theta: Float[Tensor, " p"]) -> Float[Tensor, "K d"]:
+        return theta.view(self.num_classes, self.num_features)
+
+    def probabilities(self, theta: Float[Tensor, " p"]) -> Float[Tensor, "n K"]:
+        """softmax(W xᵢ) of every training example."""
+        return torch.softmax(self.x @ self.weights(theta).T, dim=1)
+
+    def value(self, theta: Float[Tensor, " p"]) -> Float[Tensor, ""]:
+        return self.per_example_losses(theta).mean()
+
+    def gradient(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
+        residuals = self.probabilities(theta) - self.labels
+        return (residuals.T @ self.x).flatten() / self.num_examples + self.l2 * theta
+
+    def per_example_losses(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
+        logits = self.x @ self.weights(theta).T
+        return cross_entropy(logits, self.y, reduction="none") + 0.5 * self.l2 * theta.dot(theta)
+
+    def per_example_gradient_dot(
+        self, theta: Float[Tensor, " p"], v: Float[Tensor, " p"]
+    ) -> Float[Tensor, " n"]:
+        residuals = self.probabilities(theta) - self.labels
+        return (residuals * (self.x @ self.weights(v).T)).sum(1) + self.l2 * theta.dot(v)
+
+    def losses(
+        self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
+    ) -> Float[Tensor, " m"]:
+        logits = self.features(x) @ self.weights(theta).T
+        return cross_entropy(logits, y.to(logits.device), reduction="none")
+
+    def loss_gradient(
+        self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
+    ) -> Float[Tensor, "m p"]:
+        features = self.features(x)
+        labels = one_hot(y.to(features.device), self.num_classes).to(features.dtype)
+        residuals = torch.softmax(features @ self.weights(theta).T, dim=1) - labels
+        return torch.einsum("mk,md->mkd", residuals, features).flatten(1)
+
+    def predict(
+        self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"]
+    ) -> Int[Tensor, " m"]:
+        return (self.features(x) @ self.weights(theta).T).argmax(dim=1)
+
+    def curvature(self, theta: Float[Tensor, " p"]) -> "SoftmaxCurvature":
+        return SoftmaxCurvature(self.x, self.probabilities(theta), self.l2)
+
+
+@dataclass(frozen=True)
+class SoftmaxCurvature:
+    """The Hessian of a `SoftmaxRisk` at one θ, which it knows only through the probabilities there."""
+
+    x: Float[Tensor, "n d"]
+    probabilities: Float[Tensor, "n K"]
+    l2: float
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.x)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.probabilities.shape[1] * self.x.shape[1]
+
+    def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
+        num_vectors, num_classes = len(v), self.probabilities.shape[1]
+        logits = (self.x @ v.view(num_vectors * num_classes, -1).T).view(-1, num_vectors, num_classes)
+        residuals = _softmax_jacobian_product(self.probabilities[:, None, :], logits)
+        summed = residuals.flatten(1).T @ self.x
+        return summed.view(num_vectors, -1) / self.num_examples + self.l2 * v
+
+    def batch_product(self, indices: Int[Tensor, "r b"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
+        x, probabilities = self.x[indices], self.probabilities[indices]
+        logits = torch.bmm(x, v.view(len(v), probabilities.shape[2], -1).transpose(1, 2))
+        residuals = _softmax_jacobian_product(probabilities, logits)
+        return torch.bmm(residuals.transpose(1, 2), x).flatten(1) / indices.shape[1] + self.l2 * v
+
+    def matrix(self) -> Float[Tensor, "p p"]:
+        summed = cross_entropy_hessian_sum(self.x, self.probabilities)
+        hessian = summed.view(self.num_parameters, self.num_parameters).div_(self.num_examples)
+        hessian.diagonal().add_(self.l2)
+        return hessian
+
+
+def with_bias(x: Float[Tensor, "m features"], bias: bool) -> Float[Tensor, "m d"]:
+    """Append a column of ones when the model has a bias."""
+    return torch.cat([x, x.new_ones(len(x), 1)], dim=1) if bias else x
+
+
+def _softmax_jacobian_product(
+    probabilities: Float[Tensor, "*#batch K"], logits: Float[Tensor, "*batch K"]
+) -> Float[Tensor, "*batch K"]:
+    """(diag(p) − p pᵀ) u along the last axis."""
+    weighted = probabilities * logits
+    return weighted - probabilities * weighted.sum(-1, keepdim=True)
