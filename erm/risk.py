@@ -60,6 +60,12 @@ class EmpiricalRisk(Protocol):
         """∇R(θ), L2 inside."""
         ...
 
+    def value_and_gradient(
+        self, theta: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
+        """R(θ) and ∇R(θ) in one pass over the examples."""
+        ...
+
     def per_example_losses(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
         """L(zᵢ, θ) of every training example, L2 inside; their mean is `value`."""
         ...

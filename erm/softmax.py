@@ -65,8 +65,15 @@ class SoftmaxRisk:
         return self.per_example_losses(theta).mean()
 
     def gradient(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-        residuals = self.probabilities(theta) - self.labels
-        return (residuals.T @ self.x).flatten() / self.num_examples + self.l2 * theta
+        return self.value_and_gradient(theta)[1]
+
+    def value_and_gradient(
+        self, theta: Float[Tensor, " p"]
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
+        logits = self.x @ self.weights(theta).T
+        value = cross_entropy(logits, self.y) + 0.5 * self.l2 * theta.dot(theta)
+        residuals = torch.softmax(logits, dim=1) - self.labels
+        return value, (residuals.T @ self.x).flatten() / self.num_examples + self.l2 * theta
 
     def per_example_losses(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
         logits = self.x @ self.weights(theta).T

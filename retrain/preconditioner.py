@@ -1,0 +1,70 @@
+"""One Cholesky factor for every leave-one-out model: their Hessians differ from H at θ̂ by about 1/n.
+
+The factor acts on vectors that sum to zero over the classes. Written by their first K − 1 classes, Δ = Tφ
+with T = [I; −1ᵀ], it is the factor of TᵀHT: a quarter less work than H at K = 10.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erm.softmax_hessian import cross_entropy_hessian_sum
+from retrain.distributed import rank_rows, sum_over_ranks
+from retrain.removal import RemovalProblem
+
+
+class PreconditionerError(ValueError):
+    """H at θ̂ is not positive definite to working precision, so no leave-one-out model can be certified."""
+
+
+@dataclass(frozen=True)
+class Preconditioner:
+    """(TᵀHT)⁻¹ through its Cholesky factor."""
+
+    factor: Float[Tensor, "q q"]
+    num_classes: int
+
+    def apply(self, gradients: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
+        """H⁻¹g for gradients that sum to zero over the classes, returned in their precision."""
+        free = self.num_classes - 1
+        reduced = (gradients[:, :free] - gradients[:, free:]).flatten(1).to(self.factor.dtype)
+        solved = torch.cholesky_solve(reduced.T, self.factor).T.to(gradients.dtype)
+        by_class = solved.reshape(len(gradients), free, -1)
+        return torch.cat([by_class, -by_class.sum(1, keepdim=True)], dim=1)
+
+
+def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner:
+    """Factor H at θ̂; the ranks share out the examples and add up their sums.
+
+    Args:
+        problem: the leave-one-out risks.
+        dtype: precision of the products and the factor. Where float32 cannot factor H, float64 is used: a
+            preconditioner affects the number of passes, never the solution.
+
+    Raises:
+        PreconditionerError: H is not positive definite in float64.
+    """
+    free, size = problem.num_classes - 1, (problem.num_classes - 1) * problem.num_features
+    rows = rank_rows(problem.num_examples)
+    x = (problem.x_single if dtype == torch.float32 else problem.x)[rows]
+    summed = cross_entropy_hessian_sum(x, problem.probabilities[rows].to(dtype))
+    # Tᵀ C T, block by block: C_kl − C_kK − C_Kl + C_KK.
+    last_row, last_column = summed[free:, :, :free], summed[:free, :, free:]
+    reduced = summed[:free, :, :free] - last_row - last_column + summed[free:, :, free:]
+    del summed, last_row, last_column
+    hessian = sum_over_ranks(reduced).div_(problem.num_examples).reshape(size, size)
+    # Tᵀ(l2·I)T = l2·(I + 11ᵀ) over classes.
+    blocks = hessian.view(free, problem.num_features, free, problem.num_features)
+    blocks.diagonal(dim1=1, dim2=3).add_(problem.l2)
+    hessian.diagonal().add_(problem.l2)
+    factor, failed_at = torch.linalg.cholesky_ex(hessian)
+    if int(failed_at) == 0:
+        return Preconditioner(factor, problem.num_classes)
+    if dtype == torch.float32:
+        return build_preconditioner(problem, torch.float64)
+    raise PreconditionerError(
+        "the Hessian at θ̂ is not positive definite to float64 precision: leave-one-out minimisers are not "
+        f"unique, and none can be certified. Raise model.l2 (it is {problem.l2:g}; the paper uses 0.01)"
+    )
