@@ -53,9 +53,7 @@ def distance_bound(
     return (gradient_norms + rounding_bounds) / l2
 
 
-def loss_error_bound(
-    features: Float[Tensor, "t d"], distances: Float[Tensor, " B"]
-) -> Float[Tensor, "t B"]:
+def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " B"]) -> Float[Tensor, "t B"]:
     """√2‖x‖ times the distance to the minimiser: a bound on the error of each test loss (no L2).
 
     Args:

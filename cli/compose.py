@@ -1,0 +1,250 @@
+"""From overrides to a checked configuration, in a fraction of a second and without importing torch."""
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import ValidationError
+
+import configs
+from cli.errors import UsageError
+from configs.schema import SETTINGS, Plot, Retrain, Selection, Top
+
+SELECTION_KEYS = ("test_index", "top_k")
+CONFIG_FOLDER = Path(configs.__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A composed and checked configuration, and the overrides that made it."""
+
+    values: dict[str, Any]
+    """The tree, resolved, as plain containers."""
+    choices: dict[str, str]
+    """Which file of each group was taken."""
+    overrides: tuple[str, ...]
+
+    def __getitem__(self, group: str) -> Any:
+        return self.values[group]
+
+    @property
+    def method(self) -> str:
+        return self.choices["influence"]
+
+    @property
+    def solver_settings(self) -> dict[str, Any]:
+        """The influence group less the keys that select points: what the solver is made with."""
+        return {key: value for key, value in self["influence"].items() if key not in SELECTION_KEYS}
+
+
+def groups() -> dict[str, list[str]]:
+    """Every config group and the files that can be chosen in it."""
+    return {
+        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
+        for folder in sorted(CONFIG_FOLDER.iterdir())
+        if folder.is_dir() and any(folder.glob("*.yaml"))
+    }
+
+
+def compose(overrides: list[str], method: str | None = None) -> Config:
+    """Compose the tree under these overrides and check every value.
+
+    Args:
+        overrides: KEY=VALUE each, as typed.
+        method: file of the influence group to take, over any `influence=` among the overrides.
+
+    Raises:
+        UsageError: an unknown key, group or choice, a value of the wrong type or out of range.
+    """
+    _check_choices(_parse(overrides))
+    tree = _hydra_compose([*overrides, *([] if method is None else [f"influence={method}"])])
+    choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
+    with open_dict(tree):
+        del tree["hydra"]
+    try:
+        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
+    assert isinstance(values, dict)
+    config = Config(
+        values={str(key): value for key, value in values.items()}, choices=choices, overrides=tuple(overrides)
+    )
+    _check_values(config)
+    return config
+
+
+def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
+    """One configuration a method. An override of `influence.KEY` reaches the methods that have KEY.
+
+    Raises:
+        UsageError: as `compose`; also when no method has such a key.
+    """
+    if not methods:
+        return [compose(overrides)]
+    check_method_names(methods)
+    unique = list(dict.fromkeys(methods))
+    if len(unique) == 1:
+        return [compose(overrides, unique[0])]
+    own = {
+        override.key_or_group
+        for override in _parse(overrides)
+        if override.key_or_group.startswith("influence.")
+        and override.key_or_group.split(".")[1] not in SELECTION_KEYS
+    }
+    configurations = []
+    reached: set[str] = set()
+    for method in unique:
+        known = {f"influence.{key}" for key in compose([], method).solver_settings}
+        kept = [
+            text
+            for text, parsed in zip(overrides, _parse(overrides), strict=True)
+            if parsed.key_or_group not in own - known
+        ]
+        reached |= own & known
+        configurations.append(compose(kept, method))
+    for key in sorted(own - reached):
+        raise UsageError(f"{key}: none of the methods {', '.join(unique)} has this setting")
+    return configurations
+
+
+def check_method_names(methods: list[str]) -> None:
+    """Raise UsageError for a method that no file of configs/influence/ defines."""
+    for method in methods:
+        if method not in groups()["influence"]:
+            raise UsageError(f"--method {method}: no such method. {_nearest(method, groups()['influence'])}")
+
+
+def _parse(overrides: list[str]) -> list[Override]:
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.extend(OverridesParser.create().parse_overrides([text]))
+        except HydraException as error:
+            raise UsageError(
+                f"{text!r} is not KEY=VALUE, such as model.l2=0.1 ({_first_line(error)})"
+            ) from error
+    return parsed
+
+
+def _check_choices(overrides: list[Override]) -> None:
+    known = groups()
+    for override in overrides:
+        key, value, text = override.key_or_group, override.value(), override.input_line
+        if not key or override.is_delete() or key.split(".")[0] == "hydra":
+            raise UsageError(f"{text}: keys of this configuration can be given values, not added or removed")
+        if override.is_sweep_override():
+            raise UsageError(f"{text}: a list of values to sweep over is not one configuration")
+        if key in known and value not in [*known[key], *([None] if key == "experiment" else [])]:
+            raise UsageError(f"{text}: no such {key}. {_nearest(str(value), known[key])}")
+
+
+def _hydra_compose(overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_module("configs", version_base="1.3"):
+            return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+    except HydraException as error:
+        raise UsageError(_explain(error, overrides)) from error
+
+
+def _explain(error: HydraException, overrides: list[str]) -> str:
+    """Hydra's complaint as a line that names the key and the nearest one that exists."""
+    keys = _all_keys()
+    for override in _parse(overrides):
+        key = override.key_or_group
+        if f"'{key}'" not in str(error):
+            continue
+        if key in keys:
+            group = key.split(".")[0]
+            return f"{override.input_line}: {key} is not a setting of the {group} chosen here"
+        return f"{override.input_line}: there is no key {key}. {_nearest(key, sorted(keys))}"
+    return _first_line(error)
+
+
+def _all_keys() -> set[str]:
+    """Every dotted key of the default tree and of every file of every group."""
+    tree: Any = OmegaConf.to_container(_default_tree(), resolve=False)
+    keys = _dotted(tree, "")
+    for group, names in groups().items():
+        for name in names:
+            node: Any = OmegaConf.to_container(OmegaConf.load(CONFIG_FOLDER / group / f"{name}.yaml"))
+            keys |= _dotted(node.get(group, node), f"{group}.") if isinstance(node, dict) else set()
+    return {key for key in keys if "_target_" not in key and "defaults" not in key}
+
+
+def _default_tree() -> DictConfig:
+    with initialize_config_module("configs", version_base="1.3"):
+        return hydra_compose("config")
+
+
+def _dotted(node: Mapping[Any, Any], prefix: str) -> set[str]:
+    keys = set()
+    for key, value in node.items():
+        keys.add(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys |= _dotted(value, f"{prefix}{key}.")
+    return keys
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return f"Did you mean {' or '.join(close)}?"
+    return f"There are: {', '.join(known)}" if len(known) <= 12 else "`repro config` prints all keys"
+
+
+def _check_values(config: Config) -> None:
+    values = config.values
+    top = {key: value for key, value in values.items() if not isinstance(value, dict)}
+    unknown = {key for key, value in values.items() if isinstance(value, dict)} - set(groups())
+    if unknown:
+        raise UsageError(f"{min(unknown)}: no such group. {_nearest(min(unknown), list(groups()))}")
+    _check(Top, top, "")
+    _check(Retrain, values["retrain"], "retrain.")
+    _check(Plot, values["plot"], "plot.")
+    selection = {key: value for key, value in values["influence"].items() if key in SELECTION_KEYS}
+    _check(Selection, selection, "influence.")
+    for group in ("data", "model", "fit"):
+        _check_target(values[group], f"{group}.")
+    _check_target(config.solver_settings, "influence.")
+
+
+def _check_target(node: dict[str, Any], prefix: str) -> None:
+    settings = {key: value for key, value in node.items() if key != "_target_"}
+    schema = SETTINGS.get(node.get("_target_", ""))
+    if schema is not None:
+        _check(schema, settings, prefix)
+
+
+def _check(schema: type, node: dict[str, Any], prefix: str) -> None:
+    try:
+        schema(**node)
+    except ValidationError as error:
+        raise UsageError("\n".join(_complaints(error, prefix))) from error
+
+
+def _complaints(error: ValidationError, prefix: str) -> list[str]:
+    """One line a faulty key: key, value, and what is allowed."""
+    by_key: dict[str, tuple[Any, list[str]]] = {}
+    for fault in error.errors():
+        key, value = f"{prefix}{fault['loc'][0]}", fault["input"]
+        wanted = "no such key" if fault["type"] == "unexpected_keyword_argument" else fault["msg"]
+        by_key.setdefault(key, (value, []))[1].append(wanted.replace("Input should be ", ""))
+    return [
+        f"{key}={value}: expected {' or '.join(dict.fromkeys(messages))}"
+        for key, (value, messages) in by_key.items()
+    ]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

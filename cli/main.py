@@ -1,0 +1,249 @@
+"""The commands. Torch is imported by the stage that needs it, so help and usage errors answer at once."""
+
+import functools
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from cli.compose import compose, compose_methods, groups
+from cli.console import complain, say
+from cli.errors import StageError, UsageError
+
+EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
+METHODS = "a file of configs/influence/"
+
+app = typer.Typer(
+    name="repro",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="""Reproduce, certify and explain Figure 2 of Koh & Liang (ICML 2017): how well do influence
+    functions predict the change of a test loss when one training point is removed?
+
+    Four stages, each reading what the one before wrote into the run folder:
+
+    [bold]repro train[/]                       fit θ̂ to a gradient norm of 1e-10
+
+    [bold]repro influence --method lissa[/]    predict the change for every training point
+
+    [bold]repro retrain --gpus 4[/]            retrain without each of the 500 most influential
+
+    [bold]repro plot[/]                        scatter predicted against actual change
+
+    or all of them: [bold]repro run --method exact --method lissa[/]. A first try that needs no download and
+    takes seconds: [bold]repro run data=digits --method cg[/].""",
+    epilog=EPILOG,
+)
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides of the configuration, such as data=digits model.l2=0.1 influence.top_k=200",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        min=0,
+        help="Processes, one a GPU; on a machine without any, so many on the CPU. 0: one process on the CPU. "
+        "Default: one GPU if there is any. Short for retrain.gpus=N",
+        show_default=False,
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", "-m", help=f"How s_test is computed: {METHODS}", show_default="lissa"),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", help=f"May be given several times: {METHODS}", show_default="lissa"),
+]
+
+
+def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn the project's own exceptions into a message on stderr and an exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: object, **options: object) -> None:
+        try:
+            command(*arguments, **options)
+        except UsageError as error:
+            complain(str(error))
+            raise typer.Exit(2) from error
+        except StageError as error:
+            complain(str(error))
+            raise typer.Exit(1) from error
+        except OSError as error:
+            complain(f"{error.filename or 'file system'}: {error.strerror or error}")
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            complain("interrupted. Finished stages and batches are kept; the same command goes on from there")
+            raise typer.Exit(130) from error
+
+    return wrapped
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"repro {version('leave-one-out-reproducer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def train(overrides: Overrides = None) -> None:
+    """Fit θ̂ until ‖∇R(θ̂)‖ ≤ 1e-10; print objective, accuracy, gradient norm, seconds.
+
+    Writes config.yaml, provenance.json and model.safetensors into the run folder.
+
+    [bold]Examples[/]
+
+    repro train
+
+    repro train data=digits model.l2=0.001
+
+    repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
+    """
+    config = compose(_list(overrides))
+    from cli.stages.train import train as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def influence(overrides: Overrides = None, method: Method = None) -> None:
+    """Predict, for every training point, how the test loss changes when it is removed.
+
+    Solves H s = ∇ℓ(z_test) by METHOD and writes influence/METHOD.csv and METHOD.json. Methods: exact
+    (Cholesky factor of H), cg (conjugate gradient), lissa (stochastic recursion, the paper's settings),
+    grad_dot (H replaced by the identity: the baseline that shows why H matters).
+
+    [bold]Examples[/]
+
+    repro influence --method lissa
+
+    repro influence --method cg 'influence.test_index=[8,33]'
+
+    repro influence --method lissa influence.repeats=1 influence.seed=3
+    """
+    config = compose_methods(_list(overrides), [method] if method else [])[0]
+    from cli.stages.influence import influence as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
+    """Retrain without each point that the computed methods selected, to ‖∇R₋ᵢ‖ ≤ 1e-9, with a certificate.
+
+    All models are solved together. Finished batches are written at once into retrain/weights: after a kill
+    the same command does only the rest, and nothing is ever retrained twice.
+
+    [bold]Examples[/]
+
+    repro retrain
+
+    repro retrain --gpus 4
+
+    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m cli retrain
+    """
+    config = compose(_with_gpus(overrides, gpus))
+    from cli.stages.retrain import retrain as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def plot(overrides: Overrides = None) -> None:
+    """Scatter predicted against actual change, one panel a method, and print how well they agree.
+
+    Writes leave_one_out.csv, summary.json and plots/leave_one_out.png and .pdf.
+
+    [bold]Examples[/]
+
+    repro plot
+
+    repro plot plot.limits=0.05 influence.top_k=200
+    """
+    config = compose(_list(overrides))
+    from cli.stages.plot import plot as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
+    """The four stages in order, skipping what is already done.
+
+    [bold]Examples[/]
+
+    repro run data=digits --method cg
+
+    repro run --method exact --method cg --method lissa --method grad_dot
+
+    repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
+    """
+    configs = compose_methods(_with_gpus(overrides, gpus), list(method or []))
+    from cli.stages.run import run as stage
+
+    stage(configs)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def config(
+    overrides: Overrides = None,
+    method: Method = None,
+    show_groups: Annotated[
+        bool, typer.Option("--groups", help="Print what can be chosen in each group instead.")
+    ] = False,
+) -> None:
+    """Print the composed configuration.
+
+    [bold]Examples[/]
+
+    repro config
+
+    repro config --groups
+
+    repro config --method cg data=digits model.l2=0.1
+    """
+    if show_groups:
+        for group, names in groups().items():
+            say(f"{group}={'|'.join(names)}")
+        return
+    from omegaconf import OmegaConf
+
+    composed = compose_methods(_list(overrides), [method] if method else [])[0]
+    say(OmegaConf.to_yaml(OmegaConf.create(composed.values)).rstrip())
+
+
+def _list(overrides: list[str] | None) -> list[str]:
+    return list(overrides or [])
+
+
+def _with_gpus(overrides: list[str] | None, gpus: int | None) -> list[str]:
+    return _list(overrides) + ([] if gpus is None else [f"retrain.gpus={gpus}"])
+
+
+def main() -> None:
+    """The console script `repro`."""
+    app()

@@ -1,0 +1,174 @@
+"""From a checked configuration to the objects that the stages compute with."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+import torch
+from hydra.errors import InstantiationException
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cli.compose import Config
+from cli.errors import StageError, UsageError
+from cli.run_folder import RunFolder
+from erm.data.errors import DataUnavailableError
+from erm.dataset import DataError, Dataset
+from erm.files import write_atomically
+from erm.risk import EmpiricalRisk
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """θ̂ as `model.safetensors` holds it, with the facts stored beside it."""
+
+    theta: Float[Tensor, " p"]
+    facts: dict[str, Any]
+    """gradient_norm, converged, data_checksum, … as the train stage wrote them."""
+
+    @property
+    def key(self) -> str:
+        """Names θ̂ to the last bit: what is stored relative to it is of no use with another."""
+        return str(self.facts["checksum"])
+
+
+def compute_device(config: Config) -> torch.device:
+    """The device that `device` names.
+
+    Raises:
+        UsageError: cuda was asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if config["device"] == "cuda" and not available:
+        raise UsageError("device=cuda: torch sees no GPU here; device=auto or device=cpu computes on the CPU")
+    return torch.device("cuda" if available and config["device"] != "cpu" else "cpu")
+
+
+def load_dataset(config: Config) -> Dataset:
+    """The examples, checked.
+
+    Raises:
+        UsageError: they are corrupt, or settings do not fit them.
+        StageError: they are not here and cannot be downloaded.
+    """
+    dataset: Dataset = _instantiate(config["data"], "data")
+    _check_selection(config, dataset)
+    return dataset
+
+
+def make_risk(config: Config, dataset: Dataset, device: torch.device) -> Any:
+    """The empirical risk of the configured model over the training examples, in float64."""
+    return _instantiate(config["model"], "model", dataset=dataset, dtype=torch.float64, device=device)
+
+
+def make_fit(config: Config) -> Any:
+    """The configured way to minimise it."""
+    return _instantiate(config["fit"], "fit")
+
+
+def make_solver(config: Config) -> Any:
+    """The configured iHVP solver."""
+    return _instantiate(config.solver_settings, "influence")
+
+
+def test_indices(
+    config: Config, dataset: Dataset, risk: EmpiricalRisk, theta: Float[Tensor, " p"]
+) -> list[int]:
+    """The test points whose loss is explained, as indices.
+
+    Raises:
+        UsageError: the first misclassified test point is asked for and every one is classified correctly.
+    """
+    asked = config["influence"]["test_index"]
+    if asked != "misclassified":
+        return list(dict.fromkeys([asked] if isinstance(asked, int) else asked))
+    predicted = risk.predict(theta, torch.from_numpy(dataset.x_test)).cpu().numpy()
+    wrong = (predicted != dataset.y_test).nonzero()[0]
+    if not len(wrong):
+        raise UsageError(
+            "influence.test_index=misclassified: every test point is classified correctly; "
+            "name one, such as influence.test_index=0"
+        )
+    return [int(wrong[0])]
+
+
+def save_model(folder: RunFolder, theta: Float[Tensor, " p"], facts: dict[str, Any]) -> None:
+    """Write θ̂ and the facts about it."""
+    tensors = {"theta": theta.cpu().contiguous()}
+    metadata = {"facts": json.dumps(facts)}
+    write_atomically(folder.model, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def load_model(folder: RunFolder, config: Config, dataset: Dataset, device: torch.device) -> TrainedModel:
+    """Read θ̂, which must have been trained on these very examples.
+
+    Raises:
+        StageError: it was not trained yet, is damaged, or belongs to other data.
+    """
+    if not folder.model.exists():
+        raise StageError(f"{folder.model} is missing. Run first: {command('train', config)}")
+    try:
+        with safe_open(folder.model, framework="pt") as file:
+            facts = json.loads((file.metadata() or {})["facts"])
+            theta = file.get_tensor("theta")
+    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
+        raise StageError(
+            f"{folder.model} is damaged ({error}). Remove it and run: {command('train', config)}"
+        ) from error
+    if facts["data_checksum"] != dataset.checksum:
+        raise StageError(
+            f"{folder.model} was trained on other examples:\n"
+            f"  data checksum: {facts['data_checksum']} there, {dataset.checksum} here\n"
+            "Give the same data, or another output_dir"
+        )
+    return TrainedModel(theta=theta.to(device), facts=facts)
+
+
+def not_converged(facts: dict[str, object], config: Config) -> str:
+    """Why a θ̂ that is not a minimiser is of no use, and what to do."""
+    return (
+        f"the fit has not converged: ‖∇R(θ̂)‖ = {facts['gradient_norm']:.1e} is above "
+        f"fit.tolerance={config['fit'].get('tolerance')}. "
+        + (
+            "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
+            if config["model"].get("l2") == 0
+            else "Raise fit.max_iterations or fit.tolerance"
+        )
+    )
+
+
+def command(stage: str, config: Config, *options: str) -> str:
+    """The command line that runs a stage under the same configuration."""
+    overrides = [text for text in config.overrides if not (options and text.startswith("influence="))]
+    return shlex.join(["repro", stage, *options, *overrides])
+
+
+def _instantiate(node: dict[str, Any], group: str, **arguments: Any) -> Any:
+    try:
+        return hydra.utils.instantiate(node, **arguments)
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, DataUnavailableError):
+            raise StageError(str(cause)) from error
+        if isinstance(cause, DataError | ValueError | TypeError):
+            raise UsageError(str(cause)) from error
+        raise UsageError(f"{group}._target_={node.get('_target_')}: {cause}") from error
+
+
+def _check_selection(config: Config, dataset: Dataset) -> None:
+    num_train, num_test = len(dataset.y_train), len(dataset.y_test)
+    if config["influence"]["top_k"] > num_train:
+        raise UsageError(
+            f"influence.top_k={config['influence']['top_k']}: there are {num_train} training points; "
+            f"expected 1 … {num_train}"
+        )
+    asked = config["influence"]["test_index"]
+    for index in asked if isinstance(asked, list) else [asked]:
+        if isinstance(index, int) and index >= num_test:
+            raise UsageError(
+                f"influence.test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
+            )

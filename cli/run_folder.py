@@ -1,0 +1,136 @@
+"""The run folder: where each stage's results lie, and which configuration they belong to.
+
+Its name holds a hash of everything that determines θ̂, so that two configurations never mix. A folder that the
+user names with `output_dir` is held to the same rule by comparing the configuration written in it.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cli.compose import Config
+from cli.errors import StageError, UsageError
+from erm.files import write_text
+
+DETERMINES_THETA = ("data", "model", "fit")
+NOT_DETERMINING = {("data", "root")}
+"""Where the data lie does not change them; their checksum is compared instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths of one run."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def provenance(self) -> Path:
+        return self.path / "provenance.json"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.safetensors"
+
+    def influence_table(self, method: str) -> Path:
+        return self.path / "influence" / f"{method}.csv"
+
+    def influence_record(self, method: str) -> Path:
+        return self.path / "influence" / f"{method}.json"
+
+    def methods(self) -> list[str]:
+        """The methods with a finished table, by name."""
+        return sorted(path.stem for path in (self.path / "influence").glob("[!.]*.csv"))
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "retrain" / "weights"
+
+    @property
+    def table(self) -> Path:
+        return self.path / "leave_one_out.csv"
+
+    @property
+    def summary(self) -> Path:
+        return self.path / "summary.json"
+
+    def figure(self, suffix: str) -> Path:
+        return self.path / "plots" / f"leave_one_out.{suffix}"
+
+
+def determining(values: dict[str, Any]) -> dict[str, Any]:
+    """The part of a configuration that determines θ̂, as dotted keys."""
+    return {
+        f"{group}.{key}": value
+        for group in DETERMINES_THETA
+        for key, value in values.get(group, {}).items()
+        if (group, key) not in NOT_DETERMINING
+    }
+
+
+def run_folder(config: Config) -> RunFolder:
+    """The folder of this configuration; it need not exist yet.
+
+    Raises:
+        UsageError: `output_dir` names something that is not a folder, or one that cannot be written.
+        StageError: it holds a run of another configuration.
+    """
+    if config["output_dir"] is None:
+        digest = hashlib.sha256(json.dumps(determining(config.values), sort_keys=True).encode()).hexdigest()
+        path = Path("outputs") / f"{config.choices['data']}-{config.choices['model']}-{digest[:8]}"
+    else:
+        path = Path(config["output_dir"]).expanduser()
+    _check_writable(path)
+    folder = RunFolder(path)
+    _check_same_configuration(folder, config)
+    return folder
+
+
+def write_config(folder: RunFolder, config: Config) -> None:
+    """Write the composed configuration as `config.yaml`."""
+    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(config.values)))
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse before any work what could not be written after it. Writes nothing itself."""
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise UsageError(f"output_dir={path}: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise UsageError(f"output_dir={path}: {existing} cannot be written by this user")
+
+
+def _check_same_configuration(folder: RunFolder, config: Config) -> None:
+    if not folder.config.exists():
+        return
+    try:
+        written: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+        theirs = determining(written)
+    except (YAMLError, OmegaConfBaseException, OSError, AttributeError, UnicodeDecodeError) as error:
+        raise StageError(
+            f"{folder.config} cannot be read ({type(error).__name__}); move the folder away or choose "
+            "another output_dir"
+        ) from error
+    ours = determining(config.values)
+    different = [
+        f"  {key}: {theirs.get(key, '(absent)')} there, {ours.get(key, '(absent)')} asked for"
+        for key in sorted({*ours, *theirs})
+        if ours.get(key, "(absent)") != theirs.get(key, "(absent)")
+    ]
+    if different:
+        raise StageError(
+            f"{folder.path} holds a run of another configuration:\n" + "\n".join(different) + "\n"
+            "Give the same values, or another output_dir"
+        )

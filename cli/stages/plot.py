@@ -1,0 +1,158 @@
+"""`repro plot`: join predicted and actual changes, measure their agreement, draw them."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+from plots.agreement import Agreement, agreement
+from plots.leave_one_out import draw_leave_one_out
+from rich.table import Table
+
+from cli.compose import Config
+from cli.console import say, show
+from cli.errors import StageError
+from cli.predictions import Prediction, read_predictions, selected_indices
+from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
+from cli.run_folder import RunFolder, run_folder
+from cli.stages.retrain import softmax_risk, weight_cache
+from erm.files import write_atomically, write_text
+from retrain.ground_truth import GroundTruth, ground_truth
+from retrain.removal import NOTHING
+
+COLUMNS = (
+    "method",
+    "test_index",
+    "train_index",
+    "label",
+    "predicted_change",
+    "predicted_stderr",
+    "actual_change",
+    "certificate",
+)
+
+
+def plot(config: Config) -> None:
+    """Write `leave_one_out.csv`, `summary.json` and the figure, and print the table of results.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    folder, device, dataset = run_folder(config), compute_device(config), load_dataset(config)
+    risk = softmax_risk(config, make_risk(config, dataset, device))
+    model = load_model(folder, config, dataset, device)
+    targets = test_indices(config, dataset, risk, model.theta)
+    predictions = read_predictions(folder, config, model.key, targets)
+    wanted = selected_indices(predictions)
+    weights = weight_cache(folder.weights, model.key).read([*wanted, NOTHING])
+    missing = {*wanted, NOTHING} - set([] if weights is None else weights.indices.tolist())
+    if weights is None or missing:
+        raise StageError(
+            f"{len(missing)} of {len(wanted) + 1} leave-one-out models are missing from {folder.weights}. "
+            f"Run first: {command('retrain', config)}"
+        )
+    truth = ground_truth(
+        risk,
+        model.theta,
+        weights,
+        torch.from_numpy(dataset.x_test[targets]),
+        torch.from_numpy(dataset.y_test[targets]).to(device),
+    )
+    table = _join(predictions, truth, targets)
+    write_atomically(folder.table, lambda path: table.to_csv(path, index=False))
+    agreements = {
+        (prediction.method, target): _agreement(table, prediction.method, target)
+        for prediction in predictions
+        for target in targets
+    }
+    summary = _summary(table, predictions, agreements, truth, targets)
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    _draw(folder, config, table, agreements)
+    _say(folder, summary, targets)
+
+
+def _join(predictions: list[Prediction], truth: GroundTruth, targets: list[int]) -> pd.DataFrame:
+    actual = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "test_index": target,
+                    "train_index": truth.indices,
+                    "actual_change": truth.actual_change[row],
+                    "certificate": truth.certificate[row],
+                }
+            )
+            for row, target in enumerate(targets)
+        ]
+    )
+    predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
+    joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
+    assert len(joined) == len(predicted)
+    return joined[list(COLUMNS)]
+
+
+def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:
+    rows = table[(table["method"] == method) & (table["test_index"] == target)]
+    return agreement(rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy())
+
+
+def _summary(
+    table: pd.DataFrame,
+    predictions: list[Prediction],
+    agreements: dict[tuple[str, int], Agreement],
+    truth: GroundTruth,
+    targets: list[int],
+) -> dict[str, Any]:
+    nothing = int((truth.indices == NOTHING).argmax())
+    points = {}
+    for row, target in enumerate(targets):
+        points[str(target)] = {
+            "methods": {
+                prediction.method: _as_dict(agreements[prediction.method, target])
+                | {"seconds": prediction.record["seconds"]}
+                for prediction in predictions
+            },
+            "max_certificate": float(table.loc[table["test_index"] == target, "certificate"].max()),
+            "null_control": float(truth.actual_change[row, nothing]),
+            "null_control_certificate": float(truth.certificate[row, nothing]),
+        }
+    first = points[str(targets[0])]
+    return first | ({"test_points": points} if len(targets) > 1 else {})
+
+
+def _as_dict(found: Agreement) -> dict[str, float | int | None]:
+    """The agreement as JSON has it: NaN, which JSON lacks, becomes null."""
+    return {key: (None if value != value else value) for key, value in asdict(found).items()}
+
+
+def _draw(
+    folder: RunFolder, config: Config, table: pd.DataFrame, agreements: dict[tuple[str, int], Agreement]
+) -> None:
+    figure = draw_leave_one_out(
+        table, agreements, titles=config["plot"]["titles"], limits=config["plot"]["limits"]
+    )
+    for suffix in ("png", "pdf"):
+        write_atomically(folder.figure(suffix), lambda path: figure.savefig(path))
+
+
+def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:
+    points = summary.get("test_points", {str(targets[0]): summary})
+    columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
+    for target, point in points.items():
+        table = Table("method", *columns, title=f"test point {target}: actual change on predicted change")
+        for method, result in point["methods"].items():
+            table.add_row(method, *(_cell(name, result[name]) for name in columns))
+        show(table)
+        say(
+            f"largest certificate {point['max_certificate']:.1e}; null control {point['null_control']:.1e} "
+            f"(certificate {point['null_control_certificate']:.1e})"
+        )
+    say(f"wrote {folder.table}, {folder.summary}, {folder.figure('png')} and .pdf")
+
+
+def _cell(name: str, value: float | None) -> str:
+    if value is None:
+        return "undefined"
+    formats = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
+    return format(value, formats.get(name, ".1e"))

@@ -1,0 +1,81 @@
+"""`repro run`: the four stages in order, skipping what is already done."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from cli.compose import SELECTION_KEYS, Config
+from cli.console import complain, say
+from cli.errors import StageError
+from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
+from cli.run_folder import RunFolder, run_folder
+from cli.stages.influence import influence
+from cli.stages.plot import plot
+from cli.stages.retrain import retrain
+from cli.stages.train import train
+
+
+def run(configs: list[Config]) -> None:
+    """Train, predict by each method, retrain, plot.
+
+    Args:
+        configs: one a method; they differ in the influence group alone.
+
+    Raises:
+        StageError: a stage failed; a method that failed does not keep the others from being plotted.
+    """
+    folder = run_folder(configs[0])
+    if folder.model.exists():
+        say(f"already trained: {folder.model}")
+    else:
+        train(configs[0])
+    failures = [failure for config in configs if (failure := _predict(folder, config)) is not None]
+    if len(failures) == len(configs):
+        raise StageError(failures[-1])
+    for failure in failures:
+        complain(failure)
+    shared = _without_method_settings(configs[0])
+    retrain(shared)
+    plot(shared)
+    if failures:
+        raise StageError(f"{len(failures)} of {len(configs)} methods failed; the figure shows the others")
+
+
+def _predict(folder: RunFolder, config: Config) -> str | None:
+    """Run a method unless its table is there; why it failed, if it did."""
+    if _is_done(folder, config):
+        say(f"already predicted: {folder.influence_table(config.method)}")
+        return None
+    try:
+        influence(config)
+    except StageError as error:
+        return str(error)
+    return None
+
+
+def _is_done(folder: RunFolder, config: Config) -> bool:
+    record_path = folder.influence_record(config.method)
+    if not folder.influence_table(config.method).exists() or not record_path.exists():
+        return False
+    try:
+        record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    device, dataset = compute_device(config), load_dataset(config)
+    model = load_model(folder, config, dataset, device)
+    targets = test_indices(config, dataset, make_risk(config, dataset, device), model.theta)
+    return (
+        record.get("settings") == config.solver_settings
+        and record.get("model_checksum") == model.key
+        and set(targets) <= set(record.get("test_index", []))
+    )
+
+
+def _without_method_settings(config: Config) -> Config:
+    """For the stages that treat all methods alike: no settings of one method among the overrides."""
+    kept = tuple(
+        text
+        for text in config.overrides
+        if not text.startswith("influence") or text.split("=")[0].partition(".")[2] in SELECTION_KEYS
+    )
+    return replace(config, overrides=kept)

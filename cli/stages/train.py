@@ -1,0 +1,79 @@
+"""`repro train`: fit θ̂ to a gradient norm."""
+
+import hashlib
+import json
+import math
+import time
+
+import torch
+
+from cli.compose import Config
+from cli.console import progress_bar, say
+from cli.errors import StageError
+from cli.problem import compute_device, load_dataset, make_fit, make_risk, not_converged, save_model
+from cli.provenance import provenance
+from cli.run_folder import RunFolder, run_folder, write_config
+from erm.dataset import Dataset
+from erm.files import write_text
+from erm.fit import Fit
+from erm.risk import EmpiricalRisk
+
+
+def train(config: Config) -> RunFolder:
+    """Fit θ̂, say how well, and write the run folder's first files.
+
+    Raises:
+        StageError: the gradient norm did not come down to `fit.tolerance`; θ̂ is written all the same.
+    """
+    folder = run_folder(config)
+    device = compute_device(config)
+    dataset = load_dataset(config)
+    risk, minimise = make_risk(config, dataset, device), make_fit(config)
+    started = time.perf_counter()
+    fit = _fit_with_progress(minimise, risk, config["fit"].get("tolerance", 1e-10))
+    seconds = time.perf_counter() - started
+    facts = _facts(fit, risk, dataset, seconds)
+    write_config(folder, config)
+    write_text(folder.provenance, json.dumps(provenance(dataset.checksum, device), indent=2) + "\n")
+    save_model(folder, fit.theta, facts)
+    say(f"run folder     {folder.path}")
+    say(
+        f"objective      {fit.value:.10f}   "
+        f"(R(θ̂): {risk.num_examples} examples, {risk.num_parameters} parameters)"
+    )
+    say(f"test accuracy  {facts['test_accuracy']:.4f}   ({len(dataset.y_test)} examples)")
+    say(f"gradient norm  {fit.gradient_norm:.1e}   after {fit.iterations} iterations")
+    say(f"seconds        {seconds:.1f}")
+    if not fit.converged:
+        raise StageError(not_converged(facts, config))
+    return folder
+
+
+def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) -> Fit:
+    with progress_bar("training") as bar:
+        first: list[float] = []
+
+        def report(norm: float) -> None:
+            # Progress on a logarithmic scale, from the first gradient norm down to the tolerance.
+            first.append(norm) if not first else None
+            decades = max(1.0, math.log10(first[0] / tolerance))
+            bar.update(round(math.log10(first[0] / max(norm, tolerance))), round(decades), f"‖∇R‖ {norm:.0e}")
+
+        assert callable(minimise)
+        result = minimise(risk, progress=report)
+        assert isinstance(result, Fit)
+        return result
+
+
+def _facts(fit: Fit, risk: EmpiricalRisk, dataset: Dataset, seconds: float) -> dict[str, object]:
+    predicted = risk.predict(fit.theta, torch.from_numpy(dataset.x_test)).cpu().numpy()
+    return {
+        "objective": fit.value,
+        "gradient_norm": fit.gradient_norm,
+        "converged": fit.converged,
+        "iterations": fit.iterations,
+        "test_accuracy": float((predicted == dataset.y_test).mean()),
+        "seconds": seconds,
+        "data_checksum": dataset.checksum,
+        "checksum": hashlib.sha256(fit.theta.cpu().numpy().tobytes()).hexdigest(),
+    }

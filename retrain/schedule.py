@@ -1,0 +1,202 @@
+"""Who solves which leave-one-out model: what the cache lacks, shared out over ranks, in batches that fit.
+
+Every finished batch is written at once, so a killed run goes on where it was.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import psutil
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from erm.softmax import SoftmaxRisk
+from retrain.alone import solve_alone
+from retrain.certificate import distance_bound, gradient_rounding_bound
+from retrain.distributed import num_ranks, rank_rows, wait_for_all
+from retrain.preconditioner import build_preconditioner
+from retrain.removal import CHUNK_ROWS, NOTHING, RemovalProblem, removal_problem
+from retrain.solver import MEMORY, BatchSolution, PassReport, solve_batch
+from retrain.weights import LeaveOneOutWeights, WeightCache
+
+MAX_BATCH = 512
+"""Models a batch at the most: products of more are no faster, and a kill loses one batch."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RetrainSettings:
+    """How the leave-one-out models are solved.
+
+    Args:
+        tolerance: every model is solved to ‖∇R₋ᵢ‖₂ ≤ tolerance.
+        precision: "mixed" runs the passes that cannot certify in float32, "float64" none.
+        batch_size: models solved together; chosen from the free memory when None.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    tolerance: float = 1e-9
+    precision: str = "mixed"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.tolerance > 0:
+            raise ValueError(f"retrain.tolerance must be > 0, got {self.tolerance}")
+        if self.precision not in ("mixed", "float64"):
+            raise ValueError(f"retrain.precision must be mixed or float64, got {self.precision!r}")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"retrain.batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """Where this rank's share of the work stands."""
+
+    stage: str
+    models_done: int
+    models_total: int
+    detail: str
+
+
+class LeaveOneOutError(ValueError):
+    """The leave-one-out models of this risk cannot be certified."""
+
+
+def solve_missing(
+    risk: SoftmaxRisk,
+    theta: Float[Tensor, " p"],
+    indices: Iterable[int],
+    cache: WeightCache,
+    settings: RetrainSettings,
+    report: Callable[[Progress], None],
+) -> int:
+    """Solve, over all ranks, the models that the cache lacks, and the null control; write each batch.
+
+    Args:
+        risk: the empirical risk over all training examples.
+        theta: its minimiser θ̂.
+        indices: training points to leave out.
+        cache: where finished models lie.
+        settings: tolerance, precision, batch size.
+        report: called as this rank's work goes on.
+
+    Returns:
+        How many models all ranks had to solve.
+
+    Raises:
+        LeaveOneOutError: without L2 no minimiser can be certified.
+    """
+    if risk.l2 <= 0:
+        raise LeaveOneOutError(
+            "leave-one-out models cannot be certified at model.l2=0: without L2 the risk is not strongly "
+            "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
+        )
+    missing = sorted({*indices, NOTHING} - cache.known_indices())
+    # Ranks must agree on what is missing before one of them writes.
+    wait_for_all()
+    if missing:
+        share = missing[rank_rows(len(missing))]
+        report(
+            Progress(stage="Hessian", models_done=0, models_total=len(share), detail="building and factoring")
+        )
+        _solve_share(risk, theta, share, cache, settings, report)
+    wait_for_all()
+    return len(missing)
+
+
+def _solve_share(
+    risk: SoftmaxRisk,
+    theta: Float[Tensor, " p"],
+    share: list[int],
+    cache: WeightCache,
+    settings: RetrainSettings,
+    report: Callable[[Progress], None],
+) -> None:
+    problem = removal_problem(risk, theta)
+    single = settings.precision == "mixed"
+    preconditioner = build_preconditioner(problem, torch.float32 if single else torch.float64)
+    done = 0
+    for batch in _batches(share, settings.batch_size or batch_size_that_fits(problem)):
+        indices = torch.tensor(batch, device=problem.x.device)
+
+        def report_pass(pass_report: PassReport, done: int = done) -> None:
+            detail = (
+                f"pass {pass_report.number} over {pass_report.num_models} models, "
+                f"largest gradient norm {pass_report.max_gradient_norm:.0e}"
+            )
+            report(Progress(stage="solving", models_done=done, models_total=len(share), detail=detail))
+
+        solution = solve_batch(
+            problem,
+            preconditioner,
+            indices,
+            tolerance=settings.tolerance,
+            single_precision=single,
+            report=report_pass,
+        )
+        _solve_stragglers(risk, problem, indices, solution, settings.tolerance)
+        cache.write(_storable(problem, indices, solution))
+        done += len(batch)
+        report(Progress(stage="solving", models_done=done, models_total=len(share), detail="batch written"))
+
+
+def _batches(share: list[int], size: int) -> list[list[int]]:
+    """Consecutive batches of near-equal length, none longer than `size`."""
+    count = -(-len(share) // size)
+    return [share[len(share) * k // count : len(share) * (k + 1) // count] for k in range(count)]
+
+
+def batch_size_that_fits(problem: RemovalProblem) -> int:
+    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
+    if problem.x.device.type == "cuda":
+        free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
+    else:
+        free, ranks = psutil.virtual_memory().available, num_ranks()
+    size = problem.num_classes * problem.num_features
+    # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
+    model_bytes = 8 * ((2 * MEMORY + 8) * size + CHUNK_ROWS * problem.num_classes)
+    return int(min(MAX_BATCH, max(1, free // (4 * ranks * model_bytes))))
+
+
+def _solve_stragglers(
+    risk: SoftmaxRisk,
+    problem: RemovalProblem,
+    indices: Int[Tensor, " B"],
+    solution: BatchSolution,
+    tolerance: float,
+) -> None:
+    """Solve the models that the batch left above the tolerance one by one, into the solution."""
+    for row in torch.nonzero(~solution.converged).flatten().tolist():
+        difference, norm = solve_alone(risk, problem, int(indices[row]), solution.differences[row], tolerance)
+        if norm < float(solution.gradient_norms[row]):
+            solution.differences[row] = difference
+            solution.gradient_norms[row] = norm
+            solution.converged[row] = norm <= tolerance
+
+
+def _storable(
+    problem: RemovalProblem, indices: Int[Tensor, " B"], solution: BatchSolution
+) -> LeaveOneOutWeights:
+    """Round Δ to float32 for the disk, and add what that moved to the bound on the distance."""
+    differences = solution.differences
+    stored = differences.float()
+    storage = (stored.double() - differences).flatten(1).norm(dim=1)
+    rounding = gradient_rounding_bound(problem, differences.flatten(1).norm(dim=1))
+    distances = distance_bound(solution.gradient_norms, rounding, problem.l2) + storage
+    return LeaveOneOutWeights(
+        indices=indices.cpu().numpy(),
+        differences=_with_all_features(stored, problem.active).cpu().numpy(),
+        gradient_norms=solution.gradient_norms.cpu().numpy(),
+        distance_bounds=distances.cpu().numpy(),
+        passes=solution.passes.cpu().numpy(),
+    )
+
+
+def _with_all_features(
+    differences: Float[Tensor, "B K d"], active: Bool[Tensor, " features"]
+) -> Float[Tensor, "B K features"]:
+    full = differences.new_zeros(*differences.shape[:2], len(active))
+    full[:, :, active] = differences
+    return full
