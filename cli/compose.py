@@ -76,11 +76,7 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     assert isinstance(values, dict)
-    config = Config(
-        values={str(key): value for key, value in values.items()}, choices=choices, overrides=tuple(overrides)
-    )
-    _check_values(config)
-    return config
+    return Config(values=_checked(values), choices=choices, overrides=tuple(overrides))
 
 
 def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
@@ -203,34 +199,40 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"There are: {', '.join(known)}" if len(known) <= 12 else "`repro config` prints all keys"
 
 
-def _check_values(config: Config) -> None:
-    values = config.values
+def _checked(values: dict[Any, Any]) -> dict[str, Any]:
+    """The values, every one checked, and whole numbers turned into floats where floats are meant."""
     top = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    unknown = {key for key, value in values.items() if isinstance(value, dict)} - set(groups())
-    if unknown:
-        raise UsageError(f"{min(unknown)}: no such group. {_nearest(min(unknown), list(groups()))}")
-    _check(Top, top, "")
-    _check(Retrain, values["retrain"], "retrain.")
-    _check(Plot, values["plot"], "plot.")
-    selection = {key: value for key, value in values["influence"].items() if key in SELECTION_KEYS}
-    _check(Selection, selection, "influence.")
-    for group in ("data", "model", "fit"):
-        _check_target(values[group], f"{group}.")
-    _check_target(config.solver_settings, "influence.")
+    nodes = {key: value for key, value in values.items() if isinstance(value, dict)}
+    for name in nodes.keys() - set(groups()):
+        raise UsageError(f"{name}: no such group. {_nearest(name, list(groups()))}")
+    selection = {key: value for key, value in nodes["influence"].items() if key in SELECTION_KEYS}
+    solver = {key: value for key, value in nodes["influence"].items() if key not in SELECTION_KEYS}
+    return {
+        **_validated(Top, top, ""),
+        **{group: _validated_target(nodes[group], f"{group}.") for group in ("data", "model", "fit")},
+        "influence": {
+            **_validated(Selection, selection, "influence."),
+            **_validated_target(solver, "influence."),
+        },
+        "retrain": _validated(Retrain, nodes["retrain"], "retrain."),
+        "plot": _validated(Plot, nodes["plot"], "plot."),
+    }
 
 
-def _check_target(node: dict[str, Any], prefix: str) -> None:
+def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
     settings = {key: value for key, value in node.items() if key != "_target_"}
     schema = SETTINGS.get(node.get("_target_", ""))
-    if schema is not None:
-        _check(schema, settings, prefix)
+    if schema is None:
+        return node
+    return {"_target_": node["_target_"], **_validated(schema, settings, prefix)}
 
 
-def _check(schema: type, node: dict[str, Any], prefix: str) -> None:
+def _validated(schema: type, node: dict[str, Any], prefix: str) -> dict[str, Any]:
     try:
-        schema(**node)
+        checked = schema(**node)
     except ValidationError as error:
         raise UsageError("\n".join(_complaints(error, prefix))) from error
+    return {key: getattr(checked, key) for key in node}
 
 
 def _complaints(error: ValidationError, prefix: str) -> list[str]:

@@ -1,6 +1,7 @@
 """The predictions that influence wrote, as later stages read them: which methods count, and their points."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ def read_predictions(
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
     """
-    methods = folder.methods()
+    methods = sorted(folder.methods(), key=_panel_order(config))
     if not methods:
         raise StageError(
             f"{folder.path / 'influence'} holds no predictions. "
@@ -65,6 +66,12 @@ def read_predictions(
 def selected_indices(predictions: list[Prediction]) -> list[int]:
     """The union of the methods' selections over all test points, ascending."""
     return sorted({int(index) for prediction in predictions for index in prediction.selected["train_index"]})
+
+
+def _panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
+    """Methods as `plot.titles` lists them, then the others by name."""
+    titled = list(config["plot"]["titles"])
+    return lambda method: (titled.index(method) if method in titled else len(titled), method)
 
 
 def _read_record(folder: RunFolder, config: Config, method: str) -> dict[str, Any]:
@@ -124,7 +131,7 @@ def _check_asked_settings(config: Config, record: dict[str, Any] | None) -> None
 def _select(folder: RunFolder, config: Config, method: str, targets: list[int]) -> pd.DataFrame:
     path = folder.influence_table(method)
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
         parts = [
             _top(table[table["test_index"] == target], config["influence"]["top_k"]) for target in targets
         ]
@@ -136,5 +143,6 @@ def _select(folder: RunFolder, config: Config, method: str, targets: list[int]) 
 
 
 def _top(table: pd.DataFrame, top_k: int) -> pd.DataFrame:
-    influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64))
+    # A copy: pandas lends its columns read-only, which torch does not take.
+    influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64, copy=True))
     return table.iloc[most_influential(influence, top_k).numpy()]

@@ -17,7 +17,7 @@ from cli.compose import Config
 from cli.errors import StageError, UsageError
 from cli.run_folder import RunFolder
 from erm.data.errors import DataUnavailableError
-from erm.dataset import DataError, Dataset
+from erm.dataset import Dataset
 from erm.files import write_atomically
 from erm.risk import EmpiricalRisk
 
@@ -136,7 +136,7 @@ def not_converged(facts: dict[str, object], config: Config) -> str:
         + (
             "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
             if config["model"].get("l2") == 0
-            else "Raise fit.max_iterations or fit.tolerance"
+            else "Raise fit.max_passes or fit.tolerance"
         )
     )
 
@@ -148,15 +148,18 @@ def command(stage: str, config: Config, *options: str) -> str:
 
 
 def _instantiate(node: dict[str, Any], group: str, **arguments: Any) -> Any:
+    """Call what `_target_` names with the group's settings and these arguments."""
     try:
-        return hydra.utils.instantiate(node, **arguments)
-    except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, DataUnavailableError):
-            raise StageError(str(cause)) from error
-        if isinstance(cause, DataError | ValueError | TypeError):
-            raise UsageError(str(cause)) from error
-        raise UsageError(f"{group}._target_={node.get('_target_')}: {cause}") from error
+        # Partial, so that Hydra does not turn the arguments, which are no configuration, into one.
+        make = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+    except (InstantiationException, TypeError) as error:
+        raise UsageError(f"{group}._target_={node.get('_target_')}: {error}".splitlines()[0]) from error
+    try:
+        return make(**arguments)
+    except DataUnavailableError as error:
+        raise StageError(str(error)) from error
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _check_selection(config: Config, dataset: Dataset) -> None:

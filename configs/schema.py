@@ -71,7 +71,7 @@ class NewtonFit:
     """The converged fit of θ̂."""
 
     tolerance: Annotated[Positive, Field(description="‖∇R(θ̂)‖ at which the fit has converged")]
-    max_iterations: Annotated[Count, Field(description="L-BFGS iterations at the most")]
+    max_passes: Annotated[Count, Field(description="gradients and Hessian-vector products at the most")]
 
 
 @_checked

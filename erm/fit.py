@@ -17,13 +17,11 @@ from torch import Tensor
 
 from erm.risk import EmpiricalRisk
 
-LBFGS_SHARE = 1e-4
+LBFGS_TOLERANCE = 1e-4
 """L-BFGS hands over at this gradient norm, where Newton steps converge quadratically."""
 NEWTON_FORCING = 1e-4
 """Relative residual of each Newton system: four more digits of the gradient a step."""
-MAX_NEWTON_STEPS = 50
 MAX_HALVINGS = 12
-MAX_CG_ITERATIONS = 2000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +34,8 @@ class Fit:
     gradient_norm: float
     """‖∇R(θ̂)‖₂, L2 inside."""
     converged: bool
-    iterations: int
-    """L-BFGS iterations plus Newton steps."""
+    passes: int
+    """Passes over the data: gradients and Hessian-vector products."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,20 +44,20 @@ class NewtonFit:
 
     Args:
         tolerance: the fit has converged when ‖∇R(θ)‖₂ ≤ tolerance.
-        max_iterations: L-BFGS iterations at the most.
+        max_passes: passes over the data (gradients and Hessian-vector products) before it gives up.
 
     Raises:
         ValueError: a setting is not positive.
     """
 
     tolerance: float = 1e-10
-    max_iterations: int = 2000
+    max_passes: int = 3000
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0:
             raise ValueError(f"fit.tolerance must be > 0, got {self.tolerance}")
-        if self.max_iterations < 1:
-            raise ValueError(f"fit.max_iterations must be at least 1, got {self.max_iterations}")
+        if self.max_passes < 1:
+            raise ValueError(f"fit.max_passes must be at least 1, got {self.max_passes}")
 
     def __call__(
         self,
@@ -75,17 +73,15 @@ class NewtonFit:
             start: where to begin; the risk's own starting point when None.
         """
         report = progress or (lambda _: None)
-        theta, iterations = self._lbfgs(risk, risk.initial_parameters() if start is None else start, report)
+        theta, passes = self._lbfgs(risk, risk.initial_parameters() if start is None else start, report)
         gradient = risk.gradient(theta)
-        for _ in range(MAX_NEWTON_STEPS):
-            if gradient.norm() <= self.tolerance:
-                break
-            step = _newton_step(risk, theta, gradient)
+        while gradient.norm() > self.tolerance and passes < self.max_passes:
+            step, products = _newton_step(risk, theta, gradient, self.max_passes - passes)
             moved = _backtrack(risk, theta, step, gradient)
             if moved is None:
                 break
-            theta, gradient = moved
-            iterations += 1
+            theta, gradient, halvings = moved
+            passes += products + 1 + halvings
             report(float(gradient.norm()))
         gradient_norm = float(gradient.norm())
         return Fit(
@@ -93,7 +89,7 @@ class NewtonFit:
             value=float(risk.value(theta)),
             gradient_norm=gradient_norm,
             converged=gradient_norm <= self.tolerance,
-            iterations=iterations,
+            passes=passes,
         )
 
     def _lbfgs(
@@ -104,8 +100,8 @@ class NewtonFit:
             report(float(gradient.norm()))
             return float(value), _to_numpy(gradient)
 
-        # scipy's test is on the largest entry: a norm of LBFGS_SHARE allows entries of that over √p.
-        largest_entry = max(self.tolerance, LBFGS_SHARE) / len(start) ** 0.5
+        # scipy's test is on the largest entry: a norm of LBFGS_TOLERANCE allows entries of that over √p.
+        largest_entry = max(self.tolerance, LBFGS_TOLERANCE) / len(start) ** 0.5
         result = minimize(
             value_and_gradient,
             _to_numpy(start),
@@ -115,40 +111,43 @@ class NewtonFit:
                 "gtol": largest_entry,
                 "ftol": 0.0,
                 "maxcor": 20,
-                "maxiter": self.max_iterations,
-                "maxfun": 10 * self.max_iterations,
+                "maxiter": self.max_passes,
+                "maxfun": self.max_passes,
             },
         )
-        return torch.from_numpy(result.x).to(start), int(result.nit)
+        return torch.from_numpy(result.x).to(start), int(result.nfev)
 
 
 def _backtrack(
     risk: EmpiricalRisk, theta: Float[Tensor, " p"], step: Float[Tensor, " p"], gradient: Float[Tensor, " p"]
-) -> tuple[Tensor, Tensor] | None:
-    """The longest of step, step/2, step/4, … that shortens the gradient: its end and the gradient there.
+) -> tuple[Tensor, Tensor, int] | None:
+    """The longest of step, step/2, step/4, … that shortens the gradient.
 
-    None where no length does: rounding is reached, or (for a risk that is not convex) the step leads uphill.
+    Returns its end, the gradient there, and how often it was halved. None where no length does: rounding is reached, or (for a risk that is not convex) the step leads uphill.
     """
     for halvings in range(MAX_HALVINGS):
         candidate = theta + step / 2**halvings
         candidate_gradient = risk.gradient(candidate)
         if candidate_gradient.norm() < gradient.norm():
-            return candidate, candidate_gradient
+            return candidate, candidate_gradient, halvings
     return None
 
 
 def _newton_step(
-    risk: EmpiricalRisk, theta: Float[Tensor, " p"], gradient: Float[Tensor, " p"]
-) -> Float[Tensor, " p"]:
-    """−H⁻¹∇R(θ) to a relative residual of `NEWTON_FORCING`."""
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], gradient: Float[Tensor, " p"], max_products: int
+) -> tuple[Float[Tensor, " p"], int]:
+    """−H⁻¹∇R(θ) to a relative residual of `NEWTON_FORCING`, and the products it took."""
     curvature = risk.curvature(theta)
+    products = 0
 
     def product(v: np.ndarray) -> np.ndarray:
+        nonlocal products
+        products += 1
         return _to_numpy(curvature.product(torch.from_numpy(v).to(theta)[None])[0])
 
     hessian = LinearOperator((len(theta), len(theta)), matvec=product, dtype=np.float64)
-    step, _ = cg(hessian, -_to_numpy(gradient), rtol=NEWTON_FORCING, atol=0.0, maxiter=MAX_CG_ITERATIONS)
-    return torch.from_numpy(step).to(theta)
+    step, _ = cg(hessian, -_to_numpy(gradient), rtol=NEWTON_FORCING, atol=0.0, maxiter=max_products)
+    return torch.from_numpy(step).to(theta), products
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

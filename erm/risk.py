@@ -8,12 +8,13 @@ Shape legend: n training examples, m other examples, b batch, r vectors side by 
 Parameters are one flat vector.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 
+@runtime_checkable
 class Curvature(Protocol):
     """The Hessian H of R at one fixed θ, L2 inside: H = (1/n) Σᵢ ∇²CE(zᵢ, θ) + l2·I."""
 
@@ -36,6 +37,7 @@ class Curvature(Protocol):
         ...
 
 
+@runtime_checkable
 class EmpiricalRisk(Protocol):
     """R(θ) over the training examples, and the unregularised loss of any others."""
 
@@ -60,9 +62,7 @@ class EmpiricalRisk(Protocol):
         """∇R(θ), L2 inside."""
         ...
 
-    def value_and_gradient(
-        self, theta: Float[Tensor, " p"]
-    ) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
+    def value_and_gradient(self, theta: Float[Tensor, " p"]) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
         """R(θ) and ∇R(θ) in one pass over the examples."""
         ...
 
@@ -88,9 +88,7 @@ class EmpiricalRisk(Protocol):
         """∇ℓ(z, θ) of each given example, no L2."""
         ...
 
-    def predict(
-        self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"]
-    ) -> Int[Tensor, " m"]:
+    def predict(self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"]) -> Int[Tensor, " m"]:
         """The most probable class of each given example."""
         ...
 

@@ -33,9 +33,7 @@ def cross_entropy_hessian_sum(
     return hessian
 
 
-def _weighted_gram(
-    x: Float[Tensor, "n d"], weights: Float[Tensor, " n"], out: Float[Tensor, "d d"]
-) -> None:
+def _weighted_gram(x: Float[Tensor, "n d"], weights: Float[Tensor, " n"], out: Float[Tensor, "d d"]) -> None:
     """out ← Xᵀ diag(weights) X, through its lower trapezoids only."""
     out.zero_()
     for rows, row_weights in zip(torch.split(x, CHUNK_ROWS), torch.split(weights, CHUNK_ROWS), strict=True):

@@ -6,8 +6,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from plots.agreement import Agreement, agreement
-from plots.leave_one_out import draw_leave_one_out
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cli.compose import Config
@@ -18,6 +17,9 @@ from cli.problem import command, compute_device, load_dataset, load_model, make_
 from cli.run_folder import RunFolder, run_folder
 from cli.stages.retrain import softmax_risk, weight_cache
 from erm.files import write_atomically, write_text
+from plots.agreement import Agreement, agreement
+from plots.leave_one_out import draw_leave_one_out
+from plots.style import save
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING
 
@@ -133,14 +135,22 @@ def _draw(
         table, agreements, titles=config["plot"]["titles"], limits=config["plot"]["limits"]
     )
     for suffix in ("png", "pdf"):
-        write_atomically(folder.figure(suffix), lambda path: figure.savefig(path))
+        write_atomically(folder.figure(suffix), lambda path: save(figure, path))
 
 
 def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:
     points = summary.get("test_points", {str(targets[0]): summary})
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
     for target, point in points.items():
-        table = Table("method", *columns, title=f"test point {target}: actual change on predicted change")
+        table = Table(
+            box=SIMPLE_HEAD,
+            pad_edge=False,
+            collapse_padding=True,
+            title=f"test point {target}: actual change on predicted change",
+        )
+        table.add_column("method", no_wrap=True)
+        for name in columns:
+            table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
         for method, result in point["methods"].items():
             table.add_row(method, *(_cell(name, result[name]) for name in columns))
         show(table)

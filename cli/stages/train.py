@@ -42,7 +42,7 @@ def train(config: Config) -> RunFolder:
         f"(R(θ̂): {risk.num_examples} examples, {risk.num_parameters} parameters)"
     )
     say(f"test accuracy  {facts['test_accuracy']:.4f}   ({len(dataset.y_test)} examples)")
-    say(f"gradient norm  {fit.gradient_norm:.1e}   after {fit.iterations} iterations")
+    say(f"gradient norm  {fit.gradient_norm:.1e}   after {fit.passes} passes over the data")
     say(f"seconds        {seconds:.1f}")
     if not fit.converged:
         raise StageError(not_converged(facts, config))
@@ -71,7 +71,7 @@ def _facts(fit: Fit, risk: EmpiricalRisk, dataset: Dataset, seconds: float) -> d
         "objective": fit.value,
         "gradient_norm": fit.gradient_norm,
         "converged": fit.converged,
-        "iterations": fit.iterations,
+        "passes": fit.passes,
         "test_accuracy": float((predicted == dataset.y_test).mean()),
         "seconds": seconds,
         "data_checksum": dataset.checksum,

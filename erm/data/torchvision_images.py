@@ -1,0 +1,84 @@
+"""MNIST and Fashion-MNIST as in Koh & Liang (ICML 2017): 55,000 training and 10,000 test images.
+
+The paper's code sets the first 5,000 training images aside for validation and uses them nowhere in Figure 2;
+here they are dropped, so that training index i means file row 5,000 + i, as it does there.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from erm.data.idx import REMEDY, check_idx_files
+from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES, files_of
+from erm.data.torchvision_operators import declare_missing_operators
+from erm.data.truncation import MIN_TRAIN, first_training_rows
+from erm.dataset import DataError, Dataset
+
+IMAGE_SHAPE = (28, 28)
+NUM_CLASSES = 10
+MAX_PIXEL = 255
+
+
+def load_mnist(*, root: str | Path, num_train: int | None = None, num_validation: int = 5000) -> Dataset:
+    """MNIST (LeCun, Cortes & Burges): pixels / 255, no centring, 784 features, 10 classes.
+
+    Args:
+        root: folder that holds MNIST/raw with the four decompressed files; missing ones are downloaded.
+        num_train: keep the first so many of the training images that validation leaves; all when None.
+        num_validation: the first so many images of the training file are dropped.
+
+    Raises:
+        DataUnavailableError: a file is missing and cannot be downloaded.
+        DataError: a file is corrupt, or `num_train` or `num_validation` is out of range.
+    """
+    return _load("mnist", "MNIST", root, num_train, num_validation)
+
+
+def load_fashion_mnist(
+    *, root: str | Path, num_train: int | None = None, num_validation: int = 5000
+) -> Dataset:
+    """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), in <root>/FashionMNIST/raw; otherwise as `load_mnist`."""
+    return _load("fashion_mnist", "FashionMNIST", root, num_train, num_validation)
+
+
+def _load(
+    name: str, class_name: str, root: str | Path, num_train: int | None, num_validation: int
+) -> Dataset:
+    folder = files_of(Path(root).expanduser().absolute(), class_name)
+    train_images, train_labels = _read(folder, TRAIN_FILES)
+    test_images, test_labels = _read(folder, TEST_FILES)
+    most = len(train_images) - MIN_TRAIN
+    if not 0 <= num_validation <= most:
+        raise DataError(f"{name}: data.num_validation must lie in 0 … {most}, got {num_validation}")
+    dataset = Dataset(
+        name=name,
+        x_train=np.divide(train_images[num_validation:], MAX_PIXEL, dtype=np.float64),
+        y_train=train_labels[num_validation:],
+        x_test=np.divide(test_images, MAX_PIXEL, dtype=np.float64),
+        y_test=test_labels,
+        num_classes=NUM_CLASSES,
+        image_shape=IMAGE_SHAPE,
+    )
+    return first_training_rows(dataset, num_train)
+
+
+def _read(
+    folder: Path, file_names: tuple[str, str]
+) -> tuple[UInt8[np.ndarray, "n features"], Int64[np.ndarray, " n"]]:
+    """Pixels 0 … 255, one flattened image a row, and labels."""
+    image_file, label_file = (folder / file_name for file_name in file_names)
+    check_idx_files(image_file, label_file, IMAGE_SHAPE)
+    declare_missing_operators()
+    # Not through the class: it prefers the .pt files of an old torchvision, which have not been checked.
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    images = read_image_file(str(image_file)).flatten(1).numpy()
+    labels = read_label_file(str(label_file)).numpy()
+    wrong = np.flatnonzero(labels >= NUM_CLASSES)
+    if len(wrong):
+        raise DataError(
+            f"{label_file} has the label {labels[wrong[0]]} in row {wrong[0]}, "
+            f"expected 0 … {NUM_CLASSES - 1}; {REMEDY}"
+        )
+    return images, labels

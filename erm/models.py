@@ -1,0 +1,38 @@
+"""The models that a configuration can name: each turns a data set into its empirical risk."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from erm.autograd import AutogradRisk, HvpMode, SoftmaxRegression
+from erm.dataset import Dataset
+from erm.softmax import SoftmaxRisk, with_bias
+
+
+def logistic(
+    dataset: Dataset, *, l2: float, bias: bool, dtype: torch.dtype, device: torch.device
+) -> SoftmaxRisk:
+    """Softmax regression over the training examples, in closed form."""
+    x, y = _training_tensors(dataset, dtype, device)
+    return SoftmaxRisk(x=with_bias(x, bias), y=y, num_classes=dataset.num_classes, l2=l2, bias=bias)
+
+
+def logistic_autograd(
+    dataset: Dataset, *, l2: float, bias: bool, hvp: HvpMode, dtype: torch.dtype, device: torch.device
+) -> AutogradRisk:
+    """The same risk through `torch.func`, parameter for parameter.
+
+    Raises:
+        ValueError: `l2` is negative, or there is no such form of the Hessian-vector product.
+    """
+    x, y = _training_tensors(dataset, dtype, device)
+    module = SoftmaxRegression(x.shape[1], dataset.num_classes, bias=bias)
+    return AutogradRisk(module=module, x=x, y=y, l2=l2, hvp_mode=hvp)
+
+
+def _training_tensors(
+    dataset: Dataset, dtype: torch.dtype, device: torch.device
+) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:
+    """Copies, so that nothing written to a risk's tensors reaches the data set."""
+    x = torch.tensor(dataset.x_train, dtype=dtype, device=device)
+    return x, torch.tensor(dataset.y_train, dtype=torch.int64, device=device)

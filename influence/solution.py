@@ -1,0 +1,146 @@
+"""What an inverse-Hessian-vector-product (iHVP) solver is, what it returns, and how it says that it failed.
+
+One convention everywhere: s solves (H + damping·I) s = v, where H is the Hessian of R(θ) at θ̂, L2 inside.
+A solver that fails returns no numbers: its value is NaN, and its message states cause, evidence and remedy.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erm.risk import Curvature
+
+
+class Status(StrEnum):
+    """How a solver ended."""
+
+    CONVERGED = "converged"
+    """The true residual is within the tolerance, or at rounding for a factorisation."""
+    FINISHED = "finished"
+    """A computation of fixed length ran to its end; it does not aim at a residual."""
+    NOT_CONVERGED = "not_converged"
+    DIVERGED = "diverged"
+    SINGULAR = "singular"
+
+    @property
+    def failed(self) -> bool:
+        """True when the solution holds no numbers."""
+        return self in CAUSES
+
+
+CAUSES = {
+    Status.NOT_CONVERGED: "The solver ended above its tolerance",
+    Status.DIVERGED: "The recursion grows without bound: its scale is too small for the batch Hessians",
+    Status.SINGULAR: "H + damping·I is not positive definite, so (H + damping·I)⁻¹v is not defined",
+}
+"""Why there are no numbers. Evidence and remedy, with numbers of their own, follow in the message."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Solution:
+    """s ≈ (H + damping·I)⁻¹v, and how far to trust it."""
+
+    value: Float[Tensor, " p"]
+    """s, or NaN in every entry when `status.failed`."""
+    status: Status
+    message: str
+    """What happened, in a sentence; for a failure its cause, evidence and remedy."""
+    repeats: Float[Tensor, "r p"] | None = None
+    """Independent estimates whose mean is `value`; None for a deterministic solver and after a failure."""
+    relative_residual: float | None = None
+    """True ‖v − (H + damping·I)s‖/‖v‖ of the last iterate (0 when v = 0); None where none was computed."""
+    num_hvps: float = 0.0
+    """Full Hessian-vector products for this v, its residuals included; one over b examples counts b/n."""
+    trace: tuple[tuple[int, float], ...] = ()
+    """(step, value): the relative residual of `Exact` and `CG`, the largest iterate norm of `LiSSA`."""
+
+
+Solve = Callable[[Float[Tensor, " p"]], Solution]
+Progress = Callable[[int, int], None]
+"""Called with the steps done and the most there can be; a preparation counts from the start again."""
+
+
+class Solver(Protocol):
+    """A frozen dataclass whose fields are the settings."""
+
+    def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
+        """Prepare once for the Hessian at one θ̂; the result then answers one v at a time.
+
+        Raises:
+            ValueError: (from the result) v holds NaN or infinity.
+        """
+        ...
+
+
+def failure(
+    status: Status,
+    v: Float[Tensor, " p"],
+    *,
+    evidence: str,
+    remedy: str,
+    relative_residual: float | None = None,
+    num_hvps: float = 0.0,
+    trace: tuple[tuple[int, float], ...] = (),
+) -> Solution:
+    """A solution without numbers, whose message a user can act on."""
+    return Solution(
+        value=torch.full_like(v, math.nan),
+        status=status,
+        message=f"{CAUSES[status]}: {evidence}. Remedy: {remedy}.",
+        relative_residual=relative_residual,
+        num_hvps=num_hvps,
+        trace=trace,
+    )
+
+
+def definiteness_remedy(damping: float, smallest_curvature: float = 0.0) -> str:
+    """The settings that make H + damping·I positive definite.
+
+    Args:
+        damping: the damping with which it is not.
+        smallest_curvature: the least pᵀ(H + damping·I)p/pᵀp met; if negative, twice its size is added.
+    """
+    raised = damping + max(0.01, -2 * smallest_curvature)
+    return (
+        f"add L2 (`model.l2=0.01`) or damping (`influence.damping={raised:.2g}`), and more of it until it "
+        "exceeds the size of every negative eigenvalue, if H has any"
+    )
+
+
+def check_setting(name: str, value: float | int, holds: bool, allowed: str) -> None:
+    """Raise a ValueError that names the setting, its value and what is allowed, unless `holds`."""
+    if not holds:
+        raise ValueError(f"influence.{name} must be {allowed}, got {value}")
+
+
+def check_damping(damping: float) -> None:
+    check_setting("damping", damping, 0 <= damping < math.inf, "finite and at least 0")
+
+
+def check_right_hand_side(v: Float[Tensor, " p"]) -> None:
+    """Raise a ValueError when v is not finite: no solver can make numbers of it."""
+    if not torch.isfinite(v).all():
+        raise ValueError("v holds NaN or infinity, so H⁻¹v has no meaning: check θ̂ and the test example")
+
+
+def damped_product(
+    curvature: Curvature, damping: float
+) -> Callable[[Float[Tensor, " p"]], Float[Tensor, " p"]]:
+    """u ↦ (H + damping·I) u."""
+    return lambda u: curvature.product(u[None])[0] + damping * u
+
+
+def rounding(v: Float[Tensor, " p"]) -> float:
+    """Relative rounding error of an inner product of p terms, which grows as √p, with a margin of 4."""
+    return 4 * math.sqrt(len(v)) * torch.finfo(v.dtype).eps
+
+
+def relative_norm(residual: Float[Tensor, " p"], v: Float[Tensor, " p"]) -> float:
+    """‖residual‖/‖v‖, and ‖residual‖ itself when v = 0, where s = 0 is exact."""
+    return float(residual.norm() / (v.norm() if v.any() else 1.0))

@@ -1,0 +1,177 @@
+"""The figure of the paper: predicted against actual changes of the test loss when one example is left out."""
+
+import math
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from pandas import DataFrame
+
+from plots.agreement import Agreement
+from plots.limits import row_limits
+from plots.panel import AXES_INCHES, Drawn, Points, draw_panel, write_title
+from plots.style import MUTED, NOTE_SIZE, styled
+
+COLUMNS = ("method", "test_index", "predicted_change", "predicted_stderr", "actual_change", "certificate")
+MAX_COLUMNS = 3
+"""Panels side by side for one test point; more methods continue in the next row."""
+
+# Inches, fixed, so that panels have one size in every figure. One panel with its margins is 3.3 wide, as
+# wide as a column of a two-column paper.
+LEFT, RIGHT, TOP, BOTTOM = 0.64, 0.16, 0.27, 0.43
+COLUMN_GAP, ROW_GAP = 0.54, 0.58
+NOTE_ROOM = 0.14
+ROW_LABEL = 0.12
+KEY_LINE = 0.125
+KEY_MARGIN = 0.06
+KEY_CHARACTERS_PER_INCH = 17
+
+
+def draw_leave_one_out(
+    table: DataFrame,
+    agreements: Mapping[tuple[str, int], Agreement],
+    titles: Mapping[str, str],
+    limits: float | None = None,
+    selection: str | None = None,
+) -> Figure:
+    """Draw one panel a method and one row a test point, both in the order in which the table names them.
+
+    Panels of a test point share symmetric limits; `plots.limits` says when a panel gets vertical limits of
+    its own, which its axis and a note then show in another colour. Points outside given limits are triangles
+    on the frame, and counted. Methods of a single test point wrap after `MAX_COLUMNS` panels.
+
+    Args:
+        table: one row per method × test point × training point, with at least `COLUMNS`. Changes, standard
+            errors and certificates are in units of the test loss, which has no L2.
+        agreements: statistics by (method, test index); may be absent where no pair is finite.
+        titles: a panel's title by method; a method without one is titled by its name.
+        limits: half the length of the shared axes; from the data when None.
+        selection: how the training points were chosen, printed below the panels.
+
+    Returns:
+        The figure, to be written with `plots.style.save`.
+
+    Raises:
+        ValueError: a column, an agreement or every row is missing, or limits is not a positive number.
+    """
+    _check(table, agreements, limits)
+    methods, tests = table["method"].unique().tolist(), table["test_index"].unique().tolist()
+    with styled():
+        figure = Figure()
+        grid = [[figure.add_subplot(label=f"{method} {test}") for method in methods] for test in tests]
+        panels = [axes for row in grid for axes in row]
+        drawn = []
+        for test, row in zip(tests, grid, strict=True):
+            drawn += _draw_row(row, table[table["test_index"] == test], methods, agreements, limits)
+        raised = any(panel.notes for panel in drawn)
+        for axes, method, panel in zip(panels, methods * len(tests), drawn, strict=True):
+            write_title(axes, titles.get(method, method), panel.notes, raised)
+        if len(tests) > 1:
+            _label_rows(grid, tests)
+        key = figure.text(0.5, 0, _key(selection, drawn), gid="key", ha="center", va="bottom")
+        key.set(color=MUTED, fontsize=NOTE_SIZE)
+        _lay_out(
+            figure,
+            panels,
+            key,
+            num_columns=_num_columns(len(methods), len(tests)),
+            note_room=NOTE_ROOM if raised else 0.0,
+            row_label=ROW_LABEL if len(tests) > 1 else 0.0,
+        )
+    return figure
+
+
+def _check(table: DataFrame, agreements: Mapping[tuple[str, int], Agreement], limits: float | None) -> None:
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    if table.empty:
+        raise ValueError("the table has no rows, so there is nothing to draw; score and retrain first")
+    if limits is not None and not 0 < limits < math.inf:
+        raise ValueError(f"limits must be a positive number, got {limits}")
+    finite = table[np.isfinite(table["predicted_change"]) & np.isfinite(table["actual_change"])]
+    for key in finite[["method", "test_index"]].drop_duplicates().itertuples(index=False, name=None):
+        if key not in agreements:
+            raise ValueError(f"no agreement is given for method {key[0]} at test point {key[1]}")
+
+
+def _draw_row(
+    row: Sequence[Axes],
+    of_test: DataFrame,
+    methods: Sequence[str],
+    agreements: Mapping[tuple[str, int], Agreement],
+    limits: float | None,
+) -> list[Drawn]:
+    """The panels of one test point, on shared limits."""
+    test = int(of_test["test_index"].iloc[0])
+    points = [Points.from_table(of_test[of_test["method"] == method]) for method in methods]
+    shown = row_limits([pairs.actual for pairs in points], [pairs.predicted for pairs in points], limits)
+    return [
+        draw_panel(axes, pairs, panel_limits, agreements.get((method, test)))
+        for axes, method, pairs, panel_limits in zip(row, methods, points, shown, strict=True)
+    ]
+
+
+def _num_columns(num_methods: int, num_tests: int) -> int:
+    """Methods of one test point wrap evenly: 4 as 2 + 2, 5 as 3 + 2. With more, a column is a method."""
+    if num_tests > 1:
+        return num_methods
+    return math.ceil(num_methods / math.ceil(num_methods / MAX_COLUMNS))
+
+
+def _label_rows(grid: Sequence[Sequence[Axes]], tests: Sequence[int]) -> None:
+    for row, test in zip(grid, tests, strict=True):
+        row[-1].annotate(
+            f"Test point {test}",
+            (1, 0.5),
+            xycoords="axes fraction",
+            xytext=(6, 0),
+            textcoords="offset points",
+            rotation=270,
+            va="center",
+            gid="row",
+        )
+
+
+def _key(selection: str | None, drawn: Sequence[Drawn]) -> str:
+    """How the points were chosen, and what line and bars mean."""
+    sentences = [selection.rstrip(".")] if selection else []
+    sentences.append("Line: predicted = actual")
+    if any(panel.certificates for panel in drawn):
+        sentences.append("Horizontal bars: ± certificate")
+    if any(panel.stderrs for panel in drawn):
+        sentences.append("Vertical bars: ± one standard error")
+    return ". ".join(sentences) + "."
+
+
+def _lay_out(
+    figure: Figure,
+    panels: Sequence[Axes],
+    key: Text,
+    *,
+    num_columns: int,
+    note_room: float,
+    row_label: float,
+) -> None:
+    """Size the figure, place the panels row by row and the key below them, and label the outer axes."""
+    num_rows = math.ceil(len(panels) / num_columns)
+    width = LEFT + num_columns * AXES_INCHES + (num_columns - 1) * COLUMN_GAP + RIGHT + row_label
+    lines = textwrap.wrap(key.get_text(), int(width * KEY_CHARACTERS_PER_INCH))
+    bottom = BOTTOM + KEY_LINE * len(lines) + KEY_MARGIN
+    row_height = AXES_INCHES + ROW_GAP + note_room
+    height = bottom + num_rows * row_height - ROW_GAP + TOP
+    figure.set_size_inches(width, height)
+    key.set(text="\n".join(lines), y=KEY_MARGIN / height)
+    for place, axes in enumerate(panels):
+        row, column = divmod(place, num_columns)
+        x = LEFT + column * (AXES_INCHES + COLUMN_GAP)
+        y = bottom + (num_rows - 1 - row) * row_height
+        axes.set_position((x / width, y / height, AXES_INCHES / width, AXES_INCHES / height))
+        if column == 0:
+            axes.set_ylabel("Predicted diff in loss")
+            axes.yaxis.set_label_coords((0.14 - LEFT) / AXES_INCHES, 0.5)
+        if place + num_columns >= len(panels):
+            axes.set_xlabel("Actual diff in loss")

@@ -1,0 +1,219 @@
+"""One panel: a method's predicted changes against the actual ones, for one test point."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from pandas import DataFrame
+
+from plots.agreement import Agreement
+from plots.limits import Limits
+from plots.style import BLUE, MUTED, NOTE_SIZE, VERMILLION
+
+AXES_INCHES = 2.5
+"""Side of a panel's square frame."""
+MARKER_INCHES = 0.05
+"""Diameter of a marker, which stands for one training example."""
+POINTS_PER_INCH = 72
+CORNER = 0.84, 0.48
+"""Width and height of the statistics, in half panels."""
+MARKER: dict[str, Any] = {"alpha": 0.45, "linewidths": 0, "zorder": 3}
+BARS: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "alpha": 0.35, "elinewidth": 0.6, "zorder": 2.5}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Points:
+    """The pairs of one panel that can be drawn, all finite."""
+
+    actual: Float[np.ndarray, " points"]
+    predicted: Float[np.ndarray, " points"]
+    certificate: Float[np.ndarray, " points"]
+    predicted_stderr: Float[np.ndarray, " points"]
+    num_left_out: int
+    """Pairs of which either change is NaN or infinite."""
+    num_diverged: int
+    """Those of them of which the prediction is."""
+
+    @classmethod
+    def from_table(cls, table: DataFrame) -> "Points":
+        names = ("actual_change", "predicted_change", "certificate", "predicted_stderr")
+        actual, predicted, certificate, stderr = (table[name].to_numpy(np.float64) for name in names)
+        finite = np.isfinite(actual) & np.isfinite(predicted)
+        return cls(
+            actual=actual[finite],
+            predicted=predicted[finite],
+            certificate=certificate[finite],
+            predicted_stderr=stderr[finite],
+            num_left_out=int((~finite).sum()),
+            num_diverged=int((~np.isfinite(predicted)).sum()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """What a panel turned out to hold: its notes, and which error bars the figure has to explain."""
+
+    notes: str = ""
+    certificates: bool = False
+    stderrs: bool = False
+
+
+def draw_panel(axes: Axes, points: Points, limits: Limits, agreement: Agreement | None) -> Drawn:
+    """Draw scatter, identity line, error bars that a marker does not hide, and statistics.
+
+    `agreement` may be None only where no pair is finite; the panel then says why it is empty.
+    """
+    _prepare_axes(axes, limits)
+    if not len(points.actual):
+        reason = axes.text(0.5, 0.5, _why_empty(points), transform=axes.transAxes, color=VERMILLION)
+        reason.set(ha="center", va="center", gid="reason")
+        return Drawn()
+    end = min(limits.actual, limits.predicted)
+    axes.plot([-end, end], [-end, end], color=MUTED, linewidth=0.8, zorder=1.5, gid="identity")
+    inside = (np.abs(points.actual) <= limits.actual) & (np.abs(points.predicted) <= limits.predicted)
+    area = (MARKER_INCHES * POINTS_PER_INCH) ** 2
+    axes.scatter(points.actual[inside], points.predicted[inside], s=area, color=BLUE, gid="points", **MARKER)
+    _draw_outside(axes, points, limits, ~inside)
+    if agreement is not None:
+        _write_statistics(axes, points, limits, agreement)
+    return Drawn(
+        notes=_notes(limits, int((~inside).sum()), points.num_left_out),
+        certificates=_draw_bars(axes, points, "xerr", points.certificate, inside, limits.actual),
+        stderrs=_draw_bars(axes, points, "yerr", points.predicted_stderr, inside, limits.predicted),
+    )
+
+
+def write_title(axes: Axes, title: str, notes: str, raised: bool) -> None:
+    """The title, and between it and the frame the notes; `raised` leaves their room where there are none."""
+    axes.set_title(title, pad=5.0 + (NOTE_SIZE + 3.0 if raised else 0.0))
+    axes.annotate(
+        notes,
+        (0.5, 1),
+        xycoords="axes fraction",
+        xytext=(0, 4),
+        textcoords="offset points",
+        ha="center",
+        color=VERMILLION,
+        fontsize=NOTE_SIZE,
+        gid="notes",
+    )
+
+
+def _prepare_axes(axes: Axes, limits: Limits) -> None:
+    axes.set(xlim=(-limits.actual, limits.actual), ylim=(-limits.predicted, limits.predicted))
+    if limits.own:
+        axes.set_box_aspect(1)
+        axes.tick_params(axis="y", color=VERMILLION, labelcolor=VERMILLION)
+        axes.spines["left"].set_color(VERMILLION)
+    else:
+        axes.set_aspect("equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _why_empty(points: Points) -> str:
+    if points.num_diverged:
+        return "diverged:\nno finite predictions"
+    return "no finite actual changes" if points.num_left_out else "no points"
+
+
+def _draw_bars(
+    axes: Axes,
+    points: Points,
+    direction: str,
+    half_lengths: Float[np.ndarray, " points"],
+    inside: Bool[np.ndarray, " points"],
+    limit: float,
+) -> bool:
+    """Error bars of the points inside, where they are longer than a marker; whether there are any."""
+    half_marker = MARKER_INCHES / AXES_INCHES * limit
+    visible = inside & (half_lengths > half_marker)
+    if visible.any():
+        # An infinite half length is drawn as one that leaves the panel on both sides.
+        lengths: dict[str, Any] = {direction: np.minimum(half_lengths[visible], 4 * limit)}
+        bars = axes.errorbar(points.actual[visible], points.predicted[visible], **lengths, **BARS)
+        bars.lines[2][0].set_gid(direction)
+    return bool(visible.any())
+
+
+def _draw_outside(axes: Axes, points: Points, limits: Limits, outside: Bool[np.ndarray, " points"]) -> None:
+    """Triangles on the frame that point to where the points are; up or down if both coordinates are out."""
+    x, y = points.actual[outside] / limits.actual, points.predicted[outside] / limits.predicted
+    sideways = np.abs(y) <= 1
+    for marker, chosen in (
+        ("^", y > 1),
+        ("v", y < -1),
+        (">", sideways & (x > 1)),
+        ("<", sideways & (x < -1)),
+    ):
+        if chosen.any():
+            axes.scatter(
+                x[chosen].clip(-1, 1) * limits.actual,
+                y[chosen].clip(-1, 1) * limits.predicted,
+                s=(1.4 * MARKER_INCHES * POINTS_PER_INCH) ** 2,
+                marker=marker,
+                color=VERMILLION,
+                clip_on=False,
+                gid="outside",
+                **MARKER,
+            )
+
+
+def _notes(limits: Limits, num_outside: int, num_left_out: int) -> str:
+    notes = ["own vertical scale"] if limits.own else []
+    if num_outside:
+        notes.append(f"{_count(num_outside)} outside")
+    if num_left_out:
+        notes.append(f"{_count(num_left_out)} not finite")
+    return ", ".join(notes)
+
+
+def _write_statistics(axes: Axes, points: Points, limits: Limits, agreement: Agreement) -> None:
+    """r, slope and number of points, in the corner that has the fewest points."""
+    x, y = points.actual / limits.actual, points.predicted / limits.predicted
+    width, height = CORNER
+    # In order of preference: points near the identity line leave the first two free.
+    corners = [(-1, 1), (1, -1), (1, 1), (-1, -1)]
+    crowds = [int(((x * right > 1 - width) & (y * up > 1 - height)).sum()) for right, up in corners]
+    right, up = corners[crowds.index(min(crowds))]
+    lines = [f"r = {format_r(agreement.pearson)}", f"slope = {format_slope(agreement.slope)}"]
+    axes.text(
+        0.5 + 0.46 * right,
+        0.5 + 0.46 * up,
+        "\n".join([*lines, _count(agreement.points)]),
+        transform=axes.transAxes,
+        ha="right" if right > 0 else "left",
+        va="top" if up > 0 else "bottom",
+        linespacing=1.35,
+        zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
+        gid="statistics",
+    )
+
+
+def format_r(r: float) -> str:
+    """Three decimals, or as many as tell r from ±1, up to six."""
+    if math.isnan(r):
+        return "undefined"
+    # The small term keeps 1 − 0.99999, which rounding puts just below 1e-5, at five decimals.
+    decimals = math.ceil(-math.log10(max(1 - abs(r), 1e-6)) - 1e-6)
+    return _minus(f"{r:.{max(3, decimals)}f}")
+
+
+def format_slope(slope: float) -> str:
+    """Three decimals near 1, three digits far from it."""
+    if math.isnan(slope):
+        return "undefined"
+    return _minus(f"{slope:.3f}" if 0.1 <= abs(slope) < 10 else f"{slope:.3g}")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
+
+
+def _count(num_points: int) -> str:
+    return f"{num_points:,} point" + ("" if num_points == 1 else "s")

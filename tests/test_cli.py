@@ -1,0 +1,354 @@
+"""The commands as a user types them: results, interfaces, and what they say when something is wrong."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from cli.compose import compose, groups
+from cli.main import app
+from cli.stages.plot import COLUMNS
+from tests.command_line import FAST, repro, succeed
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A run folder with all four stages done."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    methods = [word for name in ("exact", "cg", "lissa", "grad_dot") for word in ("--method", name)]
+    succeed("run", *methods, *FAST, f"output_dir={folder}")
+    return folder
+
+
+def test_the_figure_on_digits(tmp_path):
+    """The README's first command on the whole data set: influence predicts what retraining finds."""
+    folder = tmp_path / "run"
+    succeed("run", "--method", "cg", "--method", "lissa", "data=digits", f"output_dir={folder}")
+    summary = json.loads((folder / "summary.json").read_text())
+    cg, lissa = summary["methods"]["cg"], summary["methods"]["lissa"]
+    assert cg["pearson"] > 0.9999
+    # One digit of 1,500 is 40 times as heavy as one of 55,000, and influence is first order: the actual
+    # changes are larger than predicted by about the leverage, a few per cent.
+    assert 1.0 < cg["slope"] < 1.1
+    assert abs(cg["intercept"]) < 2e-4
+    # LiSSA with the paper's settings leaves (1 − 0.01/25)^5000 = 13 % of the slowest mode.
+    assert lissa["pearson"] > 0.99
+    assert 0.93 < lissa["slope"] < 1.2
+    assert summary["max_certificate"] < 1e-5
+    assert abs(summary["null_control"]) <= summary["null_control_certificate"]
+
+
+def test_summary_and_table_are_the_documented_interface(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    assert set(summary) == {"methods", "max_certificate", "null_control", "null_control_certificate"}
+    assert set(summary["methods"]) == {"exact", "cg", "lissa", "grad_dot"}
+    keys = {"pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds"}
+    assert all(set(result) == keys for result in summary["methods"].values())
+    table = pd.read_csv(finished / "leave_one_out.csv")
+    assert tuple(table.columns) == COLUMNS
+    assert COLUMNS == (
+        "method", "test_index", "train_index", "label",
+        "predicted_change", "predicted_stderr", "actual_change", "certificate",
+    )  # fmt: skip
+    assert table.groupby("method").size().to_dict() == dict.fromkeys(summary["methods"], 40)
+
+
+def test_summary_follows_from_the_table(finished):
+    summary = json.loads((finished / "summary.json").read_text())
+    table = pd.read_csv(finished / "leave_one_out.csv")
+    for method, rows in table.groupby("method"):
+        slope, intercept = np.polyfit(rows["predicted_change"], rows["actual_change"], 1)
+        result = summary["methods"][method]
+        assert result["slope"] == pytest.approx(slope, rel=1e-9)
+        assert result["intercept"] == pytest.approx(intercept, abs=1e-12)
+        assert result["pearson"] == pytest.approx(
+            rows[["predicted_change", "actual_change"]].corr().iloc[0, 1]
+        )
+        errors = (rows["actual_change"] - rows["predicted_change"]).abs()
+        assert result["max_abs_error"] == pytest.approx(errors.max())
+    assert summary["max_certificate"] == table["certificate"].max()
+
+
+def test_influence_table_scores_every_training_point_and_selects_the_largest(finished):
+    table = pd.read_csv(finished / "influence" / "cg.csv")
+    assert len(table) == 300
+    np.testing.assert_allclose(table["predicted_change"], -table["influence"] / 300, rtol=1e-12)
+    drawn = pd.read_csv(finished / "leave_one_out.csv").query("method == 'cg'")
+    largest = table.reindex(table["influence"].abs().sort_values(ascending=False).index)[:40]
+    assert drawn["train_index"].tolist() == largest["train_index"].tolist()
+
+
+def test_run_folder_holds_what_the_documentation_lists(finished):
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    weights = {name for name in names if name.startswith("retrain/weights/")}
+    assert weights
+    assert names - weights == {
+        "config.yaml",
+        "provenance.json",
+        "model.safetensors",
+        *(f"influence/{name}.{suffix}" for name in groups()["influence"] for suffix in ("csv", "json")),
+        "leave_one_out.csv",
+        "summary.json",
+        "plots/leave_one_out.png",
+        "plots/leave_one_out.pdf",
+    }
+
+
+def test_run_skips_what_is_done_and_keeps_it_as_it_was(finished):
+    before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
+    before |= {path: path.stat().st_mtime_ns for path in (finished / "influence").iterdir()}
+    said = succeed("run", "--method", "cg", *FAST, f"output_dir={finished}")
+    assert "already trained" in said
+    assert "already predicted" in said
+    assert "0 solved now" in said
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_several_test_points_stand_side_by_side(tmp_path):
+    folder = tmp_path / "run"
+    succeed("run", "--method", "cg", *FAST, "influence.test_index=[3,14]", f"output_dir={folder}")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert list(summary["test_points"]) == ["3", "14"]
+    first = summary["test_points"]["3"]
+    assert {key: summary[key] for key in first} == first
+    assert first["methods"]["cg"]["slope"] != summary["test_points"]["14"]["methods"]["cg"]["slope"]
+    table = pd.read_csv(folder / "leave_one_out.csv")
+    assert sorted(table["test_index"].unique()) == [3, 14]
+
+
+def test_own_arrays_of_an_npz_file(tmp_path):
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(3, 6))
+    labels = generator.integers(0, 3, size=240)
+    features = centres[labels] + generator.normal(size=(240, 6))
+    parts = {
+        "x_train": features[:200],
+        "y_train": labels[:200],
+        "x_test": features[200:],
+        "y_test": labels[200:],
+    }
+    np.savez(tmp_path / "mine.npz", **parts)
+    succeed(
+        "run", "--method", "exact", "data=npz", f"data.path={tmp_path}/mine.npz", "model.bias=true",
+        "influence.top_k=50", f"output_dir={tmp_path}/run",
+    )  # fmt: skip
+    result = json.loads((tmp_path / "run" / "summary.json").read_text())["methods"]["exact"]
+    # 200 examples: one weighs half a per cent, and influence is first order in that weight.
+    assert result["pearson"] > 0.998
+    assert 0.95 < result["slope"] < 1.15
+
+
+def test_the_autograd_model_predicts_the_same_but_is_not_retrained(tmp_path, finished):
+    folder = tmp_path / "run"
+    overrides = [*FAST, "model=logistic_autograd", f"output_dir={folder}"]
+    succeed("train", *overrides)
+    succeed("influence", "--method", "exact", *overrides)
+    ours, theirs = (pd.read_csv(path / "influence" / "exact.csv") for path in (folder, finished))
+    # Two minimisers of gradient norm 1e-10, two Hessians alike to rounding.
+    np.testing.assert_allclose(ours["predicted_change"], theirs["predicted_change"], rtol=1e-6, atol=1e-10)
+    result = repro("retrain", *overrides)
+    assert result.exit_code == 1
+    assert "model=logistic" in result.stderr
+
+
+BAD_COMMAND_LINES = {
+    "unknown key": (["train", "model.l3=1"], "model.l2"),
+    "unknown group": (["train", "dta=digits"], "data"),
+    "unknown choice": (["train", "data=mnst"], "mnist"),
+    "unknown method": (["influence", "--method", "lisa"], "lissa"),
+    "setting of another method": (["influence", "--method", "exact", "influence.depth=7"], "influence.depth"),
+    "setting of no method": (["run", "-m", "cg", "-m", "exact", "influence.depth=7"], "influence.depth"),
+    "wrong type": (["train", "model.l2=abc"], "model.l2=abc"),
+    "fraction for a count": (["influence", "influence.depth=1.5"], "influence.depth=1.5"),
+    "negative l2": (["train", "model.l2=-1"], "greater than or equal to 0"),
+    "l2 not a number": (["train", "model.l2=nan"], "finite"),
+    "top_k 0": (["influence", "influence.top_k=0"], "influence.top_k=0"),
+    "top_k above n": (["influence", "influence.top_k=1501"], "1500"),
+    "test index above range": (["influence", "influence.test_index=297"], "296"),
+    "one test index of several above range": (["influence", "influence.test_index=[1,297]"], "296"),
+    "negative test index": (["influence", "influence.test_index=-1"], "influence.test_index"),
+    "test index of no kind": (["influence", "influence.test_index=misclasified"], "misclassified"),
+    "too many training points": (["train", "data.num_train=1501"], "1500"),
+    "not an override": (["train", "model.l2"], "KEY=VALUE"),
+    "removed key": (["train", "~model"], "~model"),
+    "added key": (["train", "+colour=red"], "colour"),
+    "sweep": (["train", "model.l2=0.1,0.2"], "model.l2=0.1,0.2"),
+    "missing mandatory value": (["train", "data=npz"], "data.path"),
+    "missing file": (["train", "data=npz", "data.path=/nowhere/at/all.npz"], "/nowhere/at/all.npz"),
+    "target that does not exist": (["train", "model._target_=no.such.thing"], "no.such.thing"),
+    "gpus below 0": (["retrain", "--gpus", "-1"], "--gpus"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COMMAND_LINES)
+def test_bad_input_exits_2_says_what_is_wrong_and_writes_nothing(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, said = BAD_COMMAND_LINES[case]
+    digits = [] if any("data=" in argument for argument in arguments) else ["data=digits"]
+    result = repro(*arguments, *digits)
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_misclassified_test_point_is_said_before_any_work(tmp_path):
+    labels = np.array([0, 1] * 20)
+    features = np.stack([labels, 1 - labels], axis=1).astype(float)
+    np.savez(tmp_path / "easy.npz", x_train=features, y_train=labels, x_test=features[:4], y_test=labels[:4])
+    overrides = [
+        "data=npz",
+        f"data.path={tmp_path}/easy.npz",
+        f"output_dir={tmp_path}/run",
+        "influence.top_k=5",
+    ]
+    succeed("train", *overrides)
+    result = repro("influence", "--method", "cg", *overrides)
+    assert result.exit_code == 2
+    assert "test_index=0" in result.stderr
+    assert not (tmp_path / "run" / "influence").exists()
+
+
+def test_output_dir_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        result = repro("train", *FAST, f"output_dir={path}")
+        assert result.exit_code == 2
+        assert str(tmp_path / "file") in result.stderr
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("stage", "needs"),
+    [("influence", "repro train"), ("retrain", "repro train"), ("plot", "repro train")],
+)
+def test_a_stage_without_its_input_names_the_command_to_run(tmp_path, stage, needs):
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    result = repro(stage, *overrides)
+    assert result.exit_code == 1
+    assert f"{needs} {' '.join(overrides)}" in result.stderr
+
+
+def test_later_stages_name_the_stage_before_them(tmp_path):
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    succeed("train", *overrides)
+    assert "repro influence --method lissa data=digits" in repro("retrain", *overrides).stderr
+    succeed("influence", "--method", "cg", *overrides)
+    result = repro("plot", *overrides)
+    assert result.exit_code == 1
+    assert "repro retrain data=digits" in result.stderr
+
+
+def test_a_folder_of_another_configuration_is_refused_with_both_values(finished):
+    result = repro("influence", "--method", "cg", *FAST, "model.l2=0.5", f"output_dir={finished}")
+    assert result.exit_code == 1
+    assert "model.l2: 0.01 there, 0.5 asked for" in result.stderr
+
+
+def test_predictions_for_another_test_point_or_setting_are_refused_with_both_values(tmp_path):
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    succeed("train", *overrides)
+    succeed("influence", "--method", "lissa", *overrides, "influence.depth=50", "influence.test_index=3")
+    other_point = repro("plot", *overrides, "influence.test_index=4")
+    assert other_point.exit_code == 1
+    assert "[3]" in other_point.stderr
+    assert "[4]" in other_point.stderr
+    other_depth = repro("plot", *overrides, "influence.test_index=3", "influence.depth=60")
+    assert other_depth.exit_code == 1
+    assert "influence.depth: 50 there, 60 asked for" in other_depth.stderr
+
+
+def test_another_configuration_has_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for override in ("model.l2=0.01", "model.l2=0.02", "data.num_train=299", "fit.tolerance=1e-9"):
+        succeed("train", *FAST, override)
+    succeed("train", *FAST, "device=cpu", "influence.top_k=7", "plot.limits=0.1")  # do not determine θ̂
+    assert len(list((tmp_path / "outputs").iterdir())) == 4
+
+
+@pytest.mark.parametrize("method", ["exact", "cg"])
+def test_a_singular_hessian_is_said_with_the_remedy(tmp_path, method):
+    overrides = [*FAST, "model.l2=0", "fit.max_passes=30", f"output_dir={tmp_path}/run"]
+    trained = repro("train", *overrides)
+    assert trained.exit_code == 1
+    assert "not converged" in trained.stderr
+    result = repro("influence", "--method", method, *overrides)
+    assert result.exit_code == 1
+    assert "influence.damping" in result.stderr
+    assert not (tmp_path / "run" / "influence" / f"{method}.csv").exists()
+    assert json.loads((tmp_path / "run" / "influence" / f"{method}.json").read_text())["solutions"][0][
+        "message"
+    ]
+    succeed("influence", "--method", method, *overrides, "influence.damping=0.01")
+
+
+def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_path):
+    folder = tmp_path / "run"
+    result = repro("run", "-m", "cg", "-m", "lissa", *FAST, "influence.scale=0.5", f"output_dir={folder}")
+    assert result.exit_code == 1
+    assert "scale" in result.stderr
+    assert list(json.loads((folder / "summary.json").read_text())["methods"]) == ["cg"]
+
+
+def test_more_gpus_than_there_are_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    result = repro("retrain", "--gpus", "4", *FAST)
+    assert result.exit_code == 2
+    assert "2 GPUs" in result.stderr
+
+
+def test_every_choice_of_every_group_composes():
+    for group, names in groups().items():
+        for name in names:
+            extra = ["data.path=mine.npz"] if name == "npz" else []
+            assert compose([f"{group}={name}", *extra]).choices[group] == name
+
+
+def test_config_prints_what_is_composed_and_what_can_be_chosen():
+    assert "l2: 0.5" in succeed("config", "model.l2=0.5")
+    assert "influence=cg|exact|grad_dot|lissa" in succeed("config", "--groups")
+
+
+def test_help_and_usage_errors_do_not_wait_for_torch():
+    code = (
+        "import sys; from cli.main import app; from typer.testing import CliRunner\n"
+        "for line in (['--help'], ['run', '--help'], ['train', 'model.l2=-1'], ['config', '--groups']):\n"
+        "    CliRunner().invoke(app, line)\n"
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+OPTIONS = {
+    "train": {"--help"},
+    "influence": {"--method", "-m", "--help"},
+    "retrain": {"--gpus", "--help"},
+    "plot": {"--help"},
+    "run": {"--method", "-m", "--gpus", "--help"},
+    "config": {"--method", "-m", "--groups", "--help"},
+}
+
+
+def test_the_commands_and_their_options_are_these():
+    """Scripts of others use them: a change here is a change of the interface."""
+    from typer.main import get_command
+
+    found = {
+        name: {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+        | {"--help"}
+        for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+    }
+    assert found == OPTIONS
+
+
+@pytest.mark.parametrize("command", ["", *OPTIONS])
+def test_help_teaches_with_examples(command):
+    said = succeed(*([command] if command else []), "--help")
+    assert "repro" in said
+    assert "Examples" in said or not command

@@ -1,0 +1,111 @@
+"""Many processes, and processes that are killed, end where one undisturbed process does."""
+
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.command_line import FAST, repro, spawn, succeed
+
+PATIENCE = 120
+"""Seconds that a process of its own may take before the test gives up on it."""
+
+
+@pytest.fixture
+def predicted(tmp_path) -> list[str]:
+    """Overrides of a run folder that is ready to be retrained."""
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    succeed("train", *overrides)
+    succeed("influence", "--method", "cg", *overrides)
+    return overrides
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> pd.DataFrame:
+    """The table of one process that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed") / "run"
+    succeed("run", "--method", "cg", *FAST, f"output_dir={folder}")
+    return pd.read_csv(folder / "leave_one_out.csv")
+
+
+def assert_same_within_certificates(overrides: list[str], expected: pd.DataFrame) -> None:
+    succeed("plot", *overrides)
+    found = pd.read_csv(folder_of(overrides) / "leave_one_out.csv")
+    assert found["train_index"].tolist() == expected["train_index"].tolist()
+    difference = (found["actual_change"] - expected["actual_change"]).abs()
+    assert (difference <= found["certificate"] + expected["certificate"]).all(), difference.max()
+    # The certificates themselves are tight enough for that to mean something.
+    assert found["certificate"].max() < 1e-5 < found["actual_change"].abs().max()
+
+
+def folder_of(overrides: list[str]) -> Path:
+    return Path(overrides[-1].removeprefix("output_dir="))
+
+
+def weight_files(overrides: list[str]) -> list[Path]:
+    return sorted((folder_of(overrides) / "retrain" / "weights").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_several_processes_end_where_one_does(predicted, undisturbed, processes):
+    process = spawn("retrain", "--gpus", str(processes), *predicted)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert err.count("no GPU here") == 1
+    assert out.count("41 solved now") == 1
+    assert len(weight_files(predicted)) == processes
+    assert_same_within_certificates(predicted, undisturbed)
+
+
+def test_two_torchrun_nodes_end_where_one_process_does(predicted, undisturbed):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        endpoint = f"localhost:{free.getsockname()[1]}"
+    node = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=7"]
+    command = [*node, f"--rdzv-endpoint={endpoint}", "-m", "cli", "retrain", *predicted]
+    nodes = [spawn(*command, module="torch.distributed.run") for _ in range(2)]
+    ended = [process.communicate(timeout=PATIENCE) for process in nodes]
+    assert [process.returncode for process in nodes] == [0, 0], ended
+    assert len(weight_files(predicted)) == 2
+    assert sum("41 solved now" in out for out, _ in ended) == 1
+    assert_same_within_certificates(predicted, undisturbed)
+
+
+@pytest.mark.parametrize("options", [[], ["--gpus", "2"]])
+def test_a_killed_run_goes_on_where_it_was(predicted, undisturbed, options):
+    process = spawn("retrain", *options, *predicted, "retrain.batch_size=1")
+    deadline = time.monotonic() + PATIENCE
+    while len(weight_files(predicted)) < 3 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=PATIENCE)
+    time.sleep(1.0 if options else 0.0)  # ranks notice that their launcher is gone
+    kept = {path: path.stat().st_mtime_ns for path in weight_files(predicted)}
+    said = succeed("retrain", *predicted)
+    assert f"{41 - len(kept)} solved now" in said
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert_same_within_certificates(predicted, undisturbed)
+
+
+def test_a_rank_that_fails_ends_the_run_with_one_message(predicted):
+    (folder_of(predicted) / "retrain").write_text("in the way of the folder that the ranks must make")
+    process = spawn("retrain", "--gpus", "2", *predicted)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "ended with exit code" in err
+    assert "Traceback" not in err
+
+
+def test_interrupt_exits_130_and_says_how_to_go_on(predicted):
+    process = spawn("retrain", *predicted, "retrain.batch_size=1")
+    deadline = time.monotonic() + PATIENCE
+    while not weight_files(predicted) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "goes on" in err
+    assert repro("retrain", *predicted).exit_code == 0

@@ -1,0 +1,133 @@
+"""The batched leave-one-out gradient is the gradient of R₋ᵢ as its definition has it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from erm.softmax import SoftmaxRisk
+from retrain import removal
+from retrain.certificate import gradient_rounding_bound, loss_change
+from retrain.removal import NOTHING, centred, probability_change, removal_problem
+from tests.problems import digits_test_points, fitted_digits
+
+
+def plain_gradient(risk: SoftmaxRisk, index: int, weights: torch.Tensor) -> torch.Tensor:
+    """∇ of mean over the other n − 1 of (CE + (l2/2)‖θ‖²), by autograd, with nothing shared or rearranged."""
+    kept = [row for row in range(risk.num_examples) if row != index]
+    theta = weights.clone().requires_grad_()
+    losses = torch.nn.functional.cross_entropy(risk.x[kept] @ theta.T, risk.y[kept])
+    (losses + 0.5 * risk.l2 * theta.square().sum()).backward()
+    assert theta.grad is not None
+    return theta.grad
+
+
+def random_differences(count: int, risk: SoftmaxRisk, size: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(1)
+    shape = (count, risk.num_classes, risk.num_features)
+    return centred(size * torch.randn(shape, generator=generator, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("chunk_rows", [64, 1000])
+def test_gradient_is_that_of_the_definition(monkeypatch, bias, chunk_rows):
+    monkeypatch.setattr(removal, "CHUNK_ROWS", chunk_rows)  # 64 leaves a ragged last chunk of 200
+    risk, fit = fitted_digits(200, bias=bias)
+    problem = removal_problem(risk, fit.theta)
+    indices = [0, 17, 199, NOTHING]
+    full = random_differences(4, risk, 0.1)
+    full[:, :, ~problem.active] = 0
+    gradients = problem.gradient(torch.tensor(indices), full[:, :, problem.active], torch.float64)
+    for row, index in enumerate(indices):
+        expected = plain_gradient(risk, index, risk.weights(fit.theta) + full[row])
+        # Both are float64 sums of 200 terms of order one.
+        torch.testing.assert_close(gradients[row], expected[:, problem.active], rtol=0, atol=1e-14)
+        assert float(expected[:, ~problem.active].norm()) < 1e-15
+
+
+def test_gradient_at_fit_is_the_gradient_at_difference_zero():
+    risk, fit = fitted_digits(200)
+    problem = removal_problem(risk, fit.theta)
+    indices = torch.tensor([3, NOTHING])
+    zero = torch.zeros(2, problem.num_classes, problem.num_features, dtype=torch.float64)
+    torch.testing.assert_close(
+        problem.gradient_at_fit(indices), problem.gradient(indices, zero, torch.float64), rtol=0, atol=1e-16
+    )
+
+
+@pytest.mark.parametrize("size", [1e-2, 1e-6])
+def test_float32_pass_errs_relative_to_the_change_not_to_the_gradient(size):
+    risk, fit = fitted_digits(500)
+    problem = removal_problem(risk, fit.theta)
+    differences = random_differences(5, risk, size)[:, :, problem.active]
+    differences = centred(differences)
+    indices = torch.arange(5)
+    single = problem.gradient(indices, differences, torch.float32)
+    double = problem.gradient(indices, differences, torch.float64)
+    # Sums of 500 float32 products err by a few 1e-7 of the change; a plain float32 gradient errs by 1e-8 flat.
+    assert float((single - double).norm()) < 1e-6 * float(differences.norm())
+
+
+def test_probability_change_keeps_its_digits_when_the_change_is_tiny():
+    p = torch.softmax(torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64), 0)
+    u = torch.tensor([1e-13, -3e-13, 2e-13], dtype=torch.float64)
+    # First order: (diag(p) − ppᵀ)u; the second-order term is 1e-26.
+    expected = p * u - p * p.dot(u)
+    torch.testing.assert_close(probability_change(p, u), expected, rtol=1e-12, atol=0)
+    large = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
+    exact = torch.softmax(p.log() + large, 0) - p
+    torch.testing.assert_close(probability_change(p, large), exact, rtol=1e-13, atol=1e-16)
+
+
+def test_rounding_bound_covers_the_error_against_extended_precision():
+    if np.finfo(np.longdouble).eps > 1e-18:
+        pytest.skip("this machine has no extended precision to compare with")
+    risk, fit = fitted_digits(300)
+    problem = removal_problem(risk, fit.theta)
+    difference = random_differences(1, risk, 0.01)[:, :, problem.active]
+    difference = centred(difference)
+    computed = problem.gradient(torch.tensor([5]), difference, torch.float64)[0].numpy()
+    kept = np.arange(300) != 5
+    x, labels = problem.x.numpy().astype(np.longdouble)[kept], problem.labels.numpy()[kept]
+    weights = problem.weights.numpy().astype(np.longdouble) + difference[0].numpy()
+    logits = x @ weights.T
+    probabilities = np.exp(logits - logits.max(1, keepdims=True))
+    probabilities /= probabilities.sum(1, keepdims=True)
+    exact = (probabilities - labels).T @ x / 299 + np.longdouble(risk.l2) * weights
+    error = float(np.linalg.norm((computed - exact).ravel()))
+    bound = float(gradient_rounding_bound(problem, difference.flatten(1).norm(dim=1))[0])
+    assert 0 < error <= bound <= 1e-11, (error, bound)
+
+
+def test_loss_change_is_the_difference_of_losses():
+    risk, fit = fitted_digits(200)
+    x, y = digits_test_points(5)
+    differences = random_differences(3, risk, 0.05)
+    labels = torch.nn.functional.one_hot(y, 10).double()
+    probabilities = torch.softmax(x @ risk.weights(fit.theta).T, 1)
+    changes = loss_change(x, probabilities, labels, differences)
+    for row, difference in enumerate(differences):
+        moved = risk.losses(fit.theta + difference.flatten(), x, y) - risk.losses(fit.theta, x, y)
+        torch.testing.assert_close(changes[:, row], moved, rtol=0, atol=1e-14)
+
+
+def test_a_part_common_to_all_classes_of_theta_changes_no_leave_one_out_model():
+    risk, fit = fitted_digits(200)
+    shifted = fit.theta + torch.linspace(0, 1, risk.num_features, dtype=torch.float64).repeat(10)
+    ours, theirs = removal_problem(risk, fit.theta), removal_problem(risk, shifted)
+    columns = theirs.active.nonzero().flatten()
+    keep = ours.active[columns]
+    torch.testing.assert_close(theirs.weights[:, keep], ours.weights, rtol=0, atol=1e-14)
+
+
+def test_dropped_features_are_exactly_those_that_no_example_has():
+    risk, fit = fitted_digits(200)
+    problem = removal_problem(risk, fit.theta)
+    assert problem.active.tolist() == (risk.x != 0).any(0).tolist()
+    assert 0 < int((~problem.active).sum())
+    # A model that uses such a feature all the same must shrink it to zero, so it takes part.
+    used = fit.theta.clone()
+    unseen = int((~problem.active).nonzero()[0])
+    used[unseen] = 1.0
+    assert bool(removal_problem(replace(risk), used).active[unseen])

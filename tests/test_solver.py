@@ -1,0 +1,173 @@
+"""Leave-one-out models: at scikit-learn's minimiser, inside their certificates, and as influence predicts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from erm.softmax import SoftmaxRisk
+from retrain import solver
+from retrain.certificate import distance_bound, gradient_rounding_bound
+from retrain.ground_truth import ground_truth
+from retrain.preconditioner import PreconditionerError, build_preconditioner
+from retrain.removal import NOTHING, RemovalProblem, removal_problem
+from retrain.schedule import LeaveOneOutError, RetrainSettings, solve_missing
+from retrain.solver import solve_batch
+from retrain.weights import LeaveOneOutWeights, WeightCache
+from tests.problems import digits_risk, digits_test_points, fitted_digits
+
+
+def solve(problem: RemovalProblem, indices: list[int], tolerance: float = 1e-9, single: bool = False):
+    dtype = torch.float32 if single else torch.float64
+    return solve_batch(
+        problem,
+        build_preconditioner(problem, dtype),
+        torch.tensor(indices),
+        tolerance=tolerance,
+        single_precision=single,
+    )
+
+
+def weights_of(risk: SoftmaxRisk, theta: torch.Tensor, tmp_path, indices, **settings) -> LeaveOneOutWeights:
+    """Solve through the cache, as the stage does."""
+    cache = WeightCache(tmp_path / "weights", "key", pytest.fail)
+    solve_missing(risk, theta, indices, cache, RetrainSettings(**settings), lambda _: None)
+    weights = cache.read()
+    assert weights is not None
+    return weights
+
+
+def sklearn_without(risk: SoftmaxRisk, index: int) -> torch.Tensor:
+    kept = np.arange(risk.num_examples) != index
+    model = LogisticRegression(
+        C=1 / (risk.l2 * kept.sum()), fit_intercept=False, solver="newton-cg", tol=1e-13, max_iter=1000
+    )
+    model.fit(risk.x.numpy()[kept], risk.y.numpy()[kept])
+    return torch.from_numpy(model.coef_.copy())
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("precision", ["mixed", "float64"])
+def test_models_are_those_of_scikit_learn(tmp_path, bias, precision):
+    risk, fit = fitted_digits(300, bias=bias)
+    weights = weights_of(risk, fit.theta, tmp_path, [0, 7, 299], precision=precision)
+    assert weights.indices.tolist() == [NOTHING, 0, 7, 299]
+    for row in (1, 2, 3):
+        ours = risk.weights(fit.theta) + torch.from_numpy(weights.differences[row]).double()
+        theirs = sklearn_without(risk, int(weights.indices[row]))
+        # scikit-learn's own gradient norm, near 1e-10 per example, is worth about 1e-7 at l2 = 0.01.
+        assert float((ours - theirs).norm()) < 3e-7
+
+
+@pytest.mark.parametrize("precision", ["mixed", "float64"])
+def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(tmp_path, precision):
+    risk, fit = fitted_digits(500)
+    weights = weights_of(risk, fit.theta, tmp_path, range(0, 500, 7), precision=precision)
+    assert float(weights.gradient_norms.max()) <= 1e-9
+    problem = removal_problem(risk, fit.theta)
+    differences = torch.from_numpy(weights.differences).double()[:, :, problem.active]
+    gradients = problem.gradient(torch.from_numpy(weights.indices), differences, torch.float64)
+    norms = gradients.flatten(1).norm(dim=1).numpy()
+    # Rounding Δ to float32 moves the gradient by at most λ_max(H)·2⁻²⁴·‖Δ‖.
+    largest = float(torch.linalg.matrix_norm(risk.x, 2) ** 2 / risk.num_examples / 2 + risk.l2)
+    moved = largest * 2**-24 * np.linalg.norm(weights.differences.reshape(len(norms), -1), axis=1)
+    assert np.all(np.abs(norms - weights.gradient_norms) <= moved + 1e-13)
+
+
+def test_distance_to_the_minimiser_is_within_its_bound():
+    risk, fit = fitted_digits(300)
+    problem = removal_problem(risk, fit.theta)
+    indices = list(range(40))
+    loose, tight = solve(problem, indices, tolerance=3e-5), solve(problem, indices, tolerance=1e-12)
+    bounds = distance_bound(
+        loose.gradient_norms,
+        gradient_rounding_bound(problem, loose.differences.flatten(1).norm(dim=1)),
+        risk.l2,
+    )
+    distances = (loose.differences - tight.differences).flatten(1).norm(dim=1)
+    assert float(tight.gradient_norms.max()) <= 1e-12
+    assert bool((distances <= bounds).all())
+    # Not vacuous: the bound overstates by at most the condition number, λ_max/λ.
+    assert float((bounds / distances).min()) < 300
+
+
+def test_certificates_cover_the_error_of_every_actual_change(tmp_path):
+    risk, fit = fitted_digits(300)
+    x, y = digits_test_points(6)
+    loose = weights_of(risk, fit.theta, tmp_path / "loose", range(40), tolerance=1e-5)
+    tight = weights_of(risk, fit.theta, tmp_path / "tight", range(40), tolerance=1e-12)
+    rough, exact = (ground_truth(risk, fit.theta, weights, x, y) for weights in (loose, tight))
+    errors = np.abs(rough.actual_change - exact.actual_change)
+    # The reference's own certificate, about 1e-8 through float32 storage, is part of what is allowed.
+    assert np.all(errors <= rough.certificate + exact.certificate)
+    assert rough.certificate.max() < 0.02
+
+
+def test_null_control_starts_elsewhere_and_returns(tmp_path):
+    risk, fit = fitted_digits(300)
+    weights = weights_of(risk, fit.theta, tmp_path, [3])
+    truth = ground_truth(risk, fit.theta, weights, *digits_test_points(4))
+    assert weights.indices[0] == NOTHING
+    assert weights.passes[0] >= 2
+    assert np.all(np.abs(truth.actual_change[:, 0]) <= truth.certificate[:, 0])
+    assert truth.certificate[:, 0].max() < 1e-5
+
+
+@pytest.mark.parametrize(("num_train", "l2"), [(30, 1e-3), (200, 1e-5)])
+def test_models_far_from_theta_hat_are_solved_alone(tmp_path, monkeypatch, num_train, l2):
+    monkeypatch.setattr(solver, "MAX_PASSES", 6)
+    risk, fit = fitted_digits(num_train, l2=l2)
+    problem = removal_problem(risk, fit.theta)
+    assert not bool(solve(problem, list(range(num_train))).converged.all())
+    weights = weights_of(risk, fit.theta, tmp_path, range(num_train))
+    assert float(weights.gradient_norms.max()) <= 1e-9
+
+
+def test_a_step_too_far_is_taken_back_not_followed():
+    # Hardly any L2: a Newton step of the removal overshoots to gradients that are not finite.
+    risk, fit = fitted_digits(200, l2=1e-6)
+    batch = solve(removal_problem(risk, fit.theta), list(range(200)))
+    assert bool(batch.gradient_norms.isfinite().all())
+    assert float(batch.converged.double().mean()) > 0.98
+
+
+def test_float32_that_cannot_factor_the_hessian_gives_way_to_float64():
+    # Every feature twice: half of the spectrum is l2 alone, which float32 rounding swamps.
+    risk = digits_risk(200, l2=1e-10)
+    doubled = replace(risk, x=torch.cat([risk.x, risk.x], dim=1))
+    problem = removal_problem(doubled, doubled.initial_parameters())
+    assert build_preconditioner(problem, torch.float32).factor.dtype == torch.float64
+
+
+def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero():
+    risk, fit = fitted_digits(200)
+    problem = removal_problem(risk, fit.theta)
+    v = torch.randn(
+        3, 10, problem.num_features, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
+    )
+    v -= v.mean(1, keepdim=True)
+    full = torch.zeros(3, 10, risk.num_features, dtype=torch.float64)
+    full[:, :, problem.active] = build_preconditioner(problem, torch.float64).apply(v)
+    back = risk.curvature(fit.theta).product(full.flatten(1)).view(3, 10, -1)[:, :, problem.active]
+    torch.testing.assert_close(back, v, rtol=0, atol=1e-12)
+
+
+def test_without_l2_nothing_is_certified(tmp_path):
+    risk = digits_risk(100, l2=0.0)
+    cache = WeightCache(tmp_path, "key", pytest.fail)
+    with pytest.raises(LeaveOneOutError, match=r"model\.l2"):
+        solve_missing(risk, risk.initial_parameters(), [0], cache, RetrainSettings(), lambda _: None)
+
+
+def test_a_hessian_that_is_not_positive_definite_is_refused():
+    risk = digits_risk(100, l2=-1.0)
+    with pytest.raises(PreconditionerError, match=r"model\.l2"):
+        build_preconditioner(removal_problem(risk, risk.initial_parameters()), torch.float32)
+
+
+@pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"precision": "half"}, {"batch_size": 0}])
+def test_impossible_settings_are_refused(settings):
+    with pytest.raises(ValueError, match=f"retrain.{next(iter(settings))}"):
+        RetrainSettings(**settings)

@@ -1,0 +1,106 @@
+"""The weight cache gives back what was written, and never what it cannot vouch for."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from retrain.schedule import RetrainSettings, solve_missing
+from retrain.weights import LeaveOneOutWeights, WeightCache
+from tests.problems import fitted_digits
+
+
+def some_weights(indices: list[int], value: float = 1.0) -> LeaveOneOutWeights:
+    count = len(indices)
+    return LeaveOneOutWeights(
+        indices=np.array(indices),
+        differences=np.full((count, 3, 4), value, dtype=np.float32),
+        gradient_norms=np.linspace(0, 1e-9, count),
+        distance_bounds=np.linspace(0, 1e-7, count),
+        passes=np.arange(count),
+    )
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def cache(tmp_path, warnings) -> WeightCache:
+    return WeightCache(tmp_path / "weights", "key", warnings.append)
+
+
+def test_what_is_read_is_what_was_written(cache):
+    cache.write(some_weights([5, 9, -1]))
+    read = cache.read()
+    assert read is not None
+    for name, array in some_weights([5, 9, -1]).select(np.array([2, 0, 1])).arrays().items():
+        np.testing.assert_array_equal(getattr(read, name), array)
+
+
+def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache):
+    cache.write(some_weights([3, 1]))
+    cache.write(some_weights([2, 3], value=2.0))
+    read = cache.read([1, 3, 8])
+    assert read is not None
+    assert read.indices.tolist() == [1, 3]
+    assert cache.known_indices() == {1, 2, 3}
+
+
+def test_an_empty_folder_holds_nothing(cache):
+    assert cache.read() is None
+    assert cache.known_indices() == set()
+
+
+def test_weights_of_another_theta_are_left_alone(cache, tmp_path, warnings):
+    cache.write(some_weights([1]))
+    assert WeightCache(tmp_path / "weights", "other", warnings.append).read() is None
+    assert warnings == []
+
+
+@pytest.mark.parametrize("offset", [0, 4, 9, 200, -1, -40])
+def test_a_flipped_byte_anywhere_is_noticed(cache, warnings, offset):
+    path = cache.write(some_weights([1, 2]))
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 0xFF
+    path.write_bytes(content)
+    assert cache.read() is None
+    # A byte of the metadata may make it the file of another key or format, which is no fault.
+    assert len(warnings) <= 1
+
+
+def test_a_truncated_file_is_named_and_not_used(cache, warnings):
+    path = cache.write(some_weights([1, 2]))
+    path.write_bytes(path.read_bytes()[:-3])
+    assert cache.read() is None
+    assert str(path) in warnings[0]
+
+
+def test_swapped_content_under_a_true_header_is_noticed(cache, warnings):
+    path = cache.write(some_weights([1, 2]))
+    metadata = {"format": "1", "key": "key", "checksum": path.stem}
+    save_file(some_weights([1, 2], value=2.0).arrays(), path, metadata=metadata)
+    assert cache.read() is None
+    assert "checksum" in warnings[0]
+
+
+def test_only_what_is_missing_is_solved_again(cache):
+    risk, fit = fitted_digits(100)
+    settings = RetrainSettings(batch_size=4)
+    solved = [
+        solve_missing(risk, fit.theta, indices, cache, settings, lambda _: None)
+        for indices in ([1, 2, 3], [2, 3, 4, 5], [1, 5])
+    ]
+    assert solved == [4, 2, 0]  # the null control is solved once, with the first
+
+
+def test_batches_of_any_size_give_the_same_models(tmp_path, cache):
+    risk, fit = fitted_digits(100)
+    other = WeightCache(tmp_path / "other", "key", pytest.fail)
+    for target, size in ((cache, 3), (other, 100)):
+        solve_missing(risk, fit.theta, range(20), target, RetrainSettings(batch_size=size), lambda _: None)
+    ours, theirs = cache.read(), other.read()
+    assert ours is not None
+    assert theirs is not None
+    distances = np.linalg.norm((ours.differences - theirs.differences).reshape(21, -1), axis=1)
+    assert np.all(distances <= ours.distance_bounds + theirs.distance_bounds)
