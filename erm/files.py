@@ -1,9 +1,12 @@
 """Writing a file so that a kill leaves the old one or the new one, never a torn one."""
 
+import json
+import math
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
@@ -34,6 +37,19 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     write_atomically(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically. NaN and the infinities, which JSON lacks, become null."""
+    write_text(path, json.dumps(_without_non_finite(value), indent=2, allow_nan=False) + "\n")
+
+
+def _without_non_finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_non_finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_non_finite(entry) for entry in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _discard(_: object) -> None:

@@ -123,7 +123,8 @@ def _backtrack(
 ) -> tuple[Tensor, Tensor, int] | None:
     """The longest of step, step/2, step/4, … that shortens the gradient.
 
-    Returns its end, the gradient there, and how often it was halved. None where no length does: rounding is reached, or (for a risk that is not convex) the step leads uphill.
+    Returns its end, the gradient there, and how often it was halved. None where no length does: rounding is
+    reached, or (for a risk that is not convex) the step leads uphill.
     """
     for halvings in range(MAX_HALVINGS):
         candidate = theta + step / 2**halvings

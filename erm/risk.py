@@ -33,7 +33,7 @@ class Curvature(Protocol):
         ...
 
     def matrix(self) -> Float[Tensor, "p p"]:
-        """H itself, explicit and symmetric."""
+        """H itself, explicit and symmetric, in a tensor of its own that the caller may overwrite."""
         ...
 
 

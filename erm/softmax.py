@@ -20,7 +20,11 @@ from erm.softmax_hessian import cross_entropy_hessian_sum
 
 @dataclass(frozen=True, kw_only=True)
 class SoftmaxRisk:
-    """Mean cross-entropy of softmax(W x) plus (l2/2)‖W‖²."""
+    """Mean cross-entropy of softmax(W x) plus (l2/2)‖W‖².
+
+    Raises:
+        ValueError: `l2` is negative or not finite.
+    """
 
     x: Float[Tensor, "n d"]
     """Training features; the last column is 1 when `bias`."""
@@ -28,6 +32,10 @@ class SoftmaxRisk:
     num_classes: int
     l2: float
     bias: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.l2 < float("inf"):
+            raise ValueError(f"l2 must be finite and not negative, got {self.l2}")
 
     @property
     def num_examples(self) -> int:
@@ -122,14 +130,14 @@ class SoftmaxCurvature:
 
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         num_vectors, num_classes = len(v), self.probabilities.shape[1]
-        logits = (self.x @ v.view(num_vectors * num_classes, -1).T).view(-1, num_vectors, num_classes)
+        logits = (self.x @ v.reshape(num_vectors * num_classes, -1).T).view(-1, num_vectors, num_classes)
         residuals = _softmax_jacobian_product(self.probabilities[:, None, :], logits)
         summed = residuals.flatten(1).T @ self.x
         return summed.view(num_vectors, -1) / self.num_examples + self.l2 * v
 
     def batch_product(self, indices: Int[Tensor, "r b"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         x, probabilities = self.x[indices], self.probabilities[indices]
-        weights = v.view(len(v), probabilities.shape[2], -1)
+        weights = v.reshape(len(v), probabilities.shape[2], -1)
         residuals = _softmax_jacobian_product(probabilities, torch.bmm(x, weights.transpose(1, 2)))
         # One pass over r × p numbers instead of three: with small batches these passes are all that counts.
         mean_share = 1 / indices.shape[1]

@@ -25,13 +25,13 @@ def succeed(*arguments: str | Path) -> str:
     return result.stdout
 
 
-def spawn(*arguments: str | Path, module: str = "cli") -> subprocess.Popen[str]:
-    """In a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+def spawn(*arguments: str | Path, module: str = "cli", threads: int | None = 1) -> subprocess.Popen[str]:
+    """In a process of its own, with so many threads (None: as many as it likes)."""
+    limit = {} if threads is None else {"OMP_NUM_THREADS": str(threads)}
     return subprocess.Popen(
         [sys.executable, "-m", module, *map(str, arguments)],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env=os.environ | limit,
     )

@@ -17,7 +17,7 @@ from tests.command_line import FAST, repro, succeed
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> Path:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with all four stages done."""
     folder = tmp_path_factory.mktemp("finished") / "run"
     methods = [word for name in ("exact", "cg", "lissa", "grad_dot") for word in ("--method", name)]
@@ -25,7 +25,7 @@ def finished(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_figure_on_digits(tmp_path):
+def test_the_figure_on_digits(tmp_path: Path) -> None:
     """The README's first command on the whole data set: influence predicts what retraining finds."""
     folder = tmp_path / "run"
     succeed("run", "--method", "cg", "--method", "lissa", "data=digits", f"output_dir={folder}")
@@ -43,7 +43,7 @@ def test_the_figure_on_digits(tmp_path):
     assert abs(summary["null_control"]) <= summary["null_control_certificate"]
 
 
-def test_summary_and_table_are_the_documented_interface(finished):
+def test_summary_and_table_are_the_documented_interface(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     assert set(summary) == {"methods", "max_certificate", "null_control", "null_control_certificate"}
     assert set(summary["methods"]) == {"exact", "cg", "lissa", "grad_dot"}
@@ -58,7 +58,7 @@ def test_summary_and_table_are_the_documented_interface(finished):
     assert table.groupby("method").size().to_dict() == dict.fromkeys(summary["methods"], 40)
 
 
-def test_summary_follows_from_the_table(finished):
+def test_summary_follows_from_the_table(finished: Path) -> None:
     summary = json.loads((finished / "summary.json").read_text())
     table = pd.read_csv(finished / "leave_one_out.csv")
     for method, rows in table.groupby("method"):
@@ -74,7 +74,7 @@ def test_summary_follows_from_the_table(finished):
     assert summary["max_certificate"] == table["certificate"].max()
 
 
-def test_influence_table_scores_every_training_point_and_selects_the_largest(finished):
+def test_influence_table_scores_every_training_point_and_selects_the_largest(finished: Path) -> None:
     table = pd.read_csv(finished / "influence" / "cg.csv")
     assert len(table) == 300
     np.testing.assert_allclose(table["predicted_change"], -table["influence"] / 300, rtol=1e-12)
@@ -83,7 +83,7 @@ def test_influence_table_scores_every_training_point_and_selects_the_largest(fin
     assert drawn["train_index"].tolist() == largest["train_index"].tolist()
 
 
-def test_run_folder_holds_what_the_documentation_lists(finished):
+def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     weights = {name for name in names if name.startswith("retrain/weights/")}
     assert weights
@@ -99,7 +99,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished):
     }
 
 
-def test_run_skips_what_is_done_and_keeps_it_as_it_was(finished):
+def test_run_skips_what_is_done_and_keeps_it_as_it_was(finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*.safetensors")}
     before |= {path: path.stat().st_mtime_ns for path in (finished / "influence").iterdir()}
     said = succeed("run", "--method", "cg", *FAST, f"output_dir={finished}")
@@ -109,7 +109,7 @@ def test_run_skips_what_is_done_and_keeps_it_as_it_was(finished):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
-def test_several_test_points_stand_side_by_side(tmp_path):
+def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     succeed("run", "--method", "cg", *FAST, "influence.test_index=[3,14]", f"output_dir={folder}")
     summary = json.loads((folder / "summary.json").read_text())
@@ -121,18 +121,18 @@ def test_several_test_points_stand_side_by_side(tmp_path):
     assert sorted(table["test_index"].unique()) == [3, 14]
 
 
-def test_own_arrays_of_an_npz_file(tmp_path):
+def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(3, 6))
     labels = generator.integers(0, 3, size=240)
     features = centres[labels] + generator.normal(size=(240, 6))
-    parts = {
-        "x_train": features[:200],
-        "y_train": labels[:200],
-        "x_test": features[200:],
-        "y_test": labels[200:],
-    }
-    np.savez(tmp_path / "mine.npz", **parts)
+    np.savez(
+        tmp_path / "mine.npz",
+        x_train=features[:200],
+        y_train=labels[:200],
+        x_test=features[200:],
+        y_test=labels[200:],
+    )
     succeed(
         "run", "--method", "exact", "data=npz", f"data.path={tmp_path}/mine.npz", "model.bias=true",
         "influence.top_k=50", f"output_dir={tmp_path}/run",
@@ -143,7 +143,7 @@ def test_own_arrays_of_an_npz_file(tmp_path):
     assert 0.95 < result["slope"] < 1.15
 
 
-def test_the_autograd_model_predicts_the_same_but_is_not_retrained(tmp_path, finished):
+def test_the_autograd_model_predicts_the_same_but_is_not_retrained(tmp_path: Path, finished: Path) -> None:
     folder = tmp_path / "run"
     overrides = [*FAST, "model=logistic_autograd", f"output_dir={folder}"]
     succeed("train", *overrides)
@@ -186,7 +186,9 @@ BAD_COMMAND_LINES = {
 
 
 @pytest.mark.parametrize("case", BAD_COMMAND_LINES)
-def test_bad_input_exits_2_says_what_is_wrong_and_writes_nothing(tmp_path, monkeypatch, case):
+def test_bad_input_exits_2_says_what_is_wrong_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     arguments, said = BAD_COMMAND_LINES[case]
     digits = [] if any("data=" in argument for argument in arguments) else ["data=digits"]
@@ -197,7 +199,7 @@ def test_bad_input_exits_2_says_what_is_wrong_and_writes_nothing(tmp_path, monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_misclassified_test_point_is_said_before_any_work(tmp_path):
+def test_no_misclassified_test_point_is_said_before_any_work(tmp_path: Path) -> None:
     labels = np.array([0, 1] * 20)
     features = np.stack([labels, 1 - labels], axis=1).astype(float)
     np.savez(tmp_path / "easy.npz", x_train=features, y_train=labels, x_test=features[:4], y_test=labels[:4])
@@ -214,7 +216,7 @@ def test_no_misclassified_test_point_is_said_before_any_work(tmp_path):
     assert not (tmp_path / "run" / "influence").exists()
 
 
-def test_output_dir_that_is_a_file_is_refused(tmp_path):
+def test_output_dir_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "below"):
         result = repro("train", *FAST, f"output_dir={path}")
@@ -227,14 +229,14 @@ def test_output_dir_that_is_a_file_is_refused(tmp_path):
     ("stage", "needs"),
     [("influence", "repro train"), ("retrain", "repro train"), ("plot", "repro train")],
 )
-def test_a_stage_without_its_input_names_the_command_to_run(tmp_path, stage, needs):
+def test_a_stage_without_its_input_names_the_command_to_run(tmp_path: Path, stage: str, needs: str) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     result = repro(stage, *overrides)
     assert result.exit_code == 1
     assert f"{needs} {' '.join(overrides)}" in result.stderr
 
 
-def test_later_stages_name_the_stage_before_them(tmp_path):
+def test_later_stages_name_the_stage_before_them(tmp_path: Path) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     succeed("train", *overrides)
     assert "repro influence --method lissa data=digits" in repro("retrain", *overrides).stderr
@@ -244,13 +246,13 @@ def test_later_stages_name_the_stage_before_them(tmp_path):
     assert "repro retrain data=digits" in result.stderr
 
 
-def test_a_folder_of_another_configuration_is_refused_with_both_values(finished):
+def test_a_folder_of_another_configuration_is_refused_with_both_values(finished: Path) -> None:
     result = repro("influence", "--method", "cg", *FAST, "model.l2=0.5", f"output_dir={finished}")
     assert result.exit_code == 1
     assert "model.l2: 0.01 there, 0.5 asked for" in result.stderr
 
 
-def test_predictions_for_another_test_point_or_setting_are_refused_with_both_values(tmp_path):
+def test_predictions_for_another_test_point_or_setting_are_refused_with_both_values(tmp_path: Path) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     succeed("train", *overrides)
     succeed("influence", "--method", "lissa", *overrides, "influence.depth=50", "influence.test_index=3")
@@ -263,7 +265,7 @@ def test_predictions_for_another_test_point_or_setting_are_refused_with_both_val
     assert "influence.depth: 50 there, 60 asked for" in other_depth.stderr
 
 
-def test_another_configuration_has_another_folder(tmp_path, monkeypatch):
+def test_another_configuration_has_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for override in ("model.l2=0.01", "model.l2=0.02", "data.num_train=299", "fit.tolerance=1e-9"):
         succeed("train", *FAST, override)
@@ -272,7 +274,7 @@ def test_another_configuration_has_another_folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("method", ["exact", "cg"])
-def test_a_singular_hessian_is_said_with_the_remedy(tmp_path, method):
+def test_a_singular_hessian_is_said_with_the_remedy(tmp_path: Path, method: str) -> None:
     overrides = [*FAST, "model.l2=0", "fit.max_passes=30", f"output_dir={tmp_path}/run"]
     trained = repro("train", *overrides)
     assert trained.exit_code == 1
@@ -287,15 +289,18 @@ def test_a_singular_hessian_is_said_with_the_remedy(tmp_path, method):
     succeed("influence", "--method", method, *overrides, "influence.damping=0.01")
 
 
-def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_path):
+def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     result = repro("run", "-m", "cg", "-m", "lissa", *FAST, "influence.scale=0.5", f"output_dir={folder}")
     assert result.exit_code == 1
     assert "scale" in result.stderr
     assert list(json.loads((folder / "summary.json").read_text())["methods"]) == ["cg"]
+    # The record of the divergence is JSON for every reader, though its norms overflow.
+    record = json.loads((folder / "influence" / "lissa.json").read_text(), parse_constant=pytest.fail)
+    assert record["solutions"][0]["status"] == "diverged"
 
 
-def test_more_gpus_than_there_are_is_refused(monkeypatch):
+def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     result = repro("retrain", "--gpus", "4", *FAST)
@@ -303,19 +308,19 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch):
     assert "2 GPUs" in result.stderr
 
 
-def test_every_choice_of_every_group_composes():
+def test_every_choice_of_every_group_composes() -> None:
     for group, names in groups().items():
         for name in names:
             extra = ["data.path=mine.npz"] if name == "npz" else []
             assert compose([f"{group}={name}", *extra]).choices[group] == name
 
 
-def test_config_prints_what_is_composed_and_what_can_be_chosen():
+def test_config_prints_what_is_composed_and_what_can_be_chosen() -> None:
     assert "l2: 0.5" in succeed("config", "model.l2=0.5")
     assert "influence=cg|exact|grad_dot|lissa" in succeed("config", "--groups")
 
 
-def test_help_and_usage_errors_do_not_wait_for_torch():
+def test_help_and_usage_errors_do_not_wait_for_torch() -> None:
     code = (
         "import sys; from cli.main import app; from typer.testing import CliRunner\n"
         "for line in (['--help'], ['run', '--help'], ['train', 'model.l2=-1'], ['config', '--groups']):\n"
@@ -335,7 +340,7 @@ OPTIONS = {
 }
 
 
-def test_the_commands_and_their_options_are_these():
+def test_the_commands_and_their_options_are_these() -> None:
     """Scripts of others use them: a change here is a change of the interface."""
     from typer.main import get_command
 
@@ -348,7 +353,7 @@ def test_the_commands_and_their_options_are_these():
 
 
 @pytest.mark.parametrize("command", ["", *OPTIONS])
-def test_help_teaches_with_examples(command):
+def test_help_teaches_with_examples(command: str) -> None:
     said = succeed(*([command] if command else []), "--help")
     assert "repro" in said
     assert "Examples" in said or not command

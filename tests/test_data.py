@@ -103,9 +103,7 @@ def test_the_failed_import_leaves_nothing_behind_that_breaks_the_next(tmp_path: 
     assert run_python(script, tmp_path) == ["torchvision.extension"]
 
 
-def test_another_fault_of_torchvision_is_not_hidden(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_fault_of_torchvision_is_not_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_stand_in(tmp_path, "raise RuntimeError('different CUDA major versions')")
     monkeypatch.syspath_prepend(tmp_path)
     for module in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:

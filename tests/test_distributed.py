@@ -15,7 +15,7 @@ PATIENCE = 120
 
 
 @pytest.fixture
-def predicted(tmp_path) -> list[str]:
+def predicted(tmp_path: Path) -> list[str]:
     """Overrides of a run folder that is ready to be retrained."""
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     succeed("train", *overrides)
@@ -24,7 +24,7 @@ def predicted(tmp_path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory) -> pd.DataFrame:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     """The table of one process that nothing disturbed."""
     folder = tmp_path_factory.mktemp("undisturbed") / "run"
     succeed("run", "--method", "cg", *FAST, f"output_dir={folder}")
@@ -50,7 +50,9 @@ def weight_files(overrides: list[str]) -> list[Path]:
 
 
 @pytest.mark.parametrize("processes", [2, 4])
-def test_several_processes_end_where_one_does(predicted, undisturbed, processes):
+def test_several_processes_end_where_one_does(
+    predicted: list[str], undisturbed: pd.DataFrame, processes: int
+) -> None:
     process = spawn("retrain", "--gpus", str(processes), *predicted)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
@@ -60,7 +62,9 @@ def test_several_processes_end_where_one_does(predicted, undisturbed, processes)
     assert_same_within_certificates(predicted, undisturbed)
 
 
-def test_two_torchrun_nodes_end_where_one_process_does(predicted, undisturbed):
+def test_two_torchrun_nodes_end_where_one_process_does(
+    predicted: list[str], undisturbed: pd.DataFrame
+) -> None:
     with socket.socket() as free:
         free.bind(("localhost", 0))
         endpoint = f"localhost:{free.getsockname()[1]}"
@@ -75,7 +79,9 @@ def test_two_torchrun_nodes_end_where_one_process_does(predicted, undisturbed):
 
 
 @pytest.mark.parametrize("options", [[], ["--gpus", "2"]])
-def test_a_killed_run_goes_on_where_it_was(predicted, undisturbed, options):
+def test_a_killed_run_goes_on_where_it_was(
+    predicted: list[str], undisturbed: pd.DataFrame, options: list[str]
+) -> None:
     process = spawn("retrain", *options, *predicted, "retrain.batch_size=1")
     deadline = time.monotonic() + PATIENCE
     while len(weight_files(predicted)) < 3 and process.poll() is None and time.monotonic() < deadline:
@@ -90,7 +96,7 @@ def test_a_killed_run_goes_on_where_it_was(predicted, undisturbed, options):
     assert_same_within_certificates(predicted, undisturbed)
 
 
-def test_a_rank_that_fails_ends_the_run_with_one_message(predicted):
+def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -> None:
     (folder_of(predicted) / "retrain").write_text("in the way of the folder that the ranks must make")
     process = spawn("retrain", "--gpus", "2", *predicted)
     _, err = process.communicate(timeout=PATIENCE)
@@ -99,7 +105,7 @@ def test_a_rank_that_fails_ends_the_run_with_one_message(predicted):
     assert "Traceback" not in err
 
 
-def test_interrupt_exits_130_and_says_how_to_go_on(predicted):
+def test_interrupt_exits_130_and_says_how_to_go_on(predicted: list[str]) -> None:
     process = spawn("retrain", *predicted, "retrain.batch_size=1")
     deadline = time.monotonic() + PATIENCE
     while not weight_files(predicted) and process.poll() is None and time.monotonic() < deadline:

@@ -1,15 +1,18 @@
 """The fit ends where scikit-learn's does, at a gradient norm that scikit-learn does not reach."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from erm.fit import NewtonFit
+from erm.softmax import SoftmaxRisk
 from tests.problems import digits_risk
 
 
-def sklearn_minimiser(risk, tol=1e-12):
+def sklearn_minimiser(risk: SoftmaxRisk, tol: float = 1e-12) -> torch.Tensor:
     """Minimiser of mean CE + (l2/2)‖W‖²; scikit-learn minimises C·ΣCE + ½‖W‖², so C = 1/(l2·n)."""
     model = LogisticRegression(
         C=1 / (risk.l2 * risk.num_examples), fit_intercept=False, solver="newton-cg", tol=tol, max_iter=1000
@@ -19,7 +22,7 @@ def sklearn_minimiser(risk, tol=1e-12):
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_fit_matches_scikit_learn(bias):
+def test_fit_matches_scikit_learn(bias: bool) -> None:
     risk = digits_risk(300, bias=bias)
     fit = NewtonFit()(risk)
     assert fit.converged
@@ -27,14 +30,14 @@ def test_fit_matches_scikit_learn(bias):
     assert float((risk.weights(fit.theta) - sklearn_minimiser(risk)).norm()) < 1e-6
 
 
-def test_reported_norm_and_value_are_those_of_theta():
+def test_reported_norm_and_value_are_those_of_theta() -> None:
     risk = digits_risk(300)
     fit = NewtonFit()(risk)
     assert fit.gradient_norm == float(risk.gradient(fit.theta).norm()) <= 1e-10
     assert fit.value == float(risk.value(fit.theta))
 
 
-def test_fit_from_elsewhere_ends_at_the_same_minimiser():
+def test_fit_from_elsewhere_ends_at_the_same_minimiser() -> None:
     risk = digits_risk(200)
     start = torch.from_numpy(np.random.default_rng(0).normal(size=risk.num_parameters))
     here, there = NewtonFit()(risk), NewtonFit()(risk, start=start)
@@ -42,7 +45,7 @@ def test_fit_from_elsewhere_ends_at_the_same_minimiser():
     assert float((here.theta - there.theta).norm()) <= 2e-8
 
 
-def test_a_fit_that_cannot_converge_says_so():
+def test_a_fit_that_cannot_converge_says_so() -> None:
     # Separable data without L2: the infimum 0 is not attained, the gradient only fades.
     risk = digits_risk(100, l2=0.0)
     fit = NewtonFit(max_passes=50, tolerance=1e-30)(risk)
@@ -51,6 +54,6 @@ def test_a_fit_that_cannot_converge_says_so():
 
 
 @pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"tolerance": float("nan")}, {"max_passes": 0}])
-def test_impossible_settings_are_refused(settings):
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"fit.{next(iter(settings))}"):
         NewtonFit(**settings)

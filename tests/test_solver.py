@@ -1,6 +1,9 @@
 """Leave-one-out models: at scikit-learn's minimiser, inside their certificates, and as influence predicts."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +17,14 @@ from retrain.ground_truth import ground_truth
 from retrain.preconditioner import PreconditionerError, build_preconditioner
 from retrain.removal import NOTHING, RemovalProblem, removal_problem
 from retrain.schedule import LeaveOneOutError, RetrainSettings, solve_missing
-from retrain.solver import solve_batch
+from retrain.solver import BatchSolution, solve_batch
 from retrain.weights import LeaveOneOutWeights, WeightCache
 from tests.problems import digits_risk, digits_test_points, fitted_digits
 
 
-def solve(problem: RemovalProblem, indices: list[int], tolerance: float = 1e-9, single: bool = False):
+def solve(
+    problem: RemovalProblem, indices: list[int], tolerance: float = 1e-9, single: bool = False
+) -> BatchSolution:
     dtype = torch.float32 if single else torch.float64
     return solve_batch(
         problem,
@@ -30,7 +35,9 @@ def solve(problem: RemovalProblem, indices: list[int], tolerance: float = 1e-9, 
     )
 
 
-def weights_of(risk: SoftmaxRisk, theta: torch.Tensor, tmp_path, indices, **settings) -> LeaveOneOutWeights:
+def weights_of(
+    risk: SoftmaxRisk, theta: torch.Tensor, tmp_path: Path, indices: Iterable[int], **settings: Any
+) -> LeaveOneOutWeights:
     """Solve through the cache, as the stage does."""
     cache = WeightCache(tmp_path / "weights", "key", pytest.fail)
     solve_missing(risk, theta, indices, cache, RetrainSettings(**settings), lambda _: None)
@@ -50,7 +57,7 @@ def sklearn_without(risk: SoftmaxRisk, index: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("precision", ["mixed", "float64"])
-def test_models_are_those_of_scikit_learn(tmp_path, bias, precision):
+def test_models_are_those_of_scikit_learn(tmp_path: Path, bias: bool, precision: str) -> None:
     risk, fit = fitted_digits(300, bias=bias)
     weights = weights_of(risk, fit.theta, tmp_path, [0, 7, 299], precision=precision)
     assert weights.indices.tolist() == [NOTHING, 0, 7, 299]
@@ -62,7 +69,9 @@ def test_models_are_those_of_scikit_learn(tmp_path, bias, precision):
 
 
 @pytest.mark.parametrize("precision", ["mixed", "float64"])
-def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(tmp_path, precision):
+def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(
+    tmp_path: Path, precision: str
+) -> None:
     risk, fit = fitted_digits(500)
     weights = weights_of(risk, fit.theta, tmp_path, range(0, 500, 7), precision=precision)
     assert float(weights.gradient_norms.max()) <= 1e-9
@@ -76,7 +85,7 @@ def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(
     assert np.all(np.abs(norms - weights.gradient_norms) <= moved + 1e-13)
 
 
-def test_distance_to_the_minimiser_is_within_its_bound():
+def test_distance_to_the_minimiser_is_within_its_bound() -> None:
     risk, fit = fitted_digits(300)
     problem = removal_problem(risk, fit.theta)
     indices = list(range(40))
@@ -93,7 +102,7 @@ def test_distance_to_the_minimiser_is_within_its_bound():
     assert float((bounds / distances).min()) < 300
 
 
-def test_certificates_cover_the_error_of_every_actual_change(tmp_path):
+def test_certificates_cover_the_error_of_every_actual_change(tmp_path: Path) -> None:
     risk, fit = fitted_digits(300)
     x, y = digits_test_points(6)
     loose = weights_of(risk, fit.theta, tmp_path / "loose", range(40), tolerance=1e-5)
@@ -105,7 +114,7 @@ def test_certificates_cover_the_error_of_every_actual_change(tmp_path):
     assert rough.certificate.max() < 0.02
 
 
-def test_null_control_starts_elsewhere_and_returns(tmp_path):
+def test_null_control_starts_elsewhere_and_returns(tmp_path: Path) -> None:
     risk, fit = fitted_digits(300)
     weights = weights_of(risk, fit.theta, tmp_path, [3])
     truth = ground_truth(risk, fit.theta, weights, *digits_test_points(4))
@@ -116,7 +125,9 @@ def test_null_control_starts_elsewhere_and_returns(tmp_path):
 
 
 @pytest.mark.parametrize(("num_train", "l2"), [(30, 1e-3), (200, 1e-5)])
-def test_models_far_from_theta_hat_are_solved_alone(tmp_path, monkeypatch, num_train, l2):
+def test_models_far_from_theta_hat_are_solved_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_train: int, l2: float
+) -> None:
     monkeypatch.setattr(solver, "MAX_PASSES", 6)
     risk, fit = fitted_digits(num_train, l2=l2)
     problem = removal_problem(risk, fit.theta)
@@ -125,7 +136,7 @@ def test_models_far_from_theta_hat_are_solved_alone(tmp_path, monkeypatch, num_t
     assert float(weights.gradient_norms.max()) <= 1e-9
 
 
-def test_a_step_too_far_is_taken_back_not_followed():
+def test_a_step_too_far_is_taken_back_not_followed() -> None:
     # Hardly any L2: a Newton step of the removal overshoots to gradients that are not finite.
     risk, fit = fitted_digits(200, l2=1e-6)
     batch = solve(removal_problem(risk, fit.theta), list(range(200)))
@@ -133,7 +144,7 @@ def test_a_step_too_far_is_taken_back_not_followed():
     assert float(batch.converged.double().mean()) > 0.98
 
 
-def test_float32_that_cannot_factor_the_hessian_gives_way_to_float64():
+def test_float32_that_cannot_factor_the_hessian_gives_way_to_float64() -> None:
     # Every feature twice: half of the spectrum is l2 alone, which float32 rounding swamps.
     risk = digits_risk(200, l2=1e-10)
     doubled = replace(risk, x=torch.cat([risk.x, risk.x], dim=1))
@@ -141,7 +152,7 @@ def test_float32_that_cannot_factor_the_hessian_gives_way_to_float64():
     assert build_preconditioner(problem, torch.float32).factor.dtype == torch.float64
 
 
-def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero():
+def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero() -> None:
     risk, fit = fitted_digits(200)
     problem = removal_problem(risk, fit.theta)
     v = torch.randn(
@@ -154,20 +165,20 @@ def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero():
     torch.testing.assert_close(back, v, rtol=0, atol=1e-12)
 
 
-def test_without_l2_nothing_is_certified(tmp_path):
+def test_without_l2_nothing_is_certified(tmp_path: Path) -> None:
     risk = digits_risk(100, l2=0.0)
     cache = WeightCache(tmp_path, "key", pytest.fail)
     with pytest.raises(LeaveOneOutError, match=r"model\.l2"):
         solve_missing(risk, risk.initial_parameters(), [0], cache, RetrainSettings(), lambda _: None)
 
 
-def test_a_hessian_that_is_not_positive_definite_is_refused():
+def test_a_hessian_that_is_not_positive_definite_is_refused() -> None:
     risk = digits_risk(100, l2=-1.0)
     with pytest.raises(PreconditionerError, match=r"model\.l2"):
         build_preconditioner(removal_problem(risk, risk.initial_parameters()), torch.float32)
 
 
 @pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"precision": "half"}, {"batch_size": 0}])
-def test_impossible_settings_are_refused(settings):
+def test_impossible_settings_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=f"retrain.{next(iter(settings))}"):
         RetrainSettings(**settings)

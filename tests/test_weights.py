@@ -1,5 +1,7 @@
 """The weight cache gives back what was written, and never what it cannot vouch for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -26,11 +28,11 @@ def warnings() -> list[str]:
 
 
 @pytest.fixture
-def cache(tmp_path, warnings) -> WeightCache:
+def cache(tmp_path: Path, warnings: list[str]) -> WeightCache:
     return WeightCache(tmp_path / "weights", "key", warnings.append)
 
 
-def test_what_is_read_is_what_was_written(cache):
+def test_what_is_read_is_what_was_written(cache: WeightCache) -> None:
     cache.write(some_weights([5, 9, -1]))
     read = cache.read()
     assert read is not None
@@ -38,7 +40,7 @@ def test_what_is_read_is_what_was_written(cache):
         np.testing.assert_array_equal(getattr(read, name), array)
 
 
-def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache):
+def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache: WeightCache) -> None:
     cache.write(some_weights([3, 1]))
     cache.write(some_weights([2, 3], value=2.0))
     read = cache.read([1, 3, 8])
@@ -47,19 +49,21 @@ def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache):
     assert cache.known_indices() == {1, 2, 3}
 
 
-def test_an_empty_folder_holds_nothing(cache):
+def test_an_empty_folder_holds_nothing(cache: WeightCache) -> None:
     assert cache.read() is None
     assert cache.known_indices() == set()
 
 
-def test_weights_of_another_theta_are_left_alone(cache, tmp_path, warnings):
+def test_weights_of_another_theta_are_left_alone(
+    cache: WeightCache, tmp_path: Path, warnings: list[str]
+) -> None:
     cache.write(some_weights([1]))
     assert WeightCache(tmp_path / "weights", "other", warnings.append).read() is None
     assert warnings == []
 
 
 @pytest.mark.parametrize("offset", [0, 4, 9, 200, -1, -40])
-def test_a_flipped_byte_anywhere_is_noticed(cache, warnings, offset):
+def test_a_flipped_byte_anywhere_is_noticed(cache: WeightCache, warnings: list[str], offset: int) -> None:
     path = cache.write(some_weights([1, 2]))
     content = bytearray(path.read_bytes())
     content[offset] ^= 0xFF
@@ -69,14 +73,14 @@ def test_a_flipped_byte_anywhere_is_noticed(cache, warnings, offset):
     assert len(warnings) <= 1
 
 
-def test_a_truncated_file_is_named_and_not_used(cache, warnings):
+def test_a_truncated_file_is_named_and_not_used(cache: WeightCache, warnings: list[str]) -> None:
     path = cache.write(some_weights([1, 2]))
     path.write_bytes(path.read_bytes()[:-3])
     assert cache.read() is None
     assert str(path) in warnings[0]
 
 
-def test_swapped_content_under_a_true_header_is_noticed(cache, warnings):
+def test_swapped_content_under_a_true_header_is_noticed(cache: WeightCache, warnings: list[str]) -> None:
     path = cache.write(some_weights([1, 2]))
     metadata = {"format": "1", "key": "key", "checksum": path.stem}
     save_file(some_weights([1, 2], value=2.0).arrays(), path, metadata=metadata)
@@ -84,7 +88,7 @@ def test_swapped_content_under_a_true_header_is_noticed(cache, warnings):
     assert "checksum" in warnings[0]
 
 
-def test_only_what_is_missing_is_solved_again(cache):
+def test_only_what_is_missing_is_solved_again(cache: WeightCache) -> None:
     risk, fit = fitted_digits(100)
     settings = RetrainSettings(batch_size=4)
     solved = [
@@ -94,7 +98,7 @@ def test_only_what_is_missing_is_solved_again(cache):
     assert solved == [4, 2, 0]  # the null control is solved once, with the first
 
 
-def test_batches_of_any_size_give_the_same_models(tmp_path, cache):
+def test_batches_of_any_size_give_the_same_models(tmp_path: Path, cache: WeightCache) -> None:
     risk, fit = fitted_digits(100)
     other = WeightCache(tmp_path / "other", "key", pytest.fail)
     for target, size in ((cache, 3), (other, 100)):

@@ -1,6 +1,5 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
-import json
 import time
 from typing import Any
 
@@ -20,7 +19,7 @@ from cli.problem import (
     test_indices,
 )
 from cli.run_folder import run_folder
-from erm.files import write_atomically, write_text
+from erm.files import write_atomically, write_json
 from influence.scores import influence_scores, most_influential
 from influence.solution import Solution
 
@@ -53,7 +52,7 @@ def influence(config: Config) -> None:
     record = _record(config, model.key, targets, solutions, seconds)
     # The record goes first and the table last: a table without its record is never seen.
     folder.influence_table(method).unlink(missing_ok=True)
-    write_text(folder.influence_record(method), json.dumps(record, indent=2) + "\n")
+    write_json(folder.influence_record(method), record)
     if failed:
         raise StageError(f"{method}: {failed[0].message}")
     table = pd.concat(

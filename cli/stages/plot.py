@@ -1,6 +1,6 @@
 """`repro plot`: join predicted and actual changes, measure their agreement, draw them."""
 
-import json
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +16,7 @@ from cli.predictions import Prediction, read_predictions, selected_indices
 from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
 from cli.run_folder import RunFolder, run_folder
 from cli.stages.retrain import softmax_risk, weight_cache
-from erm.files import write_atomically, write_text
+from erm.files import write_atomically, write_json
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
@@ -69,7 +69,7 @@ def plot(config: Config) -> None:
         for target in targets
     }
     summary = _summary(table, predictions, agreements, truth, targets)
-    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    write_json(folder.summary, summary)
     _draw(folder, config, table, agreements)
     _say(folder, summary, targets)
 
@@ -111,7 +111,7 @@ def _summary(
     for row, target in enumerate(targets):
         points[str(target)] = {
             "methods": {
-                prediction.method: _as_dict(agreements[prediction.method, target])
+                prediction.method: asdict(agreements[prediction.method, target])
                 | {"seconds": prediction.record["seconds"]}
                 for prediction in predictions
             },
@@ -121,11 +121,6 @@ def _summary(
         }
     first = points[str(targets[0])]
     return first | ({"test_points": points} if len(targets) > 1 else {})
-
-
-def _as_dict(found: Agreement) -> dict[str, float | int | None]:
-    """The agreement as JSON has it: NaN, which JSON lacks, becomes null."""
-    return {key: (None if value != value else value) for key, value in asdict(found).items()}
 
 
 def _draw(
@@ -161,8 +156,8 @@ def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None
     say(f"wrote {folder.table}, {folder.summary}, {folder.figure('png')} and .pdf")
 
 
-def _cell(name: str, value: float | None) -> str:
-    if value is None:
+def _cell(name: str, value: float) -> str:
+    if math.isnan(value):
         return "undefined"
     formats = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
     return format(value, formats.get(name, ".1e"))

@@ -1,7 +1,6 @@
 """`repro train`: fit θ̂ to a gradient norm."""
 
 import hashlib
-import json
 import math
 import time
 
@@ -14,7 +13,7 @@ from cli.problem import compute_device, load_dataset, make_fit, make_risk, not_c
 from cli.provenance import provenance
 from cli.run_folder import RunFolder, run_folder, write_config
 from erm.dataset import Dataset
-from erm.files import write_text
+from erm.files import write_json
 from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 
@@ -34,7 +33,7 @@ def train(config: Config) -> RunFolder:
     seconds = time.perf_counter() - started
     facts = _facts(fit, risk, dataset, seconds)
     write_config(folder, config)
-    write_text(folder.provenance, json.dumps(provenance(dataset.checksum, device), indent=2) + "\n")
+    write_json(folder.provenance, provenance(dataset.checksum, device))
     save_model(folder, fit.theta, facts)
     say(f"run folder     {folder.path}")
     say(

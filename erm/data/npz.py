@@ -92,9 +92,7 @@ def _member(path: Path, name: str, archive: np.lib.npyio.NpzFile) -> np.ndarray:
         ) from error
 
 
-def _features(
-    path: Path, name: str, array: Shaped[np.ndarray, "..."]
-) -> Float64[np.ndarray, "n features"]:
+def _features(path: Path, name: str, array: Shaped[np.ndarray, "..."]) -> Float64[np.ndarray, "n features"]:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path}: {name} has dtype {array.dtype}; convert it to real numbers")
     if array.ndim not in (2, 3) or array.size == 0:
