@@ -1,8 +1,10 @@
 """What a person sees: lines on stdout, warnings and progress on stderr."""
 
+import math
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+SECONDS_BETWEEN_LINES = 60.0
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -40,21 +44,35 @@ def show(table: Table) -> None:
     out.print(table)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Bar:
-    """One progress bar."""
+    """One progress bar; where stderr is no terminal, a plain line a minute instead."""
 
+    title: str
     progress: Progress
     task: TaskID
+    last_line: float = field(default_factory=time.monotonic)
 
     def update(self, done: float, total: float | None, detail: str = "") -> None:
         """Show `done` of `total` (None: no end known) and a few words beside it."""
         self.progress.update(self.task, completed=done, total=total, detail=detail)
+        if self.progress.disable and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
+            self.last_line = time.monotonic()
+            of = "" if total is None else f"{done:g} of {total:g}{self._remaining()}, "
+            err.print(f"{self.title}: {of}{detail}", markup=False)
+
+    def restart(self) -> None:
+        """Forget the pace so far: what comes now goes at another."""
+        self.progress.reset(self.task)
+
+    def _remaining(self) -> str:
+        seconds = self.progress.tasks[0].time_remaining
+        return "" if seconds is None else f", about {math.ceil(seconds / 60)} min left"
 
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Bar]:
-    """A bar on stderr for the length of the block; it leaves nothing behind, and draws nothing in a pipe."""
+    """A bar on stderr for the length of the block; on a terminal it leaves nothing behind."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,5 +81,12 @@ def progress_bar(title: str) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[detail]}", style="dim"),
     )
-    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
-        yield Bar(progress, progress.add_task(title, total=None, detail=""))
+    with Progress(
+        *columns,
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+        # The pace of the whole work, because its steps are long and bursty.
+        speed_estimate_period=24 * 3600,
+    ) as progress:
+        yield Bar(title, progress, progress.add_task(title, total=None, detail=""))

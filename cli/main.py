@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -152,7 +153,8 @@ def influence(overrides: Overrides = None, method: Method = None) -> None:
 def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     """Retrain without each point that the computed methods selected, to ‖∇R₋ᵢ‖ ≤ 1e-9, with a certificate.
 
-    All models are solved together. Finished batches are written at once into retrain/weights: after a kill
+    retrain.points=random (retrain.num_random of them), all or a list takes other points; these need no
+    predictions. All models are solved together. Finished batches are written at once into retrain/weights: after a kill
     the same command does only the rest, and nothing is ever retrained twice.
 
     [bold]Examples[/]
@@ -160,6 +162,8 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     repro retrain
 
     repro retrain --gpus 4
+
+    repro retrain retrain.points=random retrain.num_random=500
 
     torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m cli retrain
     """
@@ -181,11 +185,49 @@ def plot(overrides: Overrides = None) -> None:
     repro plot
 
     repro plot plot.limits=0.05 influence.top_k=200
+
+    repro plot retrain.points=all 'influence.test_index=[8,33,46]'
     """
     config = compose(_list(overrides))
     from cli.stages.plot import plot as stage
 
     stage(config)
+
+
+@app.command("ground-truth", epilog=EPILOG)
+@_reports_errors
+def ground_truth(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write; its name ends in .csv or .parquet")
+    ],
+    overrides: Overrides = None,
+    test_index: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--test-index",
+            "-t",
+            help="Test point; may be given several times. Short for influence.test_index=[…]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Export the actual changes of any test point, with certificates, for every point left out so far.
+
+    Nothing is retrained: a stored leave-one-out model answers for every test point. One row for each test
+    point and training point, with the columns test_index, train_index, actual_change, certificate.
+
+    [bold]Examples[/]
+
+    repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
+
+    repro ground-truth data=digits --out truth.csv
+    """
+    config = compose([*_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
+    if out.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
+    from cli.stages.ground_truth import export_ground_truth
+
+    export_ground_truth(config, out)
 
 
 @app.command(epilog=EPILOG)

@@ -1,6 +1,5 @@
 """The predictions that influence wrote, as later stages read them: which methods count, and their points."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ import torch
 from cli.compose import SELECTION_KEYS, Config
 from cli.console import warn
 from cli.errors import StageError
+from cli.influence_files import read_record, read_table
 from cli.problem import command
 from cli.run_folder import RunFolder
 from influence.scores import most_influential
@@ -24,13 +24,25 @@ class Prediction:
     method: str
     record: dict[str, Any]
     selected: pd.DataFrame
-    """The top_k rows of each test point, largest |I_up,loss| first."""
+    """The chosen points' rows of each test point; largest |I_up,loss| first where the method chose them."""
+
+    def seconds(self, test_index: int) -> float:
+        """What the method took for one test point, its preparation included."""
+        seconds = {entry["test_index"]: entry["seconds"] for entry in self.record["solutions"]}
+        return float(seconds[test_index])
 
 
 def read_predictions(
-    folder: RunFolder, config: Config, model_key: str, targets: list[int]
+    folder: RunFolder, config: Config, model_key: str, targets: list[int], chosen: list[int] | None
 ) -> list[Prediction]:
     """Every computed method that fits this configuration; the others are named and left out.
+
+    Args:
+        folder: the run.
+        config: what is asked for.
+        model_key: names θ̂.
+        targets: test points.
+        chosen: training points to select; None for the `influence.top_k` most influential of each method.
 
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
@@ -56,7 +68,7 @@ def read_predictions(
         Prediction(
             method=method,
             record=records[method],
-            selected=_select(folder, config, method, targets),
+            selected=_select(folder, config, records[method], targets, chosen),
         )
         for method in methods
         if method not in obstacles
@@ -75,16 +87,13 @@ def _panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
 
 
 def _read_record(folder: RunFolder, config: Config, method: str) -> dict[str, Any]:
-    path = folder.influence_record(method)
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            key: record[key] for key in ("settings", "model_checksum", "test_index", "seconds", "solutions")
-        }
-    except (OSError, ValueError, KeyError) as error:
+    record = read_record(folder, method)
+    if record is None:
         raise StageError(
-            f"{path} is missing or damaged. Run again: {command('influence', config, '--method', method)}"
-        ) from error
+            f"{folder.influence_record(method)} is missing or damaged. "
+            f"Run again: {command('influence', config, '--method', method)}"
+        )
+    return record
 
 
 def _obstacle(
@@ -128,21 +137,28 @@ def _check_asked_settings(config: Config, record: dict[str, Any] | None) -> None
         )
 
 
-def _select(folder: RunFolder, config: Config, method: str, targets: list[int]) -> pd.DataFrame:
-    path = folder.influence_table(method)
-    try:
-        table = pd.read_csv(path)
-        parts = [
-            _top(table[table["test_index"] == target], config["influence"]["top_k"]) for target in targets
-        ]
-    except (OSError, ValueError, KeyError) as error:
+def _select(
+    folder: RunFolder,
+    config: Config,
+    record: dict[str, Any],
+    targets: list[int],
+    chosen: list[int] | None,
+) -> pd.DataFrame:
+    table = read_table(folder, record)
+    if table is None:
         raise StageError(
-            f"{path} is damaged ({error}). Run again: {command('influence', config, '--method', method)}"
-        ) from error
+            f"{folder.influence_table(record['method'])} is not the table that its record was written for. "
+            f"Run again: {command('influence', config, '--method', record['method'])}"
+        )
+    top_k = config["influence"]["top_k"]
+    parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
     return pd.concat(parts, ignore_index=True)
 
 
-def _top(table: pd.DataFrame, top_k: int) -> pd.DataFrame:
+def _rows(table: pd.DataFrame, top_k: int, chosen: list[int] | None) -> pd.DataFrame:
+    """Rows of one test point; the table has one for every training point, in order."""
+    if chosen is not None:
+        return table.iloc[chosen]
     # A copy: pandas lends its columns read-only, which torch does not take.
     influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64, copy=True))
     return table.iloc[most_influential(influence, top_k).numpy()]

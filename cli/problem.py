@@ -175,3 +175,14 @@ def _check_selection(config: Config, dataset: Dataset) -> None:
             raise UsageError(
                 f"influence.test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
             )
+    points, num_random = config["retrain"]["points"], config["retrain"]["num_random"]
+    if isinstance(points, list) and max(points) >= num_train:
+        raise UsageError(
+            f"retrain.points={max(points)}: there are {num_train} training points; "
+            f"expected 0 … {num_train - 1}"
+        )
+    if points == "random" and num_random > num_train:
+        raise UsageError(
+            f"retrain.num_random={num_random}: there are {num_train} training points; "
+            f"expected 1 … {num_train}"
+        )

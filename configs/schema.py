@@ -122,6 +122,7 @@ SETTINGS: dict[str, type] = {
 }
 
 TestIndex = Annotated[int, Field(ge=0)]
+TrainIndex = Annotated[int, Field(ge=0)]
 
 
 @_checked
@@ -139,9 +140,17 @@ class Selection:
 
 @_checked
 class Retrain:
-    """How leave-one-out models are solved."""
+    """Which leave-one-out models are solved, and how."""
 
+    points: Annotated[
+        Literal["influential", "random", "all"] | Annotated[list[TrainIndex], Field(min_length=1)],
+        Field(description="training points left out: influential, random, all, or a list of indices"),
+    ]
+    num_random: Annotated[Count, Field(description="how many, for points=random")]
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="which, for points=random")]
     gpus: Annotated[int | None, Field(ge=0, description="processes, one a GPU; 0: one process on the CPU")]
+    shard: Annotated[Literal["models", "data"], Field(description="what several processes share out")]
+    timeout_minutes: Annotated[Positive, Field(description="wait for a process that does not answer")]
     tolerance: Annotated[Positive, Field(description="‖∇R₋ᵢ‖ that every model is solved to")]
     precision: Annotated[
         Literal["mixed", "float64"], Field(description="mixed: float32 passes where they cannot certify")

@@ -13,7 +13,7 @@ from pandas import DataFrame
 from plots.agreement import Agreement
 from plots.limits import row_limits
 from plots.panel import AXES_INCHES, Drawn, Points, draw_panel, write_title
-from plots.style import MUTED, NOTE_SIZE, styled
+from plots.style import MUTED, NOTE_SIZE, TITLE_SIZE, styled
 
 COLUMNS = ("method", "test_index", "predicted_change", "predicted_stderr", "actual_change", "certificate")
 MAX_COLUMNS = 3
@@ -28,6 +28,8 @@ ROW_LABEL = 0.12
 KEY_LINE = 0.125
 KEY_MARGIN = 0.06
 KEY_CHARACTERS_PER_INCH = 17
+TITLE_LINE = 0.14
+TITLE_CHARACTERS_PER_INCH = 15
 
 
 def draw_leave_one_out(
@@ -49,7 +51,7 @@ def draw_leave_one_out(
         agreements: statistics by (method, test index); may be absent where no pair is finite.
         titles: a panel's title by method; a method without one is titled by its name.
         limits: half the length of the shared axes; from the data when None.
-        selection: how the training points were chosen, printed below the panels.
+        selection: how the training points were chosen, the title of the figure.
 
     Returns:
         The figure, to be written with `plots.style.save`.
@@ -71,12 +73,15 @@ def draw_leave_one_out(
             write_title(axes, titles.get(method, method), panel.notes, raised)
         if len(tests) > 1:
             _label_rows(grid, tests)
-        key = figure.text(0.5, 0, _key(selection, drawn), gid="key", ha="center", va="bottom")
+        title = figure.text(0.5, 1, selection or "", gid="selection", ha="center", va="top")
+        title.set(color=MUTED, fontsize=TITLE_SIZE)
+        key = figure.text(0.5, 0, _key(drawn), gid="key", ha="center", va="bottom")
         key.set(color=MUTED, fontsize=NOTE_SIZE)
         _lay_out(
             figure,
             panels,
             key,
+            title,
             num_columns=_num_columns(len(methods), len(tests)),
             note_room=NOTE_ROOM if raised else 0.0,
             row_label=ROW_LABEL if len(tests) > 1 else 0.0,
@@ -136,10 +141,9 @@ def _label_rows(grid: Sequence[Sequence[Axes]], tests: Sequence[int]) -> None:
         )
 
 
-def _key(selection: str | None, drawn: Sequence[Drawn]) -> str:
-    """How the points were chosen, and what line and bars mean."""
-    sentences = [selection.rstrip(".")] if selection else []
-    sentences.append("Line: predicted = actual")
+def _key(drawn: Sequence[Drawn]) -> str:
+    """What line and bars mean."""
+    sentences = ["Line: predicted = actual"]
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
     if any(panel.stderrs for panel in drawn):
@@ -151,20 +155,24 @@ def _lay_out(
     figure: Figure,
     panels: Sequence[Axes],
     key: Text,
+    title: Text,
     *,
     num_columns: int,
     note_room: float,
     row_label: float,
 ) -> None:
-    """Size the figure, place the panels row by row and the key below them, and label the outer axes."""
+    """Size the figure, place the panels row by row, title and key around them, and label the outer axes."""
     num_rows = math.ceil(len(panels) / num_columns)
     width = LEFT + num_columns * AXES_INCHES + (num_columns - 1) * COLUMN_GAP + RIGHT + row_label
     lines = textwrap.wrap(key.get_text(), int(width * KEY_CHARACTERS_PER_INCH))
+    title_lines = textwrap.wrap(title.get_text(), int(width * TITLE_CHARACTERS_PER_INCH))
+    title_room = KEY_MARGIN + TITLE_LINE * len(title_lines) if title_lines else 0.0
     bottom = BOTTOM + KEY_LINE * len(lines) + KEY_MARGIN
     row_height = AXES_INCHES + ROW_GAP + note_room
-    height = bottom + num_rows * row_height - ROW_GAP + TOP
+    height = bottom + num_rows * row_height - ROW_GAP + TOP + title_room
     figure.set_size_inches(width, height)
     key.set(text="\n".join(lines), y=KEY_MARGIN / height)
+    title.set(text="\n".join(title_lines), y=1 - KEY_MARGIN / height)
     for place, axes in enumerate(panels):
         row, column = divmod(place, num_columns)
         x = LEFT + column * (AXES_INCHES + COLUMN_GAP)

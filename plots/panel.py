@@ -19,6 +19,8 @@ AXES_INCHES = 2.5
 MARKER_INCHES = 0.05
 """Diameter of a marker, which stands for one training example."""
 POINTS_PER_INCH = 72
+MAX_VECTORS = 5000
+"""With more points than so many a PDF draws them as pixels, as paths would be megabytes of it."""
 CORNER = 0.84, 0.48
 """Width and height of the statistics, in half panels."""
 MARKER: dict[str, Any] = {"alpha": 0.45, "linewidths": 0, "zorder": 3}
@@ -76,7 +78,8 @@ def draw_panel(axes: Axes, points: Points, limits: Limits, agreement: Agreement 
     axes.plot([-end, end], [-end, end], color=MUTED, linewidth=0.8, zorder=1.5, gid="identity")
     inside = (np.abs(points.actual) <= limits.actual) & (np.abs(points.predicted) <= limits.predicted)
     area = (MARKER_INCHES * POINTS_PER_INCH) ** 2
-    axes.scatter(points.actual[inside], points.predicted[inside], s=area, color=BLUE, gid="points", **MARKER)
+    scatter = axes.scatter(points.actual[inside], points.predicted[inside], s=area, color=BLUE, **MARKER)
+    scatter.set(gid="points", rasterized=len(points.actual) > MAX_VECTORS)
     _draw_outside(axes, points, limits, ~inside)
     if agreement is not None:
         _write_statistics(axes, points, limits, agreement)

@@ -20,6 +20,7 @@ VERMILLION = "#D55E00"
 DARK = "#222222"
 MUTED = "#666666"
 
+TITLE_SIZE = 8.0
 NOTE_SIZE = 7.0
 """Points; the smallest text of a figure."""
 

@@ -30,10 +30,12 @@ def solve_alone(
     Returns:
         Δ = θ̂₋ᵢ − θ̂, and ‖∇R₋ᵢ(θ̂ + Δ)‖ as `problem` computes it.
     """
-    kept = torch.arange(risk.num_examples, device=risk.x.device) != index if index != NOTHING else slice(None)
-    without = replace(risk, x=problem.x[kept], y=risk.y[kept])
-    fit = NewtonFit(tolerance=tolerance)(without, start=(problem.weights + start).flatten())
-    difference = centred(fit.theta.view_as(problem.weights)[None])[0] - problem.weights
-    indices = torch.tensor([index], device=risk.x.device)
+    device = risk.x.device
+    kept = torch.arange(risk.num_examples, device=device) != index if index != NOTHING else slice(None)
+    without = replace(risk, x=risk.x.double()[:, problem.active.to(device)][kept], y=risk.y[kept])
+    fit = NewtonFit(tolerance=tolerance)(without, start=(problem.weights + start).flatten().to(device))
+    theta = problem.agree(fit.theta.to(problem.weights).view_as(problem.weights))
+    difference = centred(theta[None])[0] - problem.weights
+    indices = torch.tensor([index], device=problem.weights.device)
     gradient = problem.gradient(indices, difference[None], torch.float64)
-    return difference, float(gradient.norm())
+    return difference, float(problem.agree(gradient.norm()))

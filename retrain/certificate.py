@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from retrain.distributed import num_ranks
 from retrain.removal import CHUNK_ROWS, RemovalProblem
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -23,8 +24,8 @@ def gradient_rounding_bound(
 
     A sum of m products errs by at most γ_m Σ|aⱼbⱼ|, γ_m = m·u/(1 − m·u) (Higham, Accuracy and Stability of
     Numerical Algorithms, §3.1). It is applied to the logits (m = d), through the softmax, whose Jacobian has
-    norm ≤ ½, to the probabilities, and to the sums over examples, blocked by `CHUNK_ROWS`. Doubled to cover
-    second-order terms and the n-free remainder.
+    norm ≤ ½, to the probabilities, and to the sums over examples, blocked by `CHUNK_ROWS` and over ranks.
+    Doubled to cover second-order terms and the n-free remainder.
 
     Args:
         problem: the leave-one-out risks.
@@ -32,10 +33,9 @@ def gradient_rounding_bound(
     """
     n, num_classes = problem.num_examples, problem.num_classes
     gamma_logits = _gamma(problem.num_features)
-    gamma_sum = _gamma(min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS))
+    gamma_sum = _gamma(min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + num_ranks())
     elementwise = (num_classes + 10) * UNIT_ROUNDOFF
-    lengths = problem.x.norm(dim=1)
-    mean_length, mean_square = lengths.mean(), lengths.square().mean()
+    mean_length, mean_square = problem.mean_length, problem.mean_squared_length
     weight_norm = problem.weights.norm() + difference_norms
     logits = 0.5 * math.sqrt(num_classes) * gamma_logits * weight_norm * mean_square
     residual_lengths = math.sqrt(2) * mean_length + 0.5 * difference_norms * mean_square

@@ -1,5 +1,6 @@
 """Actual changes of any test loss, read off stored leave-one-out weights: nothing is retrained."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,16 +31,17 @@ class GroundTruth:
 def ground_truth(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
-    weights: LeaveOneOutWeights,
+    parts: Iterable[LeaveOneOutWeights],
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
 ) -> GroundTruth:
-    """Actual changes with their certificates.
+    """Actual changes with their certificates, by ascending index.
 
     Args:
         risk: the empirical risk that the weights belong to.
         theta: its minimiser θ̂.
-        weights: stored leave-one-out models.
+        parts: stored leave-one-out models, such as `WeightCache.parts` reads them; each is let go of once it
+            is used.
         x_test: test examples without bias column.
         y_test: their labels.
     """
@@ -47,15 +49,23 @@ def ground_truth(
     classes = risk.weights(theta).double()
     probabilities = torch.softmax(features @ classes.T, dim=1)
     labels = torch.nn.functional.one_hot(y_test, risk.num_classes).to(probabilities)
-    changes = [
-        loss_change(features, probabilities, labels, torch.from_numpy(part).to(features))
-        for part in np.array_split(weights.differences, -(-len(weights.indices) // CHUNK_MODELS))
-    ]
-    distances = torch.from_numpy(weights.distance_bounds).to(features) + _fit_distance(risk, theta)
+    fit_distance = _fit_distance(risk, theta)
+    indices, changes, certificates = [np.empty(0, dtype=np.int64)], [], []
+    empty = features.new_empty(len(features), 0)
+    for part in parts:
+        distances = torch.from_numpy(part.distance_bounds).to(features) + fit_distance
+        indices.append(part.indices)
+        certificates.append(loss_error_bound(features, distances))
+        changes += [
+            loss_change(features, probabilities, labels, torch.from_numpy(rows).to(features))
+            for rows in np.array_split(part.differences, -(-len(part.indices) // CHUNK_MODELS))
+        ]
+    joined = np.concatenate(indices)
+    order = np.argsort(joined)
     return GroundTruth(
-        indices=weights.indices,
-        actual_change=torch.cat(changes, dim=1).cpu().numpy(),
-        certificate=loss_error_bound(features, distances).cpu().numpy(),
+        indices=joined[order],
+        actual_change=torch.cat([empty, *changes], dim=1).cpu().numpy()[:, order],
+        certificate=torch.cat([empty, *certificates], dim=1).cpu().numpy()[:, order],
     )
 
 

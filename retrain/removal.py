@@ -8,7 +8,10 @@ solution, and the change, not the gradient, carries the rounding. One gradient o
 products, n × d by d × B(K − 1) and back: neither Δ nor the gradient has a part common to all classes (see
 `centred`), so the last class is minus the sum of the others.
 
-Shape legend: n examples, d features that are ever non-zero, K classes, B models of a batch.
+The examples may be shared out over ranks: then x, probabilities and labels are this rank's rows, every sum
+over examples is a sum over ranks too, and all ranks call the same functions in the same order.
+
+Shape legend: n examples here, d features that are ever non-zero, K classes, B models of a batch.
 """
 
 from dataclasses import dataclass
@@ -17,8 +20,10 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from erm.softmax import SoftmaxRisk
+from retrain.distributed import agree, rank_rows, sum_over_ranks
 
 NOTHING = -1
 """The index that removes nothing: the null control, whose minimiser is θ̂ itself."""
@@ -30,6 +35,12 @@ CHUNK_ROWS = 1024
 class RemovalProblem:
     """What the leave-one-out risks of one θ̂ share. Build it with `removal_problem`."""
 
+    num_examples: int
+    """Examples of all ranks."""
+    first_row: int
+    """Index of the first example here."""
+    sharded: bool
+    """Whether the ranks have shared the examples out, rather than having all of them each."""
     x: Float[Tensor, "n d"]
     probabilities: Float[Tensor, "n K"]
     labels: Float[Tensor, "n K"]
@@ -38,12 +49,12 @@ class RemovalProblem:
     active: Bool[Tensor, " features"]
     """Which of the model's features take part; every R₋ᵢ is minimised by zeros in the others."""
     residual_sum: Float[Tensor, "K d"]
-    """Σⱼ xⱼ(pⱼ − yⱼ) at θ̂."""
+    """Σⱼ xⱼ(pⱼ − yⱼ) at θ̂, over all ranks."""
+    mean_length: float
+    """Mean of ‖xⱼ‖ over all ranks."""
+    mean_squared_length: float
+    """Mean of ‖xⱼ‖² over all ranks."""
     l2: float
-
-    @property
-    def num_examples(self) -> int:
-        return len(self.x)
 
     @property
     def num_classes(self) -> int:
@@ -63,6 +74,10 @@ class RemovalProblem:
         """The probabilities in float32."""
         return self.probabilities.float()
 
+    def agree(self, tensor: Tensor) -> Tensor:
+        """The same numbers on every rank that works on the same models; in place."""
+        return agree(tensor) if self.sharded else tensor
+
     def gradient_at_fit(self, indices: Int[Tensor, " B"]) -> Float[Tensor, "B K d"]:
         """∇R₋ᵢ(θ̂) in closed form: no pass over the examples."""
         removed = self._removed_term(indices, None)
@@ -78,7 +93,7 @@ class RemovalProblem:
             differences: Δᵢ in float64, summing to zero over the classes.
             dtype: precision of the pass; everything outside the two products is float64.
         """
-        changed = self._probability_change_sum(differences, dtype)
+        changed = self._total(self._probability_change_sum(differences, dtype))
         removed = self._removed_term(indices, differences)
         summed = self.residual_sum + changed - removed
         return summed / self._divisor(indices) + self.l2 * (self.weights + differences)
@@ -90,13 +105,28 @@ class RemovalProblem:
         self, indices: Int[Tensor, " B"], differences: Float[Tensor, "B K d"] | None
     ) -> Float[Tensor, "B K d"]:
         """xᵢ(pᵢ − yᵢ) at θ̂ + Δᵢ, zero where nothing is removed."""
-        rows = indices.clamp(min=0)
-        x, probabilities = self.x[rows], self.probabilities[rows]
+        x, probabilities, labels = self._examples(indices)
         if differences is not None:
             logits = torch.einsum("bkd,bd->bk", differences, x)
             probabilities = probabilities + probability_change(probabilities, logits)
-        residuals = (probabilities - self.labels[rows]) * (indices != NOTHING)[:, None]
+        residuals = (probabilities - labels) * (indices != NOTHING)[:, None]
         return residuals[:, :, None] * x[:, None, :]
+
+    def _examples(
+        self, indices: Int[Tensor, " B"]
+    ) -> tuple[Float[Tensor, "B d"], Float[Tensor, "B K"], Float[Tensor, "B K"]]:
+        """Features, probabilities at θ̂ and labels of some examples, from whichever rank has them."""
+        rows = (indices - self.first_row).clamp(0, len(self.x) - 1)
+        parts = (self.x[rows], self.probabilities[rows], self.labels[rows])
+        if not self.sharded:
+            return parts
+        here = (indices >= self.first_row) & (indices < self.first_row + len(self.x))
+        joined = self._total(torch.cat(parts, dim=1) * here[:, None])
+        x, probabilities, labels = torch.split(joined, [part.shape[1] for part in parts], dim=1)
+        return x, probabilities, labels
+
+    def _total(self, tensor: Tensor) -> Tensor:
+        return sum_over_ranks(tensor) if self.sharded else tensor
 
     def _probability_change_sum(
         self, differences: Float[Tensor, "B K d"], dtype: torch.dtype
@@ -122,28 +152,53 @@ class RemovalProblem:
         return torch.cat([by_model, -by_model.sum(1, keepdim=True)], dim=1)
 
 
-def removal_problem(risk: SoftmaxRisk, theta: Float[Tensor, " p"]) -> RemovalProblem:
-    """Prepare the leave-one-out risks around θ̂, in float64 on the risk's device.
+def removal_problem(
+    risk: SoftmaxRisk,
+    theta: Float[Tensor, " p"],
+    *,
+    sharded: bool = False,
+    device: torch.device | None = None,
+) -> RemovalProblem:
+    """Prepare the leave-one-out risks around θ̂, in float64.
 
     Features that are zero in every example are dropped where θ̂ is zero too: there every R₋ᵢ has gradient
     l2·θ, so its minimiser stays at zero.
+
+    Args:
+        risk: the empirical risk over all examples.
+        theta: its minimiser.
+        sharded: keep this rank's share of the examples only.
+        device: where to compute; the risk's own when None.
     """
-    x, weights = risk.x.double(), centred(risk.weights(theta.double())[None])[0]
-    active = (x != 0).any(dim=0) | (weights != 0).any(dim=0)
-    x, weights = x[:, active].contiguous(), weights[:, active].contiguous()
+    device = device or risk.x.device
+    rows = rank_rows(risk.num_examples) if sharded else slice(0, risk.num_examples)
+    weights = centred(risk.weights(theta.double())[None])[0].to(risk.x.device)
+    active = (risk.x != 0).any(dim=0) | (weights != 0).any(dim=0)
+    x = risk.x[rows][:, active].to(device, torch.float64).contiguous()
+    weights = weights[:, active].contiguous().to(device)
     probabilities = torch.softmax(x @ weights.T, dim=1)
-    labels = risk.labels.double()
+    labels = one_hot(risk.y[rows], risk.num_classes).to(x)
     residual_sum = torch.zeros_like(weights)
     for start in range(0, len(x), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        residual_sum.addmm_((probabilities[rows] - labels[rows]).T, x[rows])
+        chunk = slice(start, start + CHUNK_ROWS)
+        residual_sum.addmm_((probabilities[chunk] - labels[chunk]).T, x[chunk])
+    squared_lengths = x.square().sum(1)
+    lengths = torch.stack([squared_lengths.sqrt().sum(), squared_lengths.sum()])
+    if sharded:
+        residual_sum, lengths = sum_over_ranks(residual_sum), sum_over_ranks(lengths)
+    mean_length, mean_squared_length = (lengths / risk.num_examples).tolist()
     return RemovalProblem(
+        num_examples=risk.num_examples,
+        first_row=rows.start,
+        sharded=sharded,
         x=x,
         probabilities=probabilities,
         labels=labels,
         weights=weights,
-        active=active,
+        active=active.to(device),
         residual_sum=residual_sum,
+        mean_length=mean_length,
+        mean_squared_length=mean_squared_length,
         l2=risk.l2,
     )
 

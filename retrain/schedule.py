@@ -1,6 +1,7 @@
-"""Who solves which leave-one-out model: what the cache lacks, shared out over ranks, in batches that fit.
+"""Who solves which leave-one-out model: what the caches lack, shared out over ranks, in batches that fit.
 
-Every finished batch is written at once, so a killed run goes on where it was.
+Every finished batch is written at once, so a killed run goes on where it was. What the ranks share out are
+the models; or, for data that one device cannot hold, the examples, and then all work on the same models.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,7 +15,8 @@ from torch import Tensor
 from erm.softmax import SoftmaxRisk
 from retrain.alone import solve_alone
 from retrain.certificate import distance_bound, gradient_rounding_bound
-from retrain.distributed import num_ranks, rank_rows, wait_for_all
+from retrain.collect import collect_on_first_rank
+from retrain.distributed import from_every_rank, rank, rank_rows, ranks_here
 from retrain.preconditioner import build_preconditioner
 from retrain.removal import CHUNK_ROWS, NOTHING, RemovalProblem, removal_problem
 from retrain.solver import MEMORY, BatchSolution, PassReport, solve_batch
@@ -32,6 +34,7 @@ class RetrainSettings:
         tolerance: every model is solved to ‖∇R₋ᵢ‖₂ ≤ tolerance.
         precision: "mixed" runs the passes that cannot certify in float32, "float64" none.
         batch_size: models solved together; chosen from the free memory when None.
+        shard: what the ranks share out, "models" or "data".
 
     Raises:
         ValueError: a setting is out of range.
@@ -40,6 +43,7 @@ class RetrainSettings:
     tolerance: float = 1e-9
     precision: str = "mixed"
     batch_size: int | None = None
+    shard: str = "models"
 
     def __post_init__(self) -> None:
         if not self.tolerance > 0:
@@ -48,6 +52,8 @@ class RetrainSettings:
             raise ValueError(f"retrain.precision must be mixed or float64, got {self.precision!r}")
         if self.batch_size is not None and self.batch_size < 1:
             raise ValueError(f"retrain.batch_size must be at least 1, got {self.batch_size}")
+        if self.shard not in ("models", "data"):
+            raise ValueError(f"retrain.shard must be models or data, got {self.shard!r}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,16 +77,18 @@ def solve_missing(
     cache: WeightCache,
     settings: RetrainSettings,
     report: Callable[[Progress], None],
+    device: torch.device | None = None,
 ) -> int:
-    """Solve, over all ranks, the models that the cache lacks, and the null control; write each batch.
+    """Solve, over all ranks, the models that the caches lack, and the null control; write each batch.
 
     Args:
         risk: the empirical risk over all training examples.
         theta: its minimiser θ̂.
-        indices: training points to leave out.
-        cache: where finished models lie.
-        settings: tolerance, precision, batch size.
+        indices: training points to leave out, the same on every rank.
+        cache: where finished models lie; ranks of one machine share it, and in the end rank 0's holds all.
+        settings: tolerance, precision, batch size, what is shared out.
         report: called as this rank's work goes on.
+        device: where to compute; the risk's own when None.
 
     Returns:
         How many models all ranks had to solve.
@@ -93,32 +101,35 @@ def solve_missing(
             "leave-one-out models cannot be certified at model.l2=0: without L2 the risk is not strongly "
             "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
         )
-    missing = sorted({*indices, NOTHING} - cache.known_indices())
-    # Ranks must agree on what is missing before one of them writes.
-    wait_for_all()
+    # Before any rank writes, so that all agree on what is missing.
+    known = from_every_rank(cache.known_indices())
+    missing = sorted({*indices, NOTHING}.difference(*known))
     if missing:
-        share = missing[rank_rows(len(missing))]
+        share = missing if settings.shard == "data" else missing[rank_rows(len(missing))]
         report(
             Progress(stage="Hessian", models_done=0, models_total=len(share), detail="building and factoring")
         )
-        _solve_share(risk, theta, share, cache, settings, report)
-    wait_for_all()
+        problem = removal_problem(risk, theta, sharded=settings.shard == "data", device=device)
+        _solve_share(risk, problem, share, cache, settings, report)
+    collect_on_first_rank(cache)
     return len(missing)
 
 
 def _solve_share(
     risk: SoftmaxRisk,
-    theta: Float[Tensor, " p"],
+    problem: RemovalProblem,
     share: list[int],
     cache: WeightCache,
     settings: RetrainSettings,
     report: Callable[[Progress], None],
 ) -> None:
-    problem = removal_problem(risk, theta)
     single = settings.precision == "mixed"
     preconditioner = build_preconditioner(problem, torch.float32 if single else torch.float64)
     done = 0
-    for batch in _batches(share, settings.batch_size or batch_size_that_fits(problem)):
+    size = settings.batch_size or batch_size_that_fits(problem)
+    if problem.sharded:
+        size = min(from_every_rank(size))
+    for batch in _batches(share, size):
         indices = torch.tensor(batch, device=problem.x.device)
 
         def report_pass(pass_report: PassReport, done: int = done) -> None:
@@ -137,7 +148,8 @@ def _solve_share(
             report=report_pass,
         )
         _solve_stragglers(risk, problem, indices, solution, settings.tolerance)
-        cache.write(_storable(problem, indices, solution))
+        if not problem.sharded or rank() == 0:
+            cache.write(_storable(problem, indices, solution))
         done += len(batch)
         report(Progress(stage="solving", models_done=done, models_total=len(share), detail="batch written"))
 
@@ -153,7 +165,7 @@ def batch_size_that_fits(problem: RemovalProblem) -> int:
     if problem.x.device.type == "cuda":
         free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
     else:
-        free, ranks = psutil.virtual_memory().available, num_ranks()
+        free, ranks = psutil.virtual_memory().available, ranks_here()
     size = problem.num_classes * problem.num_features
     # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
     model_bytes = 8 * ((2 * MEMORY + 8) * size + CHUNK_ROWS * problem.num_classes)

@@ -109,7 +109,7 @@ def solve_batch(
         dtype = torch.float64 if certifying else torch.float32
         candidate = iterate.differences + iterate.step
         gradients = problem.gradient(indices[iterate.positions], candidate, dtype)
-        norms = gradients.flatten(1).norm(dim=1)
+        norms = problem.agree(gradients.flatten(1).norm(dim=1))
         result.passes[iterate.positions] += 1
         if report is not None:
             report(
@@ -128,7 +128,7 @@ def solve_batch(
             iterate.keep(iterate.norms > tolerance)
         if not len(iterate.positions):
             break
-        iterate.step = -_inverse_hessian_product(iterate, preconditioner)
+        iterate.step = problem.agree(-_inverse_hessian_product(iterate, preconditioner))
         certifying |= expected <= max(tolerance, SINGLE_FLOOR) or number >= MAX_SINGLE_PASSES
     return result
 
@@ -144,7 +144,7 @@ def _start(problem: RemovalProblem, preconditioner: Preconditioner, indices: Int
     return _Iterate(
         positions=torch.arange(len(indices), device=indices.device),
         differences=torch.zeros_like(gradients),
-        step=-preconditioner.apply(towards),
+        step=problem.agree(-preconditioner.apply(towards)),
         gradients=gradients,
         norms=towards.flatten(1).norm(dim=1),
     )
@@ -161,7 +161,7 @@ def _accept(
     moved = (norms <= MAX_GROWTH * iterate.norms)[:, None, None]
     iterate.differences = torch.where(moved, candidate, iterate.differences)
     iterate.gradients = torch.where(moved, gradients, iterate.gradients)
-    iterate.norms = iterate.gradients.flatten(1).norm(dim=1)
+    iterate.norms = torch.where(moved[:, 0, 0], norms, iterate.norms)
 
 
 def _record(result: BatchSolution, iterate: _Iterate, tolerance: float) -> None:

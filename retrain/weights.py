@@ -6,7 +6,7 @@ stored, from the minimiser. Its metadata name the key and a checksum; a file tha
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,34 +61,36 @@ class WeightCache:
         write_atomically(path, lambda temporary: save_file(arrays, temporary, metadata=metadata))
         return path
 
-    def read(self, wanted: Iterable[int] | None = None) -> LeaveOneOutWeights | None:
-        """All sound models of this key whose index is wanted (None: all), by ascending index.
+    def parts(self, wanted: Collection[int] | None = None) -> Iterator[LeaveOneOutWeights]:
+        """The sound models of this key whose index is wanted (None: all), one file at a time.
 
-        Returns:
-            None when there is none.
+        Every model comes once, also when two files hold it (two runs side by side). No more than one file is
+        in memory, so that tens of thousands of models can be gone through.
         """
-        parts = []
-        for path in sorted(self.folder.glob("*.safetensors")):
+        left = None if wanted is None else np.unique(np.fromiter(wanted, dtype=np.int64))
+        seen = np.empty(0, dtype=np.int64)
+        for path in self.files():
+            if left is not None and not len(left):
+                return
             part = self._read_file(path)
-            if part is not None:
-                rows = np.arange(len(part.indices))
-                if wanted is not None:
-                    rows = np.flatnonzero(np.isin(part.indices, np.fromiter(wanted, dtype=np.int64)))
-                parts.append(part.select(rows))
-        if not parts:
-            return None
-        names = LeaveOneOutWeights.__dataclass_fields__
-        joined = LeaveOneOutWeights(
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        )
-        # A model that two files hold (two runs side by side) counts once.
-        _, first = np.unique(joined.indices, return_index=True)
-        return joined.select(first) if len(first) else None
+            if part is None:
+                continue
+            new = ~np.isin(part.indices, seen) if left is None else np.isin(part.indices, left)
+            _, first = np.unique(part.indices, return_index=True)
+            rows = first[new[first]]
+            if len(rows):
+                found = part.select(rows)
+                seen = np.union1d(seen, found.indices)
+                left = None if left is None else np.setdiff1d(left, found.indices)
+                yield found
+
+    def files(self) -> list[Path]:
+        """Finished files, of this key or others, by name."""
+        return sorted(self.folder.glob("[!.]*.safetensors"))
 
     def known_indices(self) -> set[int]:
         """The indices that need not be solved again."""
-        weights = self.read()
-        return set() if weights is None else set(weights.indices.tolist())
+        return {index for part in self.parts() for index in part.indices.tolist()}
 
     def _read_file(self, path: Path) -> LeaveOneOutWeights | None:
         try:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 
+PROJECT = Path(__file__).parents[1]
 FAST = ("data=digits", "data.num_train=300", "influence.top_k=40")
 """A real problem that a test can afford."""
 
@@ -33,5 +34,5 @@ def spawn(*arguments: str | Path, module: str = "cli", threads: int | None = 1) 
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=os.environ | limit,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)} | limit,
     )

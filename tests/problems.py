@@ -1,12 +1,15 @@
 """Small real problems that several tests share."""
 
+from collections.abc import Collection
 from functools import cache
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 
 from erm.fit import Fit, NewtonFit
 from erm.softmax import SoftmaxRisk, with_bias
+from retrain.weights import LeaveOneOutWeights, WeightCache
 
 
 def digits_risk(num_train: int, *, l2: float = 0.01, bias: bool = False) -> SoftmaxRisk:
@@ -30,3 +33,15 @@ def fitted_digits(num_train: int, l2: float = 0.01, bias: bool = False) -> tuple
     fit = NewtonFit(tolerance=1e-11)(risk)
     assert fit.converged
     return risk, fit
+
+
+def read_all(cache: WeightCache, wanted: Collection[int] | None = None) -> LeaveOneOutWeights | None:
+    """All that a cache holds of what is wanted, in one, by ascending index; None when that is nothing."""
+    parts = list(cache.parts(wanted))
+    if not parts:
+        return None
+    names = LeaveOneOutWeights.__dataclass_fields__
+    joined = LeaveOneOutWeights(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    )
+    return joined.select(np.argsort(joined.indices))

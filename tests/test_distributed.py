@@ -1,5 +1,7 @@
 """Many processes, and processes that are killed, end where one undisturbed process does."""
 
+import re
+import shutil
 import signal
 import socket
 import time
@@ -46,7 +48,7 @@ def folder_of(overrides: list[str]) -> Path:
 
 
 def weight_files(overrides: list[str]) -> list[Path]:
-    return sorted((folder_of(overrides) / "retrain" / "weights").glob("*.safetensors"))
+    return sorted((folder_of(overrides) / "retrain" / "weights").glob("[!.]*.safetensors"))
 
 
 @pytest.mark.parametrize("processes", [2, 4])
@@ -62,20 +64,80 @@ def test_several_processes_end_where_one_does(
     assert_same_within_certificates(predicted, undisturbed)
 
 
-def test_two_torchrun_nodes_end_where_one_process_does(
+def test_examples_can_be_shared_out_instead_of_models(
     predicted: list[str], undisturbed: pd.DataFrame
 ) -> None:
+    process = spawn("retrain", "--gpus", "2", *predicted, "retrain.shard=data")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert out.count("41 solved now") == 1
+    assert len(weight_files(predicted)) == 1
+    assert_same_within_certificates(predicted, undisturbed)
+
+
+def run_on_two_nodes(*overrides: list[str]) -> list[tuple[str, str]]:
+    """`retrain` under torchrun on two nodes with a rendezvous of their own, each with its overrides."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         endpoint = f"localhost:{free.getsockname()[1]}"
     node = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=7"]
-    command = [*node, f"--rdzv-endpoint={endpoint}", "-m", "cli", "retrain", *predicted]
-    nodes = [spawn(*command, module="torch.distributed.run") for _ in range(2)]
+    command = [*node, f"--rdzv-endpoint={endpoint}", "-m", "cli", "retrain"]
+    nodes = [spawn(*command, *own, module="torch.distributed.run") for own in overrides]
     ended = [process.communicate(timeout=PATIENCE) for process in nodes]
     assert [process.returncode for process in nodes] == [0, 0], ended
-    assert len(weight_files(predicted)) == 2
     assert sum("41 solved now" in out for out, _ in ended) == 1
+    return ended
+
+
+def test_two_torchrun_nodes_end_where_one_process_does(
+    predicted: list[str], undisturbed: pd.DataFrame
+) -> None:
+    run_on_two_nodes(predicted, predicted)
+    assert len(weight_files(predicted)) == 2
     assert_same_within_certificates(predicted, undisturbed)
+
+
+def test_nodes_that_share_no_disk_leave_everything_with_rank_0(
+    predicted: list[str], undisturbed: pd.DataFrame, tmp_path: Path
+) -> None:
+    # Which node becomes rank 0 is the rendezvous' choice, so the run folder is there twice.
+    shutil.copytree(folder_of(predicted), tmp_path / "other")
+    elsewhere = [*predicted[:-1], f"output_dir={tmp_path}/other"]
+    run_on_two_nodes(predicted, elsewhere)
+    both = sorted([weight_files(predicted), weight_files(elsewhere)], key=len)
+    assert [len(files) for files in both] == [1, 2]
+    if len(weight_files(predicted)) == 1:
+        shutil.rmtree(folder_of(predicted))
+        (tmp_path / "other").rename(folder_of(predicted))
+    assert_same_within_certificates(predicted, undisturbed)
+
+
+HANGS = """
+import sys, time, torch
+from datetime import timedelta
+from retrain import distributed
+with distributed.process_group(torch.device("cpu"), timedelta(seconds=2)):
+    if distributed.rank() == 1:
+        time.sleep(60)
+    try:
+        distributed.sum_over_ranks(torch.ones(1))
+    except distributed.RankTimeoutError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(1)
+"""
+
+
+def test_a_rank_that_hangs_is_named_and_ends_the_run(tmp_path: Path) -> None:
+    script = tmp_path / "hangs.py"
+    script.write_text(HANGS)
+    started = time.monotonic()
+    command = ["--standalone", "--nproc-per-node=2", str(script)]
+    process = spawn(*command, module="torch.distributed.run")
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode != 0
+    assert "rank 0 waited 2 s" in err
+    assert re.search(r"[Rr]anks? 1\b", err)
+    assert time.monotonic() - started < 50
 
 
 @pytest.mark.parametrize("options", [[], ["--gpus", "2"]])

@@ -131,6 +131,20 @@ def test_hessian_is_exact_beyond_the_chunk_and_panel_of_every_day() -> None:
     assert_close(v @ curvature.matrix(), curvature.product(v))
 
 
+@pytest.mark.parametrize("kept", [0.9, 0.99, 0.9999])
+def test_an_approximation_lies_between_its_share_and_the_whole(kept: float) -> None:
+    """0 ⪯ Ĥ ⪯ H as matrices, and of every block's trace no less than the share is there."""
+    x, probabilities = _examples(400, 5)
+    whole = cross_entropy_hessian_sum(x, probabilities)
+    part = cross_entropy_hessian_sum(x, probabilities, kept)
+    rounding = 1e-12 * float(whole.norm())
+    assert float(torch.linalg.eigvalsh(part.reshape(15, 15)).min()) >= -rounding
+    assert float(torch.linalg.eigvalsh((whole - part).reshape(15, 15)).min()) >= -rounding
+    traces = torch.einsum("kdld->kl", part) / torch.einsum("kdld->kl", whole)
+    assert (traces >= kept - 1e-12).all()
+    assert (traces < 1).all()
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_autograd_matrix_does_not_depend_on_its_chunks(
     batch_size: int, monkeypatch: pytest.MonkeyPatch

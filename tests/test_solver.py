@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from erm.softmax import SoftmaxRisk
-from retrain import solver
+from retrain import preconditioner, solver
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import PreconditionerError, build_preconditioner
@@ -19,7 +19,7 @@ from retrain.removal import NOTHING, RemovalProblem, removal_problem
 from retrain.schedule import LeaveOneOutError, RetrainSettings, solve_missing
 from retrain.solver import BatchSolution, solve_batch
 from retrain.weights import LeaveOneOutWeights, WeightCache
-from tests.problems import digits_risk, digits_test_points, fitted_digits
+from tests.problems import digits_risk, digits_test_points, fitted_digits, read_all
 
 
 def solve(
@@ -41,7 +41,7 @@ def weights_of(
     """Solve through the cache, as the stage does."""
     cache = WeightCache(tmp_path / "weights", "key", pytest.fail)
     solve_missing(risk, theta, indices, cache, RetrainSettings(**settings), lambda _: None)
-    weights = cache.read()
+    weights = read_all(cache)
     assert weights is not None
     return weights
 
@@ -107,7 +107,7 @@ def test_certificates_cover_the_error_of_every_actual_change(tmp_path: Path) -> 
     x, y = digits_test_points(6)
     loose = weights_of(risk, fit.theta, tmp_path / "loose", range(40), tolerance=1e-5)
     tight = weights_of(risk, fit.theta, tmp_path / "tight", range(40), tolerance=1e-12)
-    rough, exact = (ground_truth(risk, fit.theta, weights, x, y) for weights in (loose, tight))
+    rough, exact = (ground_truth(risk, fit.theta, [weights], x, y) for weights in (loose, tight))
     errors = np.abs(rough.actual_change - exact.actual_change)
     # The reference's own certificate, about 1e-8 through float32 storage, is part of what is allowed.
     assert np.all(errors <= rough.certificate + exact.certificate)
@@ -117,7 +117,7 @@ def test_certificates_cover_the_error_of_every_actual_change(tmp_path: Path) -> 
 def test_null_control_starts_elsewhere_and_returns(tmp_path: Path) -> None:
     risk, fit = fitted_digits(300)
     weights = weights_of(risk, fit.theta, tmp_path, [3])
-    truth = ground_truth(risk, fit.theta, weights, *digits_test_points(4))
+    truth = ground_truth(risk, fit.theta, [weights], *digits_test_points(4))
     assert weights.indices[0] == NOTHING
     assert weights.passes[0] >= 2
     assert np.all(np.abs(truth.actual_change[:, 0]) <= truth.certificate[:, 0])
@@ -152,7 +152,10 @@ def test_float32_that_cannot_factor_the_hessian_gives_way_to_float64() -> None:
     assert build_preconditioner(problem, torch.float32).factor.dtype == torch.float64
 
 
-def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero() -> None:
+def test_preconditioner_is_the_inverse_hessian_on_vectors_that_sum_to_zero(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(preconditioner, "KEPT_CURVATURE", 1.0)
     risk, fit = fitted_digits(200)
     problem = removal_problem(risk, fit.theta)
     v = torch.randn(
@@ -173,9 +176,11 @@ def test_without_l2_nothing_is_certified(tmp_path: Path) -> None:
 
 
 def test_a_hessian_that_is_not_positive_definite_is_refused() -> None:
-    risk = digits_risk(100, l2=-1.0)
+    # Every feature twice, and an L2 that float64 cannot see beside them.
+    risk = digits_risk(100, l2=1e-30)
+    doubled = replace(risk, x=torch.cat([risk.x, risk.x], dim=1))
     with pytest.raises(PreconditionerError, match=r"model\.l2"):
-        build_preconditioner(removal_problem(risk, risk.initial_parameters()), torch.float32)
+        build_preconditioner(removal_problem(doubled, doubled.initial_parameters()), torch.float32)
 
 
 @pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"precision": "half"}, {"batch_size": 0}])

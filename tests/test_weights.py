@@ -8,7 +8,7 @@ from safetensors.numpy import save_file
 
 from retrain.schedule import RetrainSettings, solve_missing
 from retrain.weights import LeaveOneOutWeights, WeightCache
-from tests.problems import fitted_digits
+from tests.problems import fitted_digits, read_all
 
 
 def some_weights(indices: list[int], value: float = 1.0) -> LeaveOneOutWeights:
@@ -34,7 +34,7 @@ def cache(tmp_path: Path, warnings: list[str]) -> WeightCache:
 
 def test_what_is_read_is_what_was_written(cache: WeightCache) -> None:
     cache.write(some_weights([5, 9, -1]))
-    read = cache.read()
+    read = read_all(cache)
     assert read is not None
     for name, array in some_weights([5, 9, -1]).select(np.array([2, 0, 1])).arrays().items():
         np.testing.assert_array_equal(getattr(read, name), array)
@@ -43,14 +43,14 @@ def test_what_is_read_is_what_was_written(cache: WeightCache) -> None:
 def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache: WeightCache) -> None:
     cache.write(some_weights([3, 1]))
     cache.write(some_weights([2, 3], value=2.0))
-    read = cache.read([1, 3, 8])
+    read = read_all(cache, [1, 3, 8])
     assert read is not None
     assert read.indices.tolist() == [1, 3]
     assert cache.known_indices() == {1, 2, 3}
 
 
 def test_an_empty_folder_holds_nothing(cache: WeightCache) -> None:
-    assert cache.read() is None
+    assert read_all(cache) is None
     assert cache.known_indices() == set()
 
 
@@ -58,7 +58,7 @@ def test_weights_of_another_theta_are_left_alone(
     cache: WeightCache, tmp_path: Path, warnings: list[str]
 ) -> None:
     cache.write(some_weights([1]))
-    assert WeightCache(tmp_path / "weights", "other", warnings.append).read() is None
+    assert read_all(WeightCache(tmp_path / "weights", "other", warnings.append)) is None
     assert warnings == []
 
 
@@ -68,7 +68,7 @@ def test_a_flipped_byte_anywhere_is_noticed(cache: WeightCache, warnings: list[s
     content = bytearray(path.read_bytes())
     content[offset] ^= 0xFF
     path.write_bytes(content)
-    assert cache.read() is None
+    assert read_all(cache) is None
     # A byte of the metadata may make it the file of another key or format, which is no fault.
     assert len(warnings) <= 1
 
@@ -76,7 +76,7 @@ def test_a_flipped_byte_anywhere_is_noticed(cache: WeightCache, warnings: list[s
 def test_a_truncated_file_is_named_and_not_used(cache: WeightCache, warnings: list[str]) -> None:
     path = cache.write(some_weights([1, 2]))
     path.write_bytes(path.read_bytes()[:-3])
-    assert cache.read() is None
+    assert read_all(cache) is None
     assert str(path) in warnings[0]
 
 
@@ -84,7 +84,7 @@ def test_swapped_content_under_a_true_header_is_noticed(cache: WeightCache, warn
     path = cache.write(some_weights([1, 2]))
     metadata = {"format": "1", "key": "key", "checksum": path.stem}
     save_file(some_weights([1, 2], value=2.0).arrays(), path, metadata=metadata)
-    assert cache.read() is None
+    assert read_all(cache) is None
     assert "checksum" in warnings[0]
 
 
@@ -103,7 +103,7 @@ def test_batches_of_any_size_give_the_same_models(tmp_path: Path, cache: WeightC
     other = WeightCache(tmp_path / "other", "key", pytest.fail)
     for target, size in ((cache, 3), (other, 100)):
         solve_missing(risk, fit.theta, range(20), target, RetrainSettings(batch_size=size), lambda _: None)
-    ours, theirs = cache.read(), other.read()
+    ours, theirs = read_all(cache), read_all(other)
     assert ours is not None
     assert theirs is not None
     distances = np.linalg.norm((ours.differences - theirs.differences).reshape(21, -1), axis=1)

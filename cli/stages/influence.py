@@ -1,14 +1,17 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from cli.compose import Config
 from cli.console import progress_bar, say, warn
 from cli.errors import StageError
+from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.problem import (
     compute_device,
     load_dataset,
@@ -18,10 +21,11 @@ from cli.problem import (
     not_converged,
     test_indices,
 )
-from cli.run_folder import run_folder
-from erm.files import write_atomically, write_json
-from influence.scores import influence_scores, most_influential
-from influence.solution import Solution
+from cli.run_folder import RunFolder, run_folder
+from erm.dataset import Dataset
+from erm.risk import EmpiricalRisk
+from influence.scores import Scores, influence_scores, most_influential
+from influence.solution import Solution, Solve
 
 
 def influence(config: Config) -> None:
@@ -39,68 +43,95 @@ def influence(config: Config) -> None:
     if not model.facts["converged"]:
         warn(not_converged(model.facts, config))
     targets = test_indices(config, dataset, risk, model.theta)
+    earlier_solutions, earlier_table = _earlier(folder, config, model.key)
     started = time.perf_counter()
     with progress_bar(f"influence ({method})") as bar:
         solve = solver.at(risk.curvature(model.theta), lambda done, total: bar.update(done, total))
-        gradients = risk.loss_gradient(
-            model.theta, torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-        )
-        solutions = [solve(gradient) for gradient in gradients]
-    failed = [solution for solution in solutions if solution.status.failed]
-    scores = [] if failed else [influence_scores(risk, model.theta, solution) for solution in solutions]
-    seconds = time.perf_counter() - started
-    record = _record(config, model.key, targets, solutions, seconds)
-    # The record goes first and the table last: a table without its record is never seen.
-    folder.influence_table(method).unlink(missing_ok=True)
-    write_json(folder.influence_record(method), record)
-    if failed:
-        raise StageError(f"{method}: {failed[0].message}")
-    table = pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "test_index": target,
-                    "train_index": range(risk.num_examples),
-                    "label": dataset.y_train,
-                    "influence": score.influence.cpu().numpy(),
-                    "predicted_change": score.predicted_change.cpu().numpy(),
-                    "predicted_stderr": score.predicted_stderr.cpu().numpy(),
-                }
-            )
-            for target, score in zip(targets, scores, strict=True)
-        ]
-    )
-    write_atomically(folder.influence_table(method), lambda path: table.to_csv(path, index=False))
-    for target, solution, score in zip(targets, solutions, scores, strict=True):
-        top = most_influential(score.influence, config["influence"]["top_k"])
-        strongest = score.predicted_change[top].cpu()
-        say(
-            f"{method}: test point {target}: {solution.message}\n"
-            f"  top {len(top)} of {risk.num_examples} predicted changes: "
-            f"{strongest.abs().min():.3g} to {strongest.abs().max():.3g} in absolute value, "
-            f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; {seconds:.1f} s"
-        )
-
-
-def _record(
-    config: Config, model_key: str, targets: list[int], solutions: list[Solution], seconds: float
-) -> dict[str, Any]:
-    return {
-        "method": config.method,
+        prepared = time.perf_counter() - started
+        explained = [_explain(risk, model.theta, dataset, target, solve, prepared) for target in targets]
+    failed = [found for found in explained if found.solution.status.failed]
+    rows = [row for row in earlier_solutions if row["test_index"] not in targets]
+    record = {
+        "method": method,
         "settings": config.solver_settings,
-        "model_checksum": model_key,
-        "test_index": targets,
-        "seconds": seconds,
-        "solutions": [
-            {
-                "test_index": target,
-                "status": solution.status,
-                "message": solution.message,
-                "norm": None if solution.status.failed else float(solution.value.norm()),
-                "relative_residual": solution.relative_residual,
-                "hessian_vector_products": solution.num_hvps,
-                "trace": solution.trace,
-            }
-            for target, solution in zip(targets, solutions, strict=True)
-        ],
+        "model_checksum": model.key,
+        "test_index": [*(row["test_index"] for row in rows), *targets],
+        "solutions": [*rows, *(found.as_record() for found in explained)],
     }
+    if failed:
+        write_failure(folder, record)
+        raise StageError(f"{method}: {failed[0].solution.message}")
+    kept = earlier_table[~earlier_table["test_index"].isin(targets)]
+    parts = [kept] if len(kept) else []
+    write_predictions(folder, record, pd.concat([*parts, *(found.as_table(dataset) for found in explained)]))
+    for found in explained:
+        say(found.as_text(method, config["influence"]["top_k"]))
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One test point's solution and the scores of all training points."""
+
+    target: int
+    solution: Solution
+    scores: Scores | None
+    seconds: float
+
+    def as_record(self) -> dict[str, Any]:
+        solution = self.solution
+        return {
+            "test_index": self.target,
+            "status": solution.status,
+            "message": solution.message,
+            "seconds": self.seconds,
+            "norm": None if solution.status.failed else float(solution.value.norm()),
+            "relative_residual": solution.relative_residual,
+            "hessian_vector_products": solution.num_hvps,
+            "trace": solution.trace,
+        }
+
+    def as_table(self, dataset: Dataset) -> pd.DataFrame:
+        assert self.scores is not None
+        return pd.DataFrame(
+            {
+                "test_index": self.target,
+                "train_index": range(len(dataset.y_train)),
+                "label": dataset.y_train,
+                "influence": self.scores.influence.cpu().numpy(),
+                "predicted_change": self.scores.predicted_change.cpu().numpy(),
+                "predicted_stderr": self.scores.predicted_stderr.cpu().numpy(),
+            }
+        )
+
+    def as_text(self, method: str, top_k: int) -> str:
+        assert self.scores is not None
+        top = most_influential(self.scores.influence, top_k)
+        strongest = self.scores.predicted_change[top].cpu()
+        return (
+            f"{method}: test point {self.target}: {self.solution.message}\n"
+            f"  top {len(top)} of {len(self.scores.influence)} predicted changes: "
+            f"{strongest.abs().min():.3g} to {strongest.abs().max():.3g} in absolute value, "
+            f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; "
+            f"{self.seconds:.1f} s"
+        )
+
+
+def _explain(
+    risk: EmpiricalRisk, theta: Tensor, dataset: Dataset, target: int, solve: Solve, prepared: float
+) -> Explained:
+    started = time.perf_counter()
+    x, y = (torch.from_numpy(array[[target]]) for array in (dataset.x_test, dataset.y_test))
+    solution = solve(risk.loss_gradient(theta, x, y)[0])
+    scores = None if solution.status.failed else influence_scores(risk, theta, solution)
+    return Explained(target, solution, scores, prepared + time.perf_counter() - started)
+
+
+def _earlier(folder: RunFolder, config: Config, model_key: str) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+    """What the same method with the same settings has found for other test points: it is kept."""
+    nothing: tuple[list[dict[str, Any]], pd.DataFrame] = [], pd.DataFrame(columns=list(COLUMNS))
+    record = read_record(folder, config.method)
+    if record is None:
+        return nothing
+    same = record["settings"] == config.solver_settings and record["model_checksum"] == model_key
+    table = read_table(folder, record) if same else None
+    return nothing if table is None else (record["solutions"], table)

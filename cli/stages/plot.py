@@ -15,6 +15,7 @@ from cli.errors import StageError
 from cli.predictions import Prediction, read_predictions, selected_indices
 from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
 from cli.run_folder import RunFolder, run_folder
+from cli.selection import chosen_points, describe_selection, selection_name
 from cli.stages.retrain import softmax_risk, weight_cache
 from erm.files import write_atomically, write_json
 from plots.agreement import Agreement, agreement
@@ -32,6 +33,7 @@ COLUMNS = (
     "predicted_stderr",
     "actual_change",
     "certificate",
+    "selection",
 )
 
 
@@ -45,23 +47,23 @@ def plot(config: Config) -> None:
     risk = softmax_risk(config, make_risk(config, dataset, device))
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, risk, model.theta)
-    predictions = read_predictions(folder, config, model.key, targets)
+    chosen = chosen_points(config, risk.num_examples)
+    predictions = read_predictions(folder, config, model.key, targets, chosen)
     wanted = selected_indices(predictions)
-    weights = weight_cache(folder.weights, model.key).read([*wanted, NOTHING])
-    missing = {*wanted, NOTHING} - set([] if weights is None else weights.indices.tolist())
-    if weights is None or missing:
+    truth = ground_truth(
+        risk,
+        model.theta,
+        weight_cache(folder, model.key).parts([*wanted, NOTHING]),
+        torch.from_numpy(dataset.x_test[targets]),
+        torch.from_numpy(dataset.y_test[targets]).to(device),
+    )
+    missing = {*wanted, NOTHING}.difference(truth.indices.tolist())
+    if missing:
         raise StageError(
             f"{len(missing)} of {len(wanted) + 1} leave-one-out models are missing from {folder.weights}. "
             f"Run first: {command('retrain', config)}"
         )
-    truth = ground_truth(
-        risk,
-        model.theta,
-        weights,
-        torch.from_numpy(dataset.x_test[targets]),
-        torch.from_numpy(dataset.y_test[targets]).to(device),
-    )
-    table = _join(predictions, truth, targets)
+    table = _join(predictions, truth, targets, selection_name(config))
     write_atomically(folder.table, lambda path: table.to_csv(path, index=False))
     agreements = {
         (prediction.method, target): _agreement(table, prediction.method, target)
@@ -70,11 +72,13 @@ def plot(config: Config) -> None:
     }
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json(folder.summary, summary)
-    _draw(folder, config, table, agreements)
+    _draw(folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets)))
     _say(folder, summary, targets)
 
 
-def _join(predictions: list[Prediction], truth: GroundTruth, targets: list[int]) -> pd.DataFrame:
+def _join(
+    predictions: list[Prediction], truth: GroundTruth, targets: list[int], selection: str
+) -> pd.DataFrame:
     actual = pd.concat(
         [
             pd.DataFrame(
@@ -91,7 +95,7 @@ def _join(predictions: list[Prediction], truth: GroundTruth, targets: list[int])
     predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
     joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
     assert len(joined) == len(predicted)
-    return joined[list(COLUMNS)]
+    return joined.assign(selection=selection)[list(COLUMNS)]
 
 
 def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:
@@ -112,7 +116,7 @@ def _summary(
         points[str(target)] = {
             "methods": {
                 prediction.method: asdict(agreements[prediction.method, target])
-                | {"seconds": prediction.record["seconds"]}
+                | {"seconds": prediction.seconds(target)}
                 for prediction in predictions
             },
             "max_certificate": float(table.loc[table["test_index"] == target, "certificate"].max()),
@@ -124,11 +128,14 @@ def _summary(
 
 
 def _draw(
-    folder: RunFolder, config: Config, table: pd.DataFrame, agreements: dict[tuple[str, int], Agreement]
+    folder: RunFolder,
+    config: Config,
+    table: pd.DataFrame,
+    agreements: dict[tuple[str, int], Agreement],
+    selection: str,
 ) -> None:
-    figure = draw_leave_one_out(
-        table, agreements, titles=config["plot"]["titles"], limits=config["plot"]["limits"]
-    )
+    titles, limits = config["plot"]["titles"], config["plot"]["limits"]
+    figure = draw_leave_one_out(table, agreements, titles=titles, limits=limits, selection=selection)
     for suffix in ("png", "pdf"):
         write_atomically(folder.figure(suffix), lambda path: save(figure, path))
 

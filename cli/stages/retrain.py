@@ -1,17 +1,21 @@
-"""`repro retrain`: solve every leave-one-out model that the computed methods selected."""
+"""`repro retrain`: solve every leave-one-out model that is asked for."""
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
+from torch import Tensor
 
 from cli.compose import Config
-from cli.console import progress_bar, say, warn
+from cli.console import Bar, progress_bar, say, warn
 from cli.errors import StageError, UsageError
 from cli.predictions import read_predictions, selected_indices
 from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
-from cli.run_folder import run_folder
+from cli.run_folder import RunFolder, run_folder
+from cli.selection import chosen_points
+from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from retrain import distributed
 from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
@@ -20,9 +24,20 @@ from retrain.removal import NOTHING
 from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, solve_missing
 from retrain.weights import WeightCache
 
+SOLVER_KEYS = ("tolerance", "precision", "batch_size", "shard")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What rank 0 reads from the run folder, and every rank works on."""
+
+    theta: Tensor
+    key: str
+    indices: list[int]
+
 
 def retrain(config: Config) -> None:
-    """Retrain without each selected point, here, in processes of its own, or as a rank of a launched run.
+    """Retrain without each point, here, in processes of its own, or as a rank of a launched run.
 
     Raises:
         StageError: an earlier stage is missing, a process failed, or a model missed its tolerance.
@@ -46,9 +61,9 @@ def retrain(config: Config) -> None:
         raise StageError(str(error)) from error
 
 
-def weight_cache(folder: Path, key: str) -> WeightCache:
+def weight_cache(folder: RunFolder, key: str) -> WeightCache:
     """The run's leave-one-out weights."""
-    return WeightCache(folder, key, warn)
+    return WeightCache(folder.weights, key, warn if distributed.rank() == 0 else lambda _: None)
 
 
 def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
@@ -74,51 +89,88 @@ def _retrain_as_rank(config: Config) -> None:
         torch.cuda.set_device(device)
     if distributed.launched():
         distributed.share_threads()
-    with distributed.process_group(device):
+    with distributed.process_group(device, timedelta(minutes=config["retrain"]["timeout_minutes"])):
         _solve_and_say(config, device)
 
 
 def _solve_and_say(config: Config, device: torch.device) -> None:
     folder, dataset = run_folder(config), load_dataset(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
-    model = load_model(folder, config, dataset, device)
-    targets = test_indices(config, dataset, risk, model.theta)
-    predictions = read_predictions(folder, config, model.key, targets)
-    wanted = selected_indices(predictions)
-    cache = weight_cache(folder.weights, model.key)
-    settings = RetrainSettings(**{key: value for key, value in config["retrain"].items() if key != "gpus"})
+    # Examples that are shared out stay in host memory until each rank takes its own.
+    home = torch.device("cpu") if config["retrain"]["shard"] == "data" else device
+    risk = softmax_risk(config, make_risk(config, dataset, home))
+    task = _read_task(folder, config, dataset, risk)
+    cache = weight_cache(folder, task.key)
+    settings = RetrainSettings(**{key: config["retrain"][key] for key in SOLVER_KEYS})
     started = time.perf_counter()
     with progress_bar("retraining") as bar:
         try:
-            solved = solve_missing(risk, model.theta, wanted, cache, settings, _show(bar.update))
-        except (LeaveOneOutError, PreconditionerError) as error:
+            solved = solve_missing(risk, task.theta, task.indices, cache, settings, _show(bar), device=device)
+        except (LeaveOneOutError, PreconditionerError, distributed.RankTimeoutError) as error:
             raise StageError(str(error)) from error
     if distributed.rank() == 0:
-        _say_result(wanted, cache, solved, time.perf_counter() - started, settings.tolerance)
+        _say_result(task.indices, cache, solved, time.perf_counter() - started, settings.tolerance)
 
 
-def _show(update: Callable[[float, float | None, str], None]) -> Callable[[Progress], None]:
+def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: SoftmaxRisk) -> Task:
+    """What there is to do, from the run folder of rank 0: ranks on other machines have none.
+
+    Raises:
+        StageError: an earlier stage is missing; on rank 0, which speaks for all.
+    """
+    task: Task | None = None
+    problem: StageError | UsageError | None = None
+    if distributed.rank() == 0:
+        try:
+            model = load_model(folder, config, dataset, risk.x.device)
+            chosen = chosen_points(config, risk.num_examples)
+            if chosen is None:
+                targets = test_indices(config, dataset, risk, model.theta)
+                chosen = selected_indices(read_predictions(folder, config, model.key, targets, None))
+            task = Task(model.theta.cpu(), model.key, chosen)
+        except (StageError, UsageError) as error:
+            problem = error
+    task = distributed.from_first_rank(task)
+    if problem is not None:
+        raise problem
+    if task is None:
+        raise SystemExit(1)
+    return Task(task.theta.to(risk.x.device), task.key, task.indices)
+
+
+def _show(bar: Bar) -> Callable[[Progress], None]:
+    stages: list[str] = []
+
     def report(progress: Progress) -> None:
-        if distributed.rank() == 0:
-            update(progress.models_done, progress.models_total, f"{progress.stage}: {progress.detail}")
+        if distributed.rank() != 0:
+            return
+        if stages[-1:] != [progress.stage]:
+            # The set-up is no measure of how long the models will take.
+            stages.append(progress.stage)
+            bar.restart()
+        bar.update(progress.models_done, progress.models_total, f"{progress.stage}: {progress.detail}")
 
     return report
 
 
-def _say_result(wanted: list[int], cache: WeightCache, solved: int, seconds: float, tolerance: float) -> None:
-    weights = cache.read([*wanted, NOTHING])
-    assert weights is not None
+def _say_result(
+    indices: list[int], cache: WeightCache, solved: int, seconds: float, tolerance: float
+) -> None:
+    count = passes = 0
+    largest, missed = 0.0, []
+    for part in cache.parts([*indices, NOTHING]):
+        count, passes = count + len(part.indices), passes + int(part.passes.sum())
+        largest = max(largest, float(part.gradient_norms.max()))
+        missed += part.indices[part.gradient_norms > tolerance].tolist()
     say(
-        f"{len(wanted)} leave-one-out models and the null control: {solved} solved now in {seconds:.1f} s, "
-        f"{len(weights.indices) - solved} from {cache.folder}"
+        f"{len(indices)} leave-one-out models and the null control: {solved} solved now in {seconds:.1f} s, "
+        f"{count - solved} from {cache.folder}"
     )
     say(
-        f"largest gradient norm {weights.gradient_norms.max():.1e} (tolerance {tolerance:.0e}), "
-        f"{weights.passes.mean():.1f} passes over the data a model"
+        f"largest gradient norm {largest:.1e} (tolerance {tolerance:.0e}), "
+        f"{passes / count:.1f} passes over the data a model"
     )
-    missed = weights.indices[weights.gradient_norms > tolerance]
-    if len(missed):
+    if missed:
         raise StageError(
             f"{len(missed)} models did not reach retrain.tolerance={tolerance:g}, first training index "
-            f"{missed[0]}. Their certificates say by how much they may be off; more model.l2 helps"
+            f"{min(missed)}. Their certificates say by how much they may be off; more model.l2 helps"
         )

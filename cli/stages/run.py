@@ -1,12 +1,11 @@
 """`repro run`: the four stages in order, skipping what is already done."""
 
-import json
 from dataclasses import replace
-from typing import Any
 
 from cli.compose import SELECTION_KEYS, Config
 from cli.console import complain, say
 from cli.errors import StageError
+from cli.influence_files import read_record, read_table
 from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
 from cli.run_folder import RunFolder, run_folder
 from cli.stages.influence import influence
@@ -54,20 +53,16 @@ def _predict(folder: RunFolder, config: Config) -> str | None:
 
 
 def _is_done(folder: RunFolder, config: Config) -> bool:
-    record_path = folder.influence_record(config.method)
-    if not folder.influence_table(config.method).exists() or not record_path.exists():
-        return False
-    try:
-        record: dict[str, Any] = json.loads(record_path.read_text(encoding="utf-8"))
-    except ValueError:
+    record = read_record(folder, config.method)
+    if record is None or read_table(folder, record) is None:
         return False
     device, dataset = compute_device(config), load_dataset(config)
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, make_risk(config, dataset, device), model.theta)
     return (
-        record.get("settings") == config.solver_settings
-        and record.get("model_checksum") == model.key
-        and set(targets) <= set(record.get("test_index", []))
+        record["settings"] == config.solver_settings
+        and record["model_checksum"] == model.key
+        and set(targets) <= set(record["test_index"])
     )
 
 

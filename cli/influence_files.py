@@ -1,0 +1,54 @@
+"""influence/METHOD.csv and METHOD.json: the predictions of a method, and the record that vouches for them.
+
+The table is written first and the record last, with the table's checksum: after a kill in between, or a
+fault of the disk, the two do not belong together and are not believed.
+"""
+
+import hashlib
+import json
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+
+from cli.run_folder import RunFolder
+from erm.files import write_json, write_text
+
+RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
+COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
+
+
+def read_record(folder: RunFolder, method: str) -> dict[str, Any] | None:
+    """The record; None when it is missing or damaged."""
+    try:
+        record = json.loads(folder.influence_record(method).read_text(encoding="utf-8"))
+        return {key: record[key] for key in RECORD_KEYS}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None:
+    """The table that the record vouches for; None when it is missing or another."""
+    try:
+        content = folder.influence_table(record["method"]).read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content).hexdigest() != record["table_checksum"]:
+        return None
+    return pd.read_csv(BytesIO(content))
+
+
+def write_predictions(folder: RunFolder, record: dict[str, Any], table: pd.DataFrame) -> None:
+    """Write the table, then its record."""
+    text = table.to_csv(index=False)
+    write_text(folder.influence_table(record["method"]), text)
+    write_json(
+        folder.influence_record(record["method"]),
+        record | {"table_checksum": hashlib.sha256(text.encode()).hexdigest()},
+    )
+
+
+def write_failure(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Write the record of a method that failed; a table beside it would be taken for its result."""
+    folder.influence_table(record["method"]).unlink(missing_ok=True)
+    write_json(folder.influence_record(record["method"]), record | {"table_checksum": None})
