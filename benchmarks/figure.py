@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 
+from benchmarks.memory import watch_memory
 from benchmarks.report import Measure, machine, show
 
 SEEDS = (0, 1, 2)
@@ -34,20 +34,14 @@ class Finished:
 def run(folder: Path, *arguments: str) -> Finished:
     """`repro run` in a process of its own."""
     command = [sys.executable, "-m", "cli", "run", *arguments, f"output_dir={folder}"]
-    started, peak = time.perf_counter(), 0
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        watched = psutil.Process(process.pid)
-        while process.poll() is None:
-            try:
-                peak = max(peak, watched.memory_info().rss)
-            except psutil.NoSuchProcess:
-                break
-            time.sleep(0.05)
+    started = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process, watch_memory(process.pid) as peak:
+        process.wait()
     seconds = time.perf_counter() - started
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with exit code {process.returncode}")
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-    return Finished(seconds, peak / 2**30, summary, folder)
+    return Finished(seconds, peak.gib, summary, folder)
 
 
 def main() -> None:

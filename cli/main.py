@@ -154,8 +154,8 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     """Retrain without each point that the computed methods selected, to ‖∇R₋ᵢ‖ ≤ 1e-9, with a certificate.
 
     retrain.points=random (retrain.num_random of them), all or a list takes other points; these need no
-    predictions. All models are solved together. Finished batches are written at once into retrain/weights: after a kill
-    the same command does only the rest, and nothing is ever retrained twice.
+    predictions. All models are solved together. Finished batches are written at once into retrain/weights:
+    after a kill the same command does only the rest, and nothing is ever retrained twice.
 
     [bold]Examples[/]
 

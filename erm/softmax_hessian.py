@@ -14,8 +14,12 @@ CHUNK_ROWS = 1024
 
 
 def cross_entropy_hessian_sum(
-    x: Float[Tensor, "n d"], probabilities: Float[Tensor, "n K"], kept: float = 1.0
-) -> Float[Tensor, "K d K d"]:
+    x: Float[Tensor, "n d"],
+    probabilities: Float[Tensor, "n K"],
+    *,
+    stored: int | None = None,
+    kept: float = 1.0,
+) -> Float[Tensor, "stored d stored d"]:
     """Σᵢ ∇²CE(zᵢ, θ), no L2, not divided by n, in the precision of `x` (parameters ordered class, feature).
 
     Sums over disjoint rows add up, so ranks can share the examples out.
@@ -23,6 +27,8 @@ def cross_entropy_hessian_sum(
     Args:
         x: features, bias column included.
         probabilities: softmax at θ.
+        stored: the blocks of so many leading classes are returned, K − 1 or K (None): the others follow from
+            K − 1, as the blocks of a class sum to zero.
         kept: below 1, an approximation for preconditioners. A block has the trace Σᵢ p_k p_l‖xᵢ‖²; only the
             examples that make up this share of it are multiplied out. Most examples are torn between few
             classes: on MNIST 0.998 of the trace comes from half of them. The result stays positive
@@ -30,19 +36,19 @@ def cross_entropy_hessian_sum(
     """
     num_classes, num_features = probabilities.shape[1], x.shape[1]
     squared_lengths = x.square().sum(1)
-    hessian = x.new_zeros(num_classes, num_features, num_classes, num_features)
+    stored = num_classes if stored is None else stored
+    assert stored in (num_classes - 1, num_classes)
+    hessian = x.new_zeros(stored, num_features, stored, num_features)
     block = x.new_empty(num_features, num_features)
     for k in range(num_classes):
         for other in range(k):
             weights = probabilities[:, k] * probabilities[:, other]
-            if kept < 1:
-                rows = _heaviest(weights * squared_lengths, kept)
-                _weighted_gram(x.index_select(0, rows), weights[rows], out=block)
-            else:
-                _weighted_gram(x, weights, out=block)
-            hessian[k, :, other, :] = -block
-            hessian[other, :, k, :] = -block
-            hessian[k, :, k, :] += block
+            rows = _heaviest(weights * squared_lengths, kept) if kept < 1 else None
+            _weighted_gram(x, weights, rows, out=block)
+            if k < stored:
+                hessian[k, :, other, :] = -block
+                hessian[other, :, k, :] = -block
+                hessian[k, :, k, :] += block
             hessian[other, :, other, :] += block
     return hessian
 
@@ -55,13 +61,21 @@ def _heaviest(masses: Float[Tensor, " n"], share: float) -> Int[Tensor, " m"]:
     return rows[:count].sort().values
 
 
-def _weighted_gram(x: Float[Tensor, "n d"], weights: Float[Tensor, " n"], out: Float[Tensor, "d d"]) -> None:
-    """out ← Xᵀ diag(weights) X, through its lower trapezoids only."""
+def _weighted_gram(
+    x: Float[Tensor, "n d"],
+    weights: Float[Tensor, " n"],
+    rows: Int[Tensor, " m"] | None,
+    out: Float[Tensor, "d d"],
+) -> None:
+    """out ← Xᵀ diag(weights) X over some rows (None: all), through its lower trapezoids only."""
     out.zero_()
-    for rows, row_weights in zip(torch.split(x, CHUNK_ROWS), torch.split(weights, CHUNK_ROWS), strict=True):
-        weighted = rows * row_weights[:, None]
-        for start in range(0, x.shape[1], PANEL_COLUMNS):
-            stop = start + PANEL_COLUMNS
-            out[start:, start:stop].addmm_(weighted[:, start:].T, rows[:, start:stop])
+    for start in range(0, len(x) if rows is None else len(rows), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        taken = x[chunk] if rows is None else x.index_select(0, rows[chunk])
+        row_weights = weights[chunk] if rows is None else weights[rows[chunk]]
+        weighted = taken * row_weights[:, None]
+        for first in range(0, x.shape[1], PANEL_COLUMNS):
+            last = first + PANEL_COLUMNS
+            out[first:, first:last].addmm_(weighted[:, first:].T, taken[:, first:last])
     lower = out.tril()
     torch.add(lower, lower.tril(-1).T, out=out)

@@ -1,9 +1,11 @@
 """Start one process a GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
 
 import sys
+import tempfile
 import uuid
 
 import torch
+from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -46,15 +48,22 @@ def launch(arguments: list[str], processes: int) -> None:
     Raises:
         RankFailedError: a process failed; what the others had finished is kept.
     """
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
+    with tempfile.TemporaryDirectory(prefix="repro-") as log_folder:
+        config = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=processes,
+            run_id=uuid.uuid4().hex,
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            max_restarts=0,
+            # Output goes to the terminal; without a folder of its own the launcher leaves one behind.
+            logs_specs=DefaultLogsSpecs(log_dir=log_folder),
+        )
+        _launch(config, arguments, processes)
+
+
+def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
     try:
         elastic_launch(config, sys.executable)("-m", "cli", *arguments)
     except ChildFailedError as error:

@@ -1,7 +1,9 @@
 """One Cholesky factor for every leave-one-out model: their Hessians differ from H at θ̂ by about 1/n.
 
-The factor acts on vectors that sum to zero over the classes. Written by their first K − 1 classes, Δ = Tφ
-with T = [I; −1ᵀ], it is the factor of TᵀHT: a quarter less work than H at K = 10.
+All that moves here sums to zero over the classes: gradients do, and so do differences of minimisers. With P
+the projection on such vectors, Δ = P[φ; 0] for some φ of K − 1 classes, and HΔ = g becomes Mφ = g's first
+K − 1 classes, with M the same part of PHP = C + l2·P, C the Hessian of the cross-entropy (which is its own
+projection). M is a fifth smaller than H at K = 10, so its factor costs a quarter less.
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,7 @@ class PreconditionerError(ValueError):
 
 @dataclass(frozen=True)
 class Preconditioner:
-    """(TᵀHT)⁻¹ through its Cholesky factor."""
+    """M⁻¹ through its Cholesky factor."""
 
     factor: Float[Tensor, "q q"]
     num_classes: int
@@ -33,10 +35,11 @@ class Preconditioner:
     def apply(self, gradients: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
         """H⁻¹g for gradients that sum to zero over the classes, returned in their precision."""
         free = self.num_classes - 1
-        reduced = (gradients[:, :free] - gradients[:, free:]).flatten(1).to(self.factor.dtype)
-        solved = torch.cholesky_solve(reduced.T, self.factor).T.to(gradients.dtype)
+        given = gradients[:, :free].flatten(1).to(self.factor.dtype)
+        solved = torch.cholesky_solve(given.T, self.factor).T.to(gradients.dtype)
         by_class = solved.reshape(len(gradients), free, -1)
-        return torch.cat([by_class, -by_class.sum(1, keepdim=True)], dim=1)
+        total = by_class.sum(1, keepdim=True)
+        return torch.cat([by_class, torch.zeros_like(total)], dim=1) - total / self.num_classes
 
 
 def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner:
@@ -53,15 +56,12 @@ def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Precond
     free, size = problem.num_classes - 1, (problem.num_classes - 1) * problem.num_features
     rows = slice(None) if problem.sharded else rank_rows(problem.num_examples)
     x = (problem.x_single if dtype == torch.float32 else problem.x)[rows]
-    summed = cross_entropy_hessian_sum(x, problem.probabilities[rows].to(dtype), KEPT_CURVATURE)
-    # Tᵀ C T, block by block: C_kl − C_kK − C_Kl + C_KK.
-    last_row, last_column = summed[free:, :, :free], summed[:free, :, free:]
-    reduced = summed[:free, :, :free] - last_row - last_column + summed[free:, :, free:]
-    del summed, last_row, last_column
-    hessian = sum_over_ranks(reduced).div_(problem.num_examples).reshape(size, size)
-    # Tᵀ(l2·I)T = l2·(I + 11ᵀ) over classes.
-    blocks = hessian.view(free, problem.num_features, free, problem.num_features)
-    blocks.diagonal(dim1=1, dim2=3).add_(problem.l2)
+    probabilities = problem.probabilities[rows].to(dtype)
+    summed = cross_entropy_hessian_sum(x, probabilities, stored=free, kept=KEPT_CURVATURE)
+    blocks = sum_over_ranks(summed).div_(problem.num_examples)
+    # l2·P restricted to the first K − 1 classes, P = I − 11ᵀ/K.
+    blocks.diagonal(dim1=1, dim2=3).sub_(problem.l2 / problem.num_classes)
+    hessian = blocks.view(size, size)
     hessian.diagonal().add_(problem.l2)
     factor, failed_at = torch.linalg.cholesky_ex(hessian)
     if int(failed_at) == 0:

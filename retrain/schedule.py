@@ -132,6 +132,8 @@ def _solve_share(
     for batch in _batches(share, size):
         indices = torch.tensor(batch, device=problem.x.device)
 
+        report(Progress(stage="solving", models_done=done, models_total=len(share), detail="first step"))
+
         def report_pass(pass_report: PassReport, done: int = done) -> None:
             detail = (
                 f"pass {pass_report.number} over {pass_report.num_models} models, "

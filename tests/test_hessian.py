@@ -136,7 +136,7 @@ def test_an_approximation_lies_between_its_share_and_the_whole(kept: float) -> N
     """0 ⪯ Ĥ ⪯ H as matrices, and of every block's trace no less than the share is there."""
     x, probabilities = _examples(400, 5)
     whole = cross_entropy_hessian_sum(x, probabilities)
-    part = cross_entropy_hessian_sum(x, probabilities, kept)
+    part = cross_entropy_hessian_sum(x, probabilities, kept=kept)
     rounding = 1e-12 * float(whole.norm())
     assert float(torch.linalg.eigvalsh(part.reshape(15, 15)).min()) >= -rounding
     assert float(torch.linalg.eigvalsh((whole - part).reshape(15, 15)).min()) >= -rounding

@@ -15,6 +15,7 @@ from erm.files import write_atomically
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING
 
+
 def export_ground_truth(config: Config, out: Path) -> None:
     """Write one row for each test point and each training point that has been left out.
 
