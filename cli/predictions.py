@@ -53,26 +53,25 @@ def read_predictions(
             f"{folder.path / 'influence'} holds no predictions. "
             f"Run first: {command('influence', config, '--method', config.method)}"
         )
-    records = {method: _read_record(folder, config, method) for method in methods}
-    _check_asked_settings(config, records.get(config.method))
-    obstacles = {
-        method: obstacle
-        for method, record in records.items()
-        if (obstacle := _obstacle(method, record, config, model_key, targets)) is not None
-    }
-    if len(obstacles) == len(methods):
-        raise StageError("\n".join(obstacles.values()))
-    for obstacle in obstacles.values():
+    predictions, obstacles = [], []
+    for method in methods:
+        record = read_record(folder, method)
+        table = None if record is None else read_table(folder, record)
+        obstacle = _obstacle(method, record, table, config, model_key, targets)
+        if obstacle is not None:
+            obstacles.append(obstacle)
+            continue
+        assert record is not None
+        assert table is not None
+        if method == config.method:
+            _check_asked_settings(config, record)
+        selected = _select(table, targets, config["influence"]["top_k"], chosen)
+        predictions.append(Prediction(method=method, record=record, selected=selected))
+    if not predictions:
+        raise StageError("\n".join(obstacles))
+    for obstacle in obstacles:
         warn(f"left out: {obstacle}")
-    return [
-        Prediction(
-            method=method,
-            record=records[method],
-            selected=_select(folder, config, records[method], targets, chosen),
-        )
-        for method in methods
-        if method not in obstacles
-    ]
+    return predictions
 
 
 def selected_indices(predictions: list[Prediction]) -> list[int]:
@@ -86,21 +85,20 @@ def _panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
     return lambda method: (titled.index(method) if method in titled else len(titled), method)
 
 
-def _read_record(folder: RunFolder, config: Config, method: str) -> dict[str, Any]:
-    record = read_record(folder, method)
-    if record is None:
-        raise StageError(
-            f"{folder.influence_record(method)} is missing or damaged. "
-            f"Run again: {command('influence', config, '--method', method)}"
-        )
-    return record
-
-
 def _obstacle(
-    method: str, record: dict[str, Any], config: Config, model_key: str, targets: list[int]
+    method: str,
+    record: dict[str, Any] | None,
+    table: pd.DataFrame | None,
+    config: Config,
+    model_key: str,
+    targets: list[int],
 ) -> str | None:
     """Why a method's predictions cannot stand beside this configuration; both values in the line."""
     remedy = command("influence", config, "--method", method)
+    if record is None:
+        return f"the record of {method} is missing or damaged. Run again: {remedy}"
+    if table is None:
+        return f"the table of {method} is not the one that its record was written for. Run again: {remedy}"
     if record["model_checksum"] != model_key:
         return (
             f"{method} was computed with another θ̂: checksum {record['model_checksum'][:12]} there, "
@@ -114,7 +112,7 @@ def _obstacle(
     return None
 
 
-def _check_asked_settings(config: Config, record: dict[str, Any] | None) -> None:
+def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
     """Settings of the method on this command line must be those it was computed with."""
     asked = {
         key
@@ -122,7 +120,7 @@ def _check_asked_settings(config: Config, record: dict[str, Any] | None) -> None
         if (key := override.split("=")[0]).startswith("influence.")
         and key.split(".")[1] not in SELECTION_KEYS
     }
-    if record is None or not asked:
+    if not asked:
         return
     ours, theirs = config.solver_settings, record["settings"]
     different = [
@@ -137,20 +135,7 @@ def _check_asked_settings(config: Config, record: dict[str, Any] | None) -> None
         )
 
 
-def _select(
-    folder: RunFolder,
-    config: Config,
-    record: dict[str, Any],
-    targets: list[int],
-    chosen: list[int] | None,
-) -> pd.DataFrame:
-    table = read_table(folder, record)
-    if table is None:
-        raise StageError(
-            f"{folder.influence_table(record['method'])} is not the table that its record was written for. "
-            f"Run again: {command('influence', config, '--method', record['method'])}"
-        )
-    top_k = config["influence"]["top_k"]
+def _select(table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None) -> pd.DataFrame:
     parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
     return pd.concat(parts, ignore_index=True)
 

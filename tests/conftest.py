@@ -1,5 +1,12 @@
 """Shapes and dtypes that annotations state are checked at run time in every test."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
 import torch
 from jaxtyping import install_import_hook
 
@@ -7,3 +14,28 @@ install_import_hook(["erm", "influence", "plots", "retrain"], "beartype.beartype
 
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder with the real MNIST, or a skip that says why there is none."""
+    from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES
+
+    root = os.environ.get("REPRO_DATA_ROOT")
+    if root is None:
+        pytest.skip("REPRO_DATA_ROOT is not set, so there is no MNIST to read")
+    if not all((Path(root) / "MNIST" / "raw" / name).is_file() for name in (*TRAIN_FILES, *TEST_FILES)):
+        pytest.skip(f"REPRO_DATA_ROOT={root} has no MNIST/raw with the four files")
+    return Path(root)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Writes arrays as an .npz file whose name has a space."""
+
+    def write(arrays: dict[str, Any]) -> Path:
+        path = tmp_path / "my digits.npz"
+        np.savez_compressed(path, **arrays)
+        return path
+
+    return write

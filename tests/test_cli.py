@@ -335,6 +335,7 @@ OPTIONS = {
     "influence": {"--method", "-m", "--help"},
     "retrain": {"--gpus", "--help"},
     "plot": {"--help"},
+    "ground-truth": {"--out", "-o", "--test-index", "-t", "--help"},
     "run": {"--method", "-m", "--gpus", "--help"},
     "config": {"--method", "-m", "--groups", "--help"},
 }

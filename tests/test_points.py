@@ -118,3 +118,20 @@ def test_ground_truth_needs_a_known_format_and_stored_models(tmp_path: Path) -> 
     result = repro("ground-truth", "--out", tmp_path / "truth.csv", *overrides)
     assert result.exit_code == 1
     assert "repro retrain" in result.stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_damaged_predictions_are_named_and_left_out(tmp_path: Path, suffix: str) -> None:
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    succeed("run", "--method", "exact", "--method", "cg", *overrides)
+    path = tmp_path / "run" / "influence" / f"cg.{suffix}"
+    content = path.read_text()
+    path.write_text(content[: len(content) // 2] if suffix == "json" else content.replace("7", "8", 1))
+    result = repro("plot", *overrides)
+    assert result.exit_code == 0
+    assert "cg" in result.stderr
+    assert "repro influence --method cg" in result.stderr
+    assert set(table_of(overrides)["method"]) == {"exact"}
+    # `run` computes it again, and then both are there.
+    succeed("run", "--method", "exact", "--method", "cg", *overrides)
+    assert set(table_of(overrides)["method"]) == {"exact", "cg"}
