@@ -232,6 +232,26 @@ def ground_truth(
 
 @app.command(epilog=EPILOG)
 @_reports_errors
+def diagnose(overrides: Overrides = None, method: Method = None) -> None:
+    """Say whether the figure of this configuration can be trusted, and if not, why not and what to do.
+
+    Trains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, conventions.
+    Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails.
+
+    [bold]Examples[/]
+
+    repro diagnose data=digits
+
+    repro diagnose experiment=report
+    """
+    config = compose_methods(_list(overrides), [method] if method else [])[0]
+    from cli.stages.diagnose import diagnose as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
 def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
     """The four stages in order, skipping what is already done.
 

@@ -130,14 +130,10 @@ def load_model(folder: RunFolder, config: Config, dataset: Dataset, device: torc
 
 def not_converged(facts: dict[str, object], config: Config) -> str:
     """Why a θ̂ that is not a minimiser is of no use, and what to do."""
-    return (
-        f"the fit has not converged: ‖∇R(θ̂)‖ = {facts['gradient_norm']:.1e} is above "
-        f"fit.tolerance={config['fit'].get('tolerance')}. "
-        + (
-            "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
-            if config["model"].get("l2") == 0
-            else "Raise fit.max_passes or fit.tolerance"
-        )
+    return f"the fit has not converged: ‖∇R(θ̂)‖ = {facts['gradient_norm']:.1e}. " + (
+        "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
+        if config["model"].get("l2") == 0
+        else "Raise fit.max_passes or fit.tolerance, or take fit=newton"
     )
 
 

@@ -64,6 +64,10 @@ class RunFolder:
     def summary(self) -> Path:
         return self.path / "summary.json"
 
+    @property
+    def diagnosis(self) -> Path:
+        return self.path / "diagnosis.json"
+
     def figure(self, suffix: str) -> Path:
         return self.path / "plots" / f"leave_one_out.{suffix}"
 

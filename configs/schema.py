@@ -75,6 +75,18 @@ class NewtonFit:
 
 
 @_checked
+class StochasticFit:
+    """Training for a fixed number of steps."""
+
+    optimiser: Annotated[Literal["sgd", "adam"], Field(description="how a step follows from a gradient")]
+    steps: Annotated[Count, Field(description="parameter updates")]
+    learning_rate: Annotated[Positive, Field(description="of every step")]
+    batch_size: Annotated[Count, Field(description="examples a step")]
+    precision: Annotated[Literal["float32", "float64"], Field(description="of the training")]
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the order of the examples")]
+
+
+@_checked
 class Exact:
     """Cholesky factor of the explicit Hessian."""
 
@@ -115,6 +127,7 @@ SETTINGS: dict[str, type] = {
     "erm.models.logistic": Logistic,
     "erm.models.logistic_autograd": LogisticAutograd,
     "erm.fit.NewtonFit": NewtonFit,
+    "erm.sgd.StochasticFit": StochasticFit,
     "influence.exact.Exact": Exact,
     "influence.cg.CG": CG,
     "influence.lissa.LiSSA": LiSSA,

@@ -6,7 +6,7 @@ examples at the end, so a ragged last chunk counts by its size. L2 is added outs
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -81,6 +81,12 @@ class AutogradRisk:
     @property
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
+
+    def to(self, dtype: torch.dtype) -> "AutogradRisk":
+        return replace(self, x=self.x.to(dtype))
+
+    def subset(self, indices: Int[Tensor, " b"]) -> "AutogradRisk":
+        return replace(self, x=self.x[indices], y=self.y[indices])
 
     def initial_parameters(self) -> Float[Tensor, " p"]:
         """The parameters that the module came with."""

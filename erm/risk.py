@@ -10,6 +10,7 @@ Parameters are one flat vector.
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -49,6 +50,14 @@ class EmpiricalRisk(Protocol):
 
     @property
     def l2(self) -> float: ...
+
+    def to(self, dtype: torch.dtype) -> "EmpiricalRisk":
+        """The same risk, computed in another precision."""
+        ...
+
+    def subset(self, indices: Int[Tensor, " b"]) -> "EmpiricalRisk":
+        """The risk over some of the training examples: the mean over them, the same L2."""
+        ...
 
     def initial_parameters(self) -> Float[Tensor, " p"]:
         """Where training starts."""

@@ -7,7 +7,7 @@ With P the n × K matrix of probabilities and Y the one-hot labels:
     ∇R = (1/n)(P − Y)ᵀX + l2·W          H V = (1/n)[P ∘ (XVᵀ − (P ∘ XVᵀ)1)]ᵀX + l2·V
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -54,6 +54,12 @@ class SoftmaxRisk:
     def labels(self) -> Float[Tensor, "n K"]:
         """One-hot labels in the precision of the features."""
         return one_hot(self.y, self.num_classes).to(self.x.dtype)
+
+    def to(self, dtype: torch.dtype) -> "SoftmaxRisk":
+        return replace(self, x=self.x.to(dtype))
+
+    def subset(self, indices: Int[Tensor, " b"]) -> "SoftmaxRisk":
+        return replace(self, x=self.x[indices], y=self.y[indices])
 
     def initial_parameters(self) -> Float[Tensor, " p"]:
         return self.x.new_zeros(self.num_parameters)

@@ -140,7 +140,7 @@ class LiSSA:
         self, curvature: Curvature, v: Float[Tensor, " p"], trace: list[tuple[int, float]]
     ) -> Solution:
         step, norm = trace[-1]
-        largest = self._largest_batch_eigenvalue(curvature, v)
+        largest = float(self.batch_eigenvalues(curvature, v).max())
         # A batch rarer than those sampled may be to blame: never advise less than twice what failed.
         scale = _round_up(max(largest + self.damping, 2 * self.scale))
         evidence = (
@@ -160,8 +160,8 @@ class LiSSA:
             trace=tuple(trace),
         )
 
-    def _largest_batch_eigenvalue(self, curvature: Curvature, v: Float[Tensor, " p"]) -> float:
-        """Largest |eigenvalue| of the Hessians of sampled batches, by power iterations side by side.
+    def batch_eigenvalues(self, curvature: Curvature, v: Float[Tensor, " p"]) -> Float[Tensor, " batches"]:
+        """Largest |eigenvalue| of the Hessians of sampled batches, L2 inside, by power iterations.
 
         As a scale it leaves a factor of two for what sampling misses: only eigenvalues above 2·scale expand.
         """
@@ -173,7 +173,8 @@ class LiSSA:
             norms = torch.linalg.vector_norm(u, dim=1, keepdim=True)
             # A batch may have no curvature at all, and then u = 0.
             u = curvature.batch_product(indices, u / norms.clamp_min(torch.finfo(u.dtype).tiny))
-        return float(torch.linalg.vector_norm(u, dim=1).max())
+        eigenvalues: Tensor = torch.linalg.vector_norm(u, dim=1)
+        return eigenvalues
 
     def _num_hvps(self, curvature: Curvature, num_steps: int) -> float:
         return num_steps * self.repeats * self.batch_size / curvature.num_examples

@@ -1,0 +1,272 @@
+"""`repro diagnose`: can the figure of this configuration be trusted, and if not, why not?"""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from cli.compose import Config, compose
+from cli.console import out, progress_bar, say, warn
+from cli.errors import StageError
+from cli.influence_files import read_record, read_table
+from cli.problem import (
+    compute_device,
+    load_dataset,
+    load_model,
+    make_fit,
+    make_risk,
+    make_solver,
+    test_indices,
+)
+from cli.run_folder import RunFolder, run_folder
+from cli.stages.retrain import weight_cache
+from cli.stages.train import train
+from diagnosis.conventions import check_conventions
+from diagnosis.convergence import check_convergence, largest_example_gradient, remaining_change
+from diagnosis.curvature import check_curvature
+from diagnosis.recursion import batch_curvature, check_recursion
+from diagnosis.signal import check_signal, check_training_noise
+from diagnosis.verdict import Verdict
+from erm.dataset import Dataset
+from erm.files import write_atomically, write_json
+from erm.risk import EmpiricalRisk
+from erm.softmax import SoftmaxRisk
+from influence.cg import CG
+from influence.lissa import LiSSA
+from influence.scores import influence_scores, most_influential
+from influence.solution import Solution
+from influence.spectrum import Spectrum, spectrum
+from plots.spectrum import ComputedSpectrum, draw_spectrum
+from plots.style import save
+from retrain.ground_truth import ground_truth
+from retrain.removal import NOTHING
+from retrain.schedule import RetrainSettings, solve_missing
+from retrain.weights import WeightCache
+
+PRECISIONS = (torch.float32, torch.float64)
+PROBE_DAMPING = 1e-2
+"""Where H is singular, questions about a solution are asked of H + 0.01·I."""
+RETRAINED_POINTS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is diagnosed."""
+
+    config: Config
+    folder: RunFolder
+    dataset: Dataset
+    risk: EmpiricalRisk
+    theta: Tensor
+    model_key: str
+    target: int
+    """The first test point asked for."""
+
+    @property
+    def test_point(self) -> tuple[Tensor, Tensor]:
+        x, y = self.dataset.x_test[[self.target]], self.dataset.y_test[[self.target]]
+        return torch.from_numpy(x), torch.from_numpy(y)
+
+    @property
+    def test_gradient(self) -> Tensor:
+        return self.risk.loss_gradient(self.theta, *self.test_point)[0]
+
+
+def diagnose(config: Config) -> None:
+    """Print a verdict a line, write diagnosis.json and the spectrum.
+
+    Raises:
+        StageError: a check found a reason not to trust the figure.
+    """
+    subject = _subject(config)
+    say(f"run folder  {subject.folder.path}   test point {subject.target}")
+    verdicts: list[Verdict] = []
+    with progress_bar("diagnosing") as bar:
+        bar.update(0, None, "spectrum of H in float32 and float64")
+        spectra = [
+            spectrum(subject.risk.to(dtype).curvature(subject.theta.to(dtype)), dtype, subject.theta.device)
+            for dtype in PRECISIONS
+        ]
+        damping = float(config["influence"].get("damping", 0.0))
+        curvature = check_curvature(spectra, damping)
+        bar.update(1, None, "gradient of θ̂ against a removal")
+        probe = 0.0 if check_curvature(spectra, 0.0).passed else PROBE_DAMPING
+        solution = CG(damping=probe, tolerance=1e-6).at(subject.risk.curvature(subject.theta))(
+            subject.test_gradient
+        )
+        verdicts += [_convergence(subject, solution, probe), curvature]
+        bar.update(2, None, "LiSSA")
+        verdicts.append(_recursion(subject, spectra[-1]))
+        bar.update(3, None, "a few points, predicted and retrained")
+        verdicts += [_signal(subject, solution), *_conventions(subject, solution)]
+    for verdict in verdicts:
+        _say(verdict)
+    _write(subject.folder, verdicts, spectra)
+    failed = [verdict for verdict in verdicts if verdict.passed is False]
+    if failed:
+        say(_repair(config, failed))
+        raise StageError(
+            f"{len(failed)} of {len(verdicts)} checks failed: this configuration's figure cannot be trusted"
+        )
+    say("The figure can be trusted.")
+
+
+def _subject(config: Config) -> Subject:
+    folder = run_folder(config)
+    if not folder.model.exists():
+        try:
+            train(config)
+        except StageError as error:
+            # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
+            if not folder.model.exists():
+                raise
+            warn(str(error))
+    device, dataset = compute_device(config), load_dataset(config)
+    risk = make_risk(config, dataset, device)
+    model = load_model(folder, config, dataset, device)
+    return Subject(
+        config=config,
+        folder=folder,
+        dataset=dataset,
+        risk=risk,
+        theta=model.theta,
+        model_key=model.key,
+        target=test_indices(config, dataset, risk, model.theta)[0],
+    )
+
+
+def _convergence(subject: Subject, solution: Solution, damping: float) -> Verdict:
+    gradient = subject.risk.gradient(subject.theta)
+    x, y = torch.from_numpy(subject.dataset.x_train), torch.from_numpy(subject.dataset.y_train)
+    return check_convergence(
+        gradient_norm=float(gradient.norm()),
+        largest_gradient=largest_example_gradient(subject.risk, subject.theta, x, y),
+        num_examples=subject.risk.num_examples,
+        remaining_change=remaining_change(gradient, solution.value),
+        damping=damping,
+    )
+
+
+def _recursion(subject: Subject, finest: Spectrum) -> Verdict:
+    """The configured LiSSA, or the paper's when another method is configured."""
+    solver = make_solver(subject.config)
+    if not isinstance(solver, LiSSA):
+        solver = LiSSA()
+    curvature, v = subject.risk.curvature(subject.theta), subject.test_gradient
+    smallest = finest.smallest if finest.smallest > finest.rounding else 0.0
+    return check_recursion(solver, batch_curvature(curvature, solver, v), smallest, solver.at(curvature)(v))
+
+
+def _signal(subject: Subject, solution: Solution) -> Verdict:
+    """Effects against certificates; where training is stochastic, against what another seed changes."""
+    if "seed" in subject.config["fit"]:
+        return _training_noise(subject, solution)
+    try:
+        table = pd.read_csv(subject.folder.table).query("test_index == @subject.target")
+        effects, certificates = table["actual_change"].to_numpy(), table["certificate"].to_numpy()
+    except (OSError, ValueError, KeyError, pd.errors.UndefinedVariableError):
+        effects = certificates = np.empty(0)
+    if not len(effects):
+        return Verdict(
+            check="signal", passed=None, evidence="nothing plotted yet: run repro retrain and plot"
+        )
+    control = ground_truth(
+        _softmax(subject), subject.theta, _cache(subject).parts([NOTHING]), *subject.test_point
+    )
+    return check_signal(effects, certificates, float(control.actual_change[0, 0]))
+
+
+def _training_noise(subject: Subject, solution: Solution) -> Verdict:
+    fit = subject.config["fit"]
+    again = make_fit(replace(subject.config, values={**subject.config.values, "fit": _next_seed(fit)}))
+    other = again(subject.risk).theta
+    before, after = (float(subject.risk.losses(at, *subject.test_point)) for at in (subject.theta, other))
+    scores = influence_scores(subject.risk, subject.theta, solution)
+    return check_training_noise(after - before, float(scores.predicted_change.abs().max()))
+
+
+def _next_seed(fit: dict[str, Any]) -> dict[str, Any]:
+    return {**fit, "seed": fit["seed"] + 1}
+
+
+def _conventions(subject: Subject, solution: Solution) -> list[Verdict]:
+    """The stored predictions of every method, CG's where there are none, against a few retrained points."""
+    if not isinstance(subject.risk, SoftmaxRisk) or subject.risk.l2 <= 0:
+        reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
+        return [Verdict(check="conventions", passed=None, evidence=reason)]
+    predictions = _stored_predictions(subject)
+    if not predictions:
+        scores = influence_scores(subject.risk, subject.theta, solution)
+        predictions = {"cg": scores.predicted_change.cpu().numpy()}
+    some = torch.from_numpy(next(iter(predictions.values())).copy())
+    points = most_influential(some, min(RETRAINED_POINTS, len(some))).tolist()
+    cache = _cache(subject)
+    solve_missing(subject.risk, subject.theta, points, cache, RetrainSettings(), lambda _: None)
+    truth = ground_truth(subject.risk, subject.theta, cache.parts(points), *subject.test_point)
+    return [
+        check_conventions(method, predicted[truth.indices], truth.actual_change[0])
+        for method, predicted in predictions.items()
+    ]
+
+
+def _stored_predictions(subject: Subject) -> dict[str, np.ndarray]:
+    """Predicted changes of all training points for the target, by method."""
+    found = {}
+    for method in subject.folder.methods():
+        record = read_record(subject.folder, method)
+        table = None if record is None else read_table(subject.folder, record)
+        if record is None or table is None or record["model_checksum"] != subject.model_key:
+            continue
+        rows = table[table["test_index"] == subject.target]
+        if len(rows):
+            found[method] = rows["predicted_change"].to_numpy(dtype=np.float64, copy=True)
+    return found
+
+
+def _cache(subject: Subject) -> WeightCache:
+    return weight_cache(subject.folder, subject.model_key)
+
+
+def _softmax(subject: Subject) -> SoftmaxRisk:
+    assert isinstance(subject.risk, SoftmaxRisk)
+    return subject.risk
+
+
+def _say(verdict: Verdict) -> None:
+    mark, style = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}[verdict.passed]
+    out.print(f"{mark:<5}", style=style, end="")
+    say(f" {verdict.check}: {verdict.evidence}")
+    if verdict.remedy:
+        say(f"      → {verdict.remedy}")
+
+
+def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
+    passed = all(verdict.passed is not False for verdict in verdicts)
+    write_json(folder.diagnosis, {"trusted": passed, "checks": [asdict(verdict) for verdict in verdicts]})
+    figure = draw_spectrum(
+        {
+            found.precision: ComputedSpectrum(eigenvalues=found.eigenvalues, rounding=found.rounding)
+            for found in spectra
+        }
+    )
+    for suffix in ("png", "pdf"):
+        write_atomically(folder.path / "plots" / f"spectrum.{suffix}", lambda path: save(figure, path))
+    say(f"wrote {folder.diagnosis}, {folder.path / 'plots' / 'spectrum.png'} and .pdf")
+
+
+def _repair(config: Config, failed: list[Verdict]) -> str:
+    """The fewest overrides that answer the failed checks."""
+    checks = {verdict.check for verdict in failed}
+    changes = []
+    if "curvature" in checks and config["model"].get("l2") == 0:
+        changes.append(f"model.l2={compose([])['model']['l2']:g}")
+    if "converged" in checks:
+        changes.append("fit=newton")
+    if "LiSSA" in checks and "curvature" not in checks:
+        changes.append("--method cg")
+    if not changes:
+        return "What to change stands beside each check."
+    return f"The smallest change that repairs the figure: {' '.join(changes)}"

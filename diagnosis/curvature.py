@@ -1,0 +1,76 @@
+"""Is H positive definite, and if eigenvalues came out negative, is that rounding or real?"""
+
+from collections.abc import Sequence
+
+from diagnosis.verdict import Verdict
+from influence.spectrum import Spectrum
+
+
+def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
+    """Read the spectra, the last of which is the one to decide by (float64).
+
+    H itself must be positive definite: damping lets a solver return numbers where it is not, but the
+    minimisers that they are to predict are then not unique.
+
+    Args:
+        spectra: of the same H, in ascending precision.
+        damping: that the methods add.
+    """
+    finest = spectra[-1]
+    passed = finest.smallest > finest.rounding
+    condition = (finest.largest + damping) / (finest.smallest + damping) if passed else None
+    return Verdict(
+        check="curvature",
+        passed=passed,
+        evidence=f"{_definiteness(finest, damping, condition)}{_negatives(spectra)}",
+        remedy="" if passed else _remedy(finest),
+        numbers={
+            "damping": damping,
+            "condition_number": condition,
+            "spectra": {
+                spectrum.precision: {
+                    "smallest": spectrum.smallest,
+                    "largest": spectrum.largest,
+                    "rounding": spectrum.rounding,
+                    "complete": spectrum.complete,
+                    **spectrum.counts(),
+                }
+                for spectrum in spectra
+            },
+        },
+    )
+
+
+def _definiteness(finest: Spectrum, damping: float, condition: float | None) -> str:
+    counts, zero = finest.counts(), finest.rounding
+    sizes = f"eigenvalues of H {finest.smallest:.1e} to {finest.largest:.3g}"
+    if counts["negative"]:
+        return f"{sizes}: {counts['negative']} lie below −{zero:.0e}, which rounding cannot explain"
+    if condition is None:
+        damped = (
+            f"; damping {damping:g} hides it from the solvers and changes the question" if damping else ""
+        )
+        return (
+            f"{sizes}: {counts['zero up to rounding']} of {finest.num_parameters} are zero up to rounding "
+            f"({zero:.0e}), so H is singular and θ̂ not unique{damped}"
+        )
+    return f"{sizes}, condition number {condition:.3g}"
+
+
+def _negatives(spectra: Sequence[Spectrum]) -> str:
+    """What became of computed negatives as the precision rose."""
+    seen = [(spectrum, spectrum.counts()["computed < 0"]) for spectrum in spectra]
+    if not any(count for _, count in seen) or spectra[-1].counts()["negative"]:
+        return ""
+    told = "; ".join(
+        f"{spectrum.precision} computes {count} below 0, down to {min(spectrum.smallest, 0.0):.0e}"
+        for spectrum, count in seen
+    )
+    return f". {told}: they shrink with the precision and stay within p·eps·λ_max, so they are rounding"
+
+
+def _remedy(finest: Spectrum) -> str:
+    if finest.counts()["negative"]:
+        damping = -2 * finest.smallest
+        return f"θ̂ is no minimum: train on; influence.damping={damping:.1g} or more lets solvers run"
+    return "add L2, such as model.l2=0.01"

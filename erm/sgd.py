@@ -1,0 +1,99 @@
+"""Stochastic gradient descent and Adam, as most attempts at the figure train: a fixed number of steps.
+
+They are here to be compared with. Where they end is a matter of steps and learning rate, not of a gradient
+norm, so the result says by its gradient norm how far it is from a minimiser.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.data import BatchSampler, RandomSampler
+
+from erm.fit import Fit
+from erm.risk import EmpiricalRisk
+
+CONVERGED = 1e-10
+"""Gradient norm from which the result counts as a minimiser after all."""
+Optimiser = Literal["sgd", "adam"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StochasticFit:
+    """Settings of a training run of fixed length.
+
+    Args:
+        optimiser: "sgd" or "adam".
+        steps: parameter updates.
+        learning_rate: of every step.
+        batch_size: examples a step, drawn without replacement within an epoch.
+        precision: "float32" or "float64", of the training; the gradient norm is measured in the risk's own.
+        seed: of the order of the examples.
+
+    Raises:
+        ValueError: a setting is out of range.
+    """
+
+    optimiser: Optimiser = "sgd"
+    steps: int = 1000
+    learning_rate: float = 0.1
+    batch_size: int = 100
+    precision: Literal["float32", "float64"] = "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.optimiser not in get_args(Optimiser):
+            raise ValueError(f"fit.optimiser must be sgd or adam, got {self.optimiser!r}")
+        if self.precision not in ("float32", "float64"):
+            raise ValueError(f"fit.precision must be float32 or float64, got {self.precision!r}")
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError("fit.steps and fit.batch_size must be at least 1")
+        if not self.learning_rate > 0:
+            raise ValueError(f"fit.learning_rate must be > 0, got {self.learning_rate}")
+
+    def __call__(
+        self,
+        risk: EmpiricalRisk,
+        progress: Callable[[float], None] | None = None,
+        start: Float[Tensor, " p"] | None = None,
+    ) -> Fit:
+        """Train from `start`, or from the risk's own starting point.
+
+        Args:
+            risk: the empirical risk.
+            progress: called with the gradient norm of a batch after every epoch.
+            start: where to begin.
+        """
+        initial = risk.initial_parameters() if start is None else start
+        working = risk.to(getattr(torch, self.precision))
+        theta = torch.nn.Parameter(initial.to(getattr(torch, self.precision)))
+        method = torch.optim.SGD if self.optimiser == "sgd" else torch.optim.Adam
+        stepper = method([theta], lr=self.learning_rate)
+        batches = self._batches(risk.num_examples)
+        for step in range(self.steps):
+            gradient = working.subset(next(batches)).gradient(theta.detach())
+            theta.grad = gradient
+            stepper.step()
+            if progress is not None and step % 50 == 0:
+                progress(float(gradient.norm()))
+        final = theta.detach().to(initial)
+        value, gradient = risk.value_and_gradient(final)
+        gradient_norm = float(gradient.norm())
+        return Fit(
+            theta=final,
+            value=float(value),
+            gradient_norm=gradient_norm,
+            converged=gradient_norm <= CONVERGED,
+            passes=max(1, self.steps * self.batch_size // risk.num_examples),
+        )
+
+    def _batches(self, num_examples: int) -> Iterator[Int[Tensor, " b"]]:
+        generator = torch.Generator().manual_seed(self.seed)
+        size = min(self.batch_size, num_examples)
+        while True:
+            order = RandomSampler(range(num_examples), generator=generator)
+            for batch in BatchSampler(order, size, drop_last=False):
+                yield torch.tensor(batch)
