@@ -127,7 +127,7 @@ def train(overrides: Overrides = None) -> None:
 
 @app.command(epilog=EPILOG)
 @_reports_errors
-def influence(overrides: Overrides = None, method: Method = None) -> None:
+def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = None) -> None:
     """Predict, for every training point, how the test loss changes when it is removed.
 
     Solves H s = ∇ℓ(z_test) by METHOD and writes influence/METHOD.csv and METHOD.json. Methods: exact
@@ -141,8 +141,10 @@ def influence(overrides: Overrides = None, method: Method = None) -> None:
     repro influence --method cg 'influence.test_index=[8,33]'
 
     repro influence --method lissa influence.repeats=1 influence.seed=3
+
+    repro influence --method exact --gpus 4
     """
-    config = compose_methods(_list(overrides), [method] if method else [])[0]
+    config = compose_methods(_with_gpus(overrides, gpus), [method] if method else [])[0]
     from cli.stages.influence import influence as stage
 
     stage(config)

@@ -7,7 +7,8 @@ With P the n × K matrix of probabilities and Y the one-hot labels:
     ∇R = (1/n)(P − Y)ᵀX + l2·W          H V = (1/n)[P ∘ (XVᵀ − (P ∘ XVᵀ)1)]ᵀX + l2·V
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -118,6 +119,10 @@ class SoftmaxRisk:
         return SoftmaxCurvature(self.x, self.probabilities(theta), self.l2)
 
 
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
 @dataclass(frozen=True)
 class SoftmaxCurvature:
     """The Hessian of a `SoftmaxRisk` at one θ, which it knows only through the probabilities there."""
@@ -125,6 +130,10 @@ class SoftmaxCurvature:
     x: Float[Tensor, "n d"]
     probabilities: Float[Tensor, "n K"]
     l2: float
+    own_rows: slice = field(default_factory=lambda: slice(None))
+    """Examples that `matrix` sums over here; all, unless several processes share them out."""
+    total: Callable[[Tensor], Tensor] = _as_it_is
+    """Adds up what the processes have summed, for `matrix`."""
 
     @property
     def num_examples(self) -> int:
@@ -150,7 +159,9 @@ class SoftmaxCurvature:
         return torch.baddbmm(weights, residuals.transpose(1, 2), x, beta=self.l2, alpha=mean_share).flatten(1)
 
     def matrix(self) -> Float[Tensor, "p p"]:
-        summed = cross_entropy_hessian_sum(self.x, self.probabilities)
+        summed = self.total(
+            cross_entropy_hessian_sum(self.x[self.own_rows], self.probabilities[self.own_rows])
+        )
         hessian = summed.view(self.num_parameters, self.num_parameters).div_(self.num_examples)
         hessian.diagonal().add_(self.l2)
         return hessian

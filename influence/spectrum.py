@@ -5,6 +5,7 @@ backward error of the eigensolver and of the sums that made the matrix). What li
 positive, zero or negative in truth; what lies further below is negative curvature.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,20 +86,26 @@ def spectrum(curvature: Curvature, dtype: torch.dtype, device: torch.device) -> 
 
 
 def _both_ends(curvature: Curvature, dtype: torch.dtype, device: torch.device) -> Float[np.ndarray, " m"]:
-    """The smallest and largest eigenvalues by Lanczos (ARPACK)."""
+    """The smallest and the largest few eigenvalues by Lanczos (ARPACK).
+
+    The smallest is λ_max less the largest of λ_max·I − H, to the same absolute accuracy as λ_max: only one is
+    asked for, as L2 puts a whole cluster of equal eigenvalues there, which Lanczos cannot count.
+    """
 
     def product(v: np.ndarray) -> np.ndarray:
-        image = curvature.product(torch.from_numpy(np.ascontiguousarray(v)).to(device, dtype)[None])[0]
+        image = curvature.product(torch.from_numpy(v.reshape(-1).copy()).to(device, dtype)[None])[0]
         result: np.ndarray = image.cpu().numpy()
         return result
 
-    size = curvature.num_parameters
-    name = str(dtype).removeprefix("torch.")
-    hessian = LinearOperator((size, size), matvec=product, dtype=np.dtype(name))
-    # One at the lower end: L2 puts a whole cluster of equal eigenvalues there, which Lanczos cannot count.
-    ends = (("SA", 1), ("LA", LANCZOS_EIGENVALUES))
-    found = [
-        eigsh(hessian, k=count, which=which, return_eigenvectors=False, tol=LANCZOS_TOLERANCE)
-        for which, count in ends
-    ]
-    return np.concatenate(found)
+    largest = _largest(product, curvature.num_parameters, dtype, LANCZOS_EIGENVALUES)
+    top = float(largest.max())
+    below = _largest(lambda v: top * v.reshape(-1) - product(v), curvature.num_parameters, dtype, 1)
+    return np.concatenate([top - below, largest])
+
+
+def _largest(
+    product: Callable[[np.ndarray], np.ndarray], size: int, dtype: torch.dtype, count: int
+) -> Float[np.ndarray, " count"]:
+    operator = LinearOperator((size, size), matvec=product, dtype=np.dtype(str(dtype).removeprefix("torch.")))
+    found = eigsh(operator, k=count, which="LA", return_eigenvectors=False, tol=LANCZOS_TOLERANCE)
+    return np.asarray(found, dtype=np.float64)

@@ -9,6 +9,10 @@ from matplotlib.figure import Figure
 
 from plots.style import BLUE, MUTED, VERMILLION, styled
 
+ROUNDING = r"rounding: $p\,\epsilon\,\lambda_{\max}$"
+SMALLEST_SHOWN = 1e-22
+"""Share of the largest eigenvalue below which even float64 has nothing to say."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComputedSpectrum:
@@ -19,7 +23,7 @@ class ComputedSpectrum:
 
 
 def draw_spectrum(spectra: Mapping[str, ComputedSpectrum]) -> Figure:
-    """One panel a precision: |eigenvalue| by rank, computed negatives in another colour.
+    """One panel a precision: |eigenvalue| by rank among those of its sign.
 
     Args:
         spectra: by the name of the precision.
@@ -28,17 +32,13 @@ def draw_spectrum(spectra: Mapping[str, ComputedSpectrum]) -> Figure:
         figure = Figure(figsize=(0.6 + 2.9 * len(spectra), 2.9), layout="constrained")
         panels = figure.subplots(1, len(spectra), sharey=True, squeeze=False)[0]
         for axes, (name, spectrum) in zip(panels, spectra.items(), strict=True):
-            sizes = np.sort(np.abs(spectrum.eigenvalues))[::-1]
-            signs = np.sign(spectrum.eigenvalues)[np.argsort(np.abs(spectrum.eigenvalues))[::-1]]
-            ranks = np.arange(1, len(sizes) + 1)
-            for colour, chosen, label in (
-                (BLUE, signs > 0, "computed > 0"),
-                (VERMILLION, signs < 0, "computed < 0"),
-            ):
-                if chosen.any():
-                    axes.scatter(ranks[chosen], sizes[chosen], s=3, color=colour, linewidths=0, label=label)
-            axes.axhline(spectrum.rounding, color=MUTED, linewidth=0.8, linestyle="--", label="p·eps·λ_max")
-            axes.set(yscale="log", title=name, xlabel="Rank")
-            axes.legend(frameon=False, loc="lower left", markerscale=2)
+            top = float(np.abs(spectrum.eigenvalues).max())
+            for colour, sign, label in ((BLUE, 1, "computed > 0"), (VERMILLION, -1, "computed < 0")):
+                sizes = np.sort(sign * spectrum.eigenvalues[sign * spectrum.eigenvalues > 0])[::-1]
+                named = f"{label}: {len(sizes):,}"
+                axes.plot(np.arange(1, len(sizes) + 1), sizes, color=colour, linewidth=1.6, label=named)
+            axes.axhline(spectrum.rounding, color=MUTED, linewidth=0.8, linestyle="--", label=ROUNDING)
+            axes.set(yscale="log", ylim=(top * SMALLEST_SHOWN, 5 * top), title=name, xlabel="Rank")
+            axes.legend(frameon=False, loc="upper right")
         panels[0].set_ylabel("|Eigenvalue of H|")
     return figure

@@ -332,10 +332,11 @@ def test_help_and_usage_errors_do_not_wait_for_torch() -> None:
 
 OPTIONS = {
     "train": {"--help"},
-    "influence": {"--method", "-m", "--help"},
+    "influence": {"--method", "-m", "--gpus", "--help"},
     "retrain": {"--gpus", "--help"},
     "plot": {"--help"},
     "ground-truth": {"--out", "-o", "--test-index", "-t", "--help"},
+    "diagnose": {"--method", "-m", "--help"},
     "run": {"--method", "-m", "--gpus", "--help"},
     "config": {"--method", "-m", "--groups", "--help"},
 }

@@ -75,6 +75,24 @@ def test_examples_can_be_shared_out_instead_of_models(
     assert_same_within_certificates(predicted, undisturbed)
 
 
+def test_the_explicit_hessian_is_shared_out(predicted: list[str]) -> None:
+    alone = tuple(folder_of(predicted).joinpath("influence").iterdir())
+    succeed("influence", "--method", "exact", *predicted)
+    table = folder_of(predicted) / "influence" / "exact.csv"
+    expected = pd.read_csv(table)
+    table.unlink()
+    process = spawn("influence", "--method", "exact", "--gpus", "2", *predicted)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert out.count("exact: test point") == 1
+    # Sums in another order: rounding, and nothing else.
+    found = pd.read_csv(table)
+    assert (found["influence"] - expected["influence"]).abs().max() < 1e-11 * expected[
+        "influence"
+    ].abs().max()
+    assert len(alone) + 2 == len(tuple(folder_of(predicted).joinpath("influence").iterdir()))
+
+
 def run_on_two_nodes(*overrides: list[str]) -> list[tuple[str, str]]:
     """`retrain` under torchrun on two nodes with a rendezvous of their own, each with its overrides."""
     with socket.socket() as free:

@@ -1,7 +1,7 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +13,6 @@ from cli.console import progress_bar, say, warn
 from cli.errors import StageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.problem import (
-    compute_device,
     load_dataset,
     load_model,
     make_risk,
@@ -21,21 +20,30 @@ from cli.problem import (
     not_converged,
     test_indices,
 )
+from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder, run_folder
 from erm.dataset import Dataset
-from erm.risk import EmpiricalRisk
+from erm.risk import Curvature, EmpiricalRisk
+from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve
+from retrain import distributed
 
 
 def influence(config: Config) -> None:
     """Score every training point for each test point, and write the method's table and record.
 
+    Processes of one run share out the explicit Hessian, the one thing here that takes long.
+
     Raises:
         StageError: θ̂ is missing, or the method failed; its record says why, and there is no table.
     """
+    arguments = ["influence", "--method", config.method, *config.overrides]
+    run_in_ranks(config, arguments, lambda device: _predict(config, device))
+
+
+def _predict(config: Config, device: torch.device) -> None:
     folder, method = run_folder(config), config.method
-    device = compute_device(config)
     dataset = load_dataset(config)
     solver = make_solver(config)
     risk = make_risk(config, dataset, device)
@@ -46,9 +54,13 @@ def influence(config: Config) -> None:
     earlier_solutions, earlier_table = _earlier(folder, config, model.key)
     started = time.perf_counter()
     with progress_bar(f"influence ({method})") as bar:
-        solve = solver.at(risk.curvature(model.theta), lambda done, total: bar.update(done, total))
+        curvature = shared_out(risk.curvature(model.theta))
+        solve = solver.at(curvature, lambda done, total: bar.update(done, total))
         prepared = time.perf_counter() - started
         explained = [_explain(risk, model.theta, dataset, target, solve, prepared) for target in targets]
+    if distributed.rank() != 0:
+        # All have computed the same; one speaks and writes.
+        return
     failed = [found for found in explained if found.solution.status.failed]
     rows = [row for row in earlier_solutions if row["test_index"] not in targets]
     record = {
@@ -114,6 +126,14 @@ class Explained:
             f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; "
             f"{self.seconds:.1f} s"
         )
+
+
+def shared_out(curvature: Curvature) -> Curvature:
+    """The same curvature, whose explicit matrix the ranks build together if it is a sum over examples."""
+    if distributed.num_ranks() == 1 or not isinstance(curvature, SoftmaxCurvature):
+        return curvature
+    rows = distributed.rank_rows(curvature.num_examples)
+    return replace(curvature, own_rows=rows, total=distributed.sum_over_ranks)
 
 
 def _explain(

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 
 import torch
 from torch import Tensor
@@ -12,13 +11,13 @@ from cli.compose import Config
 from cli.console import Bar, progress_bar, say, warn
 from cli.errors import StageError, UsageError
 from cli.predictions import read_predictions, selected_indices
-from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
+from cli.problem import load_dataset, load_model, make_risk, test_indices
+from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder, run_folder
 from cli.selection import chosen_points
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from retrain import distributed
-from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
 from retrain.preconditioner import PreconditionerError
 from retrain.removal import NOTHING
 from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, solve_missing
@@ -43,22 +42,7 @@ def retrain(config: Config) -> None:
         StageError: an earlier stage is missing, a process failed, or a model missed its tolerance.
         UsageError: more GPUs were asked for than there are.
     """
-    if distributed.launched():
-        _retrain_as_rank(config)
-        return
-    try:
-        processes, warning = num_processes(config["retrain"]["gpus"], config["device"])
-    except NotEnoughGPUsError as error:
-        raise UsageError(str(error)) from error
-    if warning:
-        warn(warning)
-    if processes == 1:
-        _retrain_as_rank(config)
-        return
-    try:
-        launch(["retrain", *config.overrides], processes)
-    except RankFailedError as error:
-        raise StageError(str(error)) from error
+    run_in_ranks(config, ["retrain", *config.overrides], lambda device: _solve_and_say(config, device))
 
 
 def weight_cache(folder: RunFolder, key: str) -> WeightCache:
@@ -80,19 +64,6 @@ def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
     )
 
 
-def _retrain_as_rank(config: Config) -> None:
-    device = compute_device(config)
-    if config["retrain"]["gpus"] == 0:
-        device = torch.device("cpu")
-    device = distributed.rank_device(device)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    if distributed.launched():
-        distributed.share_threads()
-    with distributed.process_group(device, timedelta(minutes=config["retrain"]["timeout_minutes"])):
-        _solve_and_say(config, device)
-
-
 def _solve_and_say(config: Config, device: torch.device) -> None:
     folder, dataset = run_folder(config), load_dataset(config)
     # Examples that are shared out stay in host memory until each rank takes its own.
@@ -105,7 +76,7 @@ def _solve_and_say(config: Config, device: torch.device) -> None:
     with progress_bar("retraining") as bar:
         try:
             solved = solve_missing(risk, task.theta, task.indices, cache, settings, _show(bar), device=device)
-        except (LeaveOneOutError, PreconditionerError, distributed.RankTimeoutError) as error:
+        except (LeaveOneOutError, PreconditionerError) as error:
             raise StageError(str(error)) from error
     if distributed.rank() == 0:
         _say_result(task.indices, cache, solved, time.perf_counter() - started, settings.tolerance)
