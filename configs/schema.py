@@ -100,6 +100,10 @@ class CG:
     damping: Damping
     tolerance: Annotated[Positive, Field(description="true relative residual to reach")]
     max_iterations: Annotated[Count, Field(description="iterations at the most")]
+    preconditioner: Annotated[
+        Literal["none", "subsample", "kronecker"], Field(description="what makes the iterations fewer")
+    ]
+    subsample_size: Annotated[Count, Field(description="examples of preconditioner=subsample")]
 
 
 @_checked
@@ -110,6 +114,17 @@ class LiSSA:
     depth: Annotated[Count, Field(description="steps of a repeat (recursion depth)")]
     batch_size: Annotated[Count, Field(description="examples a step")]
     repeats: Annotated[Count, Field(description="independent recursions that are averaged")]
+    damping: Damping
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of the drawn batches")]
+
+
+@_checked
+class LiSSAAuto:
+    """Stochastic recursion that tunes itself."""
+
+    target: Annotated[float, Field(gt=0, lt=1, description="relative error of s_test aimed at")]
+    batch_size: Annotated[Count, Field(description="examples a step")]
+    repeats: Annotated[int, Field(ge=2, description="independent recursions; their spread is the error")]
     damping: Damping
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of the drawn batches")]
 
@@ -131,6 +146,7 @@ SETTINGS: dict[str, type] = {
     "influence.exact.Exact": Exact,
     "influence.cg.CG": CG,
     "influence.lissa.LiSSA": LiSSA,
+    "influence.lissa_auto.LiSSAAuto": LiSSAAuto,
     "influence.grad_dot.GradDot": GradDot,
 }
 

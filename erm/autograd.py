@@ -215,6 +215,10 @@ class AutogradCurvature:
     def num_parameters(self) -> int:
         return self.risk.num_parameters
 
+    @property
+    def l2(self) -> float:
+        return self.risk.l2
+
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         total = torch.zeros_like(v)
         hvps = vmap(self._hvp_sum, in_dims=(0, None, None), chunk_size=VECTORS_TOGETHER)
@@ -228,6 +232,9 @@ class AutogradCurvature:
         for chunk in torch.split(indices, self.risk.batch_size, dim=1):
             total += hvps(v, self.risk.x[chunk], self.risk.y[chunk])
         return total / indices.shape[1] + self.risk.l2 * v
+
+    def subset(self, indices: Int[Tensor, " b"], dtype: torch.dtype) -> "AutogradCurvature":
+        return AutogradCurvature(self.risk.subset(indices).to(dtype), self.theta.to(dtype))
 
     def matrix(self) -> Float[Tensor, "p p"]:
         num_parameters = self.num_parameters

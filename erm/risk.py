@@ -25,12 +25,21 @@ class Curvature(Protocol):
     @property
     def num_parameters(self) -> int: ...
 
+    @property
+    def l2(self) -> float:
+        """λ of the risk; where the risk is convex, no eigenvalue of H is below it."""
+        ...
+
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         """H v for each of r vectors."""
         ...
 
     def batch_product(self, indices: Int[Tensor, "r b"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         """Mean Hessian over batch r's own b examples times its own vector: H_{B_r} v_r, L2 inside."""
+        ...
+
+    def subset(self, indices: Int[Tensor, " b"], dtype: torch.dtype) -> "Curvature":
+        """The Hessian of the mean over some examples, at the same θ, the same L2 inside, in a precision."""
         ...
 
     def matrix(self) -> Float[Tensor, "p p"]:

@@ -158,6 +158,14 @@ class SoftmaxCurvature:
         mean_share = 1 / indices.shape[1]
         return torch.baddbmm(weights, residuals.transpose(1, 2), x, beta=self.l2, alpha=mean_share).flatten(1)
 
+    def subset(self, indices: Int[Tensor, " b"], dtype: torch.dtype) -> "SoftmaxCurvature":
+        return SoftmaxCurvature(self.x[indices].to(dtype), self.probabilities[indices].to(dtype), self.l2)
+
+    def kronecker_factors(self) -> tuple[Float[Tensor, "K K"], Float[Tensor, "d d"]]:
+        """Means over the examples of diag(p) − p pᵀ and of x xᵀ: H is the mean of their products."""
+        p, n = self.probabilities, self.num_examples
+        return (torch.diag(p.sum(0)) - p.T @ p) / n, self.x.T @ self.x / n
+
     def matrix(self) -> Float[Tensor, "p p"]:
         summed = self.total(
             cross_entropy_hessian_sum(self.x[self.own_rows], self.probabilities[self.own_rows])

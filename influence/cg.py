@@ -4,12 +4,14 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
+from influence.preconditioner import Name, Precondition, build, check
 from influence.solution import (
     Progress,
     Solution,
@@ -45,6 +47,8 @@ class CG:
         damping: added to the diagonal of H.
         tolerance: converged when ‖v − A s‖/‖v‖ ≤ tolerance, with the residual computed from s.
         max_iterations: iterations at the most, for each v.
+        preconditioner: "none", "subsample" or "kronecker": see `influence.preconditioner`.
+        subsample_size: examples of preconditioner "subsample".
 
     Raises:
         ValueError: a setting is outside its range.
@@ -53,28 +57,53 @@ class CG:
     damping: float = 0.0
     tolerance: float = 1e-8
     max_iterations: int = 1000
+    preconditioner: Name = "none"
+    subsample_size: int = 5000
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
         check_setting("tolerance", self.tolerance, 0 < self.tolerance < 1, "between 0 and 1")
         check_setting("max_iterations", self.max_iterations, self.max_iterations >= 1, "at least 1")
+        check_setting("subsample_size", self.subsample_size, self.subsample_size >= 1, "at least 1")
+        if self.preconditioner not in get_args(Name):
+            raise ValueError(
+                f"influence.preconditioner must be one of {', '.join(get_args(Name))}, "
+                f"got {self.preconditioner!r}"
+            )
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
-        """Nothing to factorise; the check of definiteness waits for the first v, whose precision it takes."""
+        """The preconditioner and the check of definiteness wait for the first v, whose device they take.
+
+        Raises:
+            PreconditionerError: the model has no preconditioner of this name.
+        """
+        check(self.preconditioner, curvature)
         report = progress or (lambda done, total: None)
         product = damped_product(curvature, self.damping)
+
+        @functools.cache
+        def precondition(device: torch.device) -> Precondition:
+            return build(
+                self.preconditioner,
+                curvature,
+                self.damping,
+                subsample_size=self.subsample_size,
+                device=device,
+            )
 
         @functools.cache
         def obstacle(dtype: torch.dtype, device: torch.device) -> "_Run | None":
             most = max(self.max_iterations, CHECK_ITERATIONS)
             w = torch.randn(curvature.num_parameters, generator=torch.Generator().manual_seed(0), dtype=dtype)
-            return _find_obstacle(product, w.to(device), most, report)
+            return _find_obstacle(product, precondition(device), w.to(device), most, report)
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
             run = obstacle(v.dtype, v.device)
             if run is None:
-                run = _iterate(product, v, self.tolerance, self.max_iterations, report)
+                run = _iterate(
+                    product, precondition(v.device), v, self.tolerance, self.max_iterations, report
+                )
             return self._solution(v, run)
 
         return solve
@@ -131,17 +160,23 @@ _Product = Callable[[Float[Tensor, " p"]], Float[Tensor, " p"]]
 
 
 def _iterate(
-    product: _Product, v: Float[Tensor, " p"], tolerance: float, max_iterations: int, report: Progress
+    product: _Product,
+    precondition: Precondition,
+    v: Float[Tensor, " p"],
+    tolerance: float,
+    max_iterations: int,
+    report: Progress,
 ) -> _Run:
-    """CG on A s = v from s = 0 (Hestenes & Stiefel, 1952), with three departures from the textbook.
+    """Preconditioned CG on A s = v from s = 0 (Hestenes & Stiefel, 1952; Saad, 2003, algorithm 9.1), with
+    three departures from the textbook.
 
     The recurrence of the residual r drifts from v − A s, so the latter is computed every so often and before
     the iteration may stop; where the two disagree, the search starts afresh from the truth. A direction p
     with pᵀAp at rounding ends the iteration: a step along it would be made of rounding errors. And a truth
     that was not halved between two fresh starts is at rounding itself: more steps would not lower it.
     """
-    s, r, p = torch.zeros_like(v), v, v
-    norm, squared = float(v.norm()), float(v.dot(v))
+    s, r, p = torch.zeros_like(v), v, precondition(v)
+    norm, squared = float(v.norm()), float(v.dot(p))
     smallest, largest, last_start = math.inf, 0.0, math.inf
     relative, num_products, rounding_limited = 1.0, 0, False
     trace: list[tuple[int, float]] = []
@@ -176,8 +211,9 @@ def _iterate(
             evidence = f"{step} iterations, the last ones in vain because of {v.dtype} rounding"
             break
         last_start = relative if drifted else last_start
-        previous, squared = squared, float(r.dot(r))
-        p = r if drifted else r + (squared / previous) * p
+        z = precondition(r)
+        previous, squared = squared, float(r.dot(z))
+        p = z if drifted else z + (squared / previous) * p
     return _Run(
         status=status,
         evidence=f"{evidence}, relative residual {relative:.1e} for a tolerance of {tolerance:.0e}",
@@ -192,7 +228,11 @@ def _iterate(
 
 
 def _find_obstacle(
-    product: _Product, w: Float[Tensor, " p"], max_iterations: int, report: Progress
+    product: _Product,
+    precondition: Precondition,
+    w: Float[Tensor, " p"],
+    max_iterations: int,
+    report: Progress,
 ) -> _Run | None:
     """A failed run when A is singular or cannot be told from it, None when A is definite. w ~ N(0, I).
 
@@ -208,7 +248,7 @@ def _find_obstacle(
     if not along_ones > rounding(w) * typical:
         evidence = f"adding one number to all {len(w)} parameters meets a curvature of {along_ones:.1e}"
         return _Run(status=Status.SINGULAR, evidence=evidence, smallest_curvature=along_ones)
-    run = _iterate(product, w, NULL_COMPONENT / float(w.norm()), max_iterations, report)
+    run = _iterate(product, precondition, w, NULL_COMPONENT / float(w.norm()), max_iterations, report)
     if run.status is Status.CONVERGED:
         return None
     return _Run(

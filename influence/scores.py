@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
-from influence.solution import Solution
+from influence.solution import Solution, small_sample_factor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,8 +20,8 @@ class Scores:
     predicted_change: Float[Tensor, " n"]
     """−I_up,loss/n: the change of the test loss that removing zᵢ should cause."""
     predicted_stderr: Float[Tensor, " n"]
-    """Standard error of `predicted_change` over the solver's independent repeats: NaN for a single repeat,
-    which has no spread, and 0 for a deterministic solver."""
+    """Standard error of `predicted_change` over the solver's independent repeats, widened for how few they
+    are (±2 cover 95 %): NaN for a single repeat, which has no spread, and 0 for a deterministic solver."""
 
 
 def influence_scores(risk: EmpiricalRisk, theta: Float[Tensor, " p"], solution: Solution) -> Scores:
@@ -59,11 +59,11 @@ def most_influential(influence: Float[Tensor, " n"], top_k: int) -> Int[Tensor, 
 
 
 def _stderr(risk: EmpiricalRisk, theta: Float[Tensor, " p"], solution: Solution) -> Float[Tensor, " n"]:
-    """Standard error of s_testᵀ∇L(zᵢ, θ̂): sample standard deviation over the repeats, divided by √r."""
+    """Standard error of s_testᵀ∇L(zᵢ, θ̂): sample standard deviation over the repeats, over √r, widened."""
     if solution.repeats is None:
         return theta.new_zeros(risk.num_examples)
     num_repeats = len(solution.repeats)
     if num_repeats == 1:
         return theta.new_full((risk.num_examples,), math.nan)
     products = torch.stack([risk.per_example_gradient_dot(theta, s) for s in solution.repeats])
-    return products.std(dim=0, correction=1).div_(num_repeats**0.5)
+    return products.std(dim=0, correction=1).mul_(small_sample_factor(num_repeats) / num_repeats**0.5)

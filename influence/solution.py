@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 from jaxtyping import Float
+from scipy import stats
 from torch import Tensor
 
 from erm.risk import Curvature
@@ -134,6 +135,11 @@ def damped_product(
 ) -> Callable[[Float[Tensor, " p"]], Float[Tensor, " p"]]:
     """u ↦ (H + damping·I) u."""
     return lambda u: curvature.product(u[None])[0] + damping * u
+
+
+def small_sample_factor(num_repeats: int) -> float:
+    """What widens the standard error of a mean over few repeats until ±2 of them cover 95 % (Student's t)."""
+    return float(stats.t.ppf(stats.norm.cdf(2.0), num_repeats - 1)) / 2
 
 
 def rounding(v: Float[Tensor, " p"]) -> float:

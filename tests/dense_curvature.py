@@ -18,6 +18,11 @@ class DenseCurvature:
         return len(self.examples)
 
     @property
+    def l2(self) -> float:
+        """The smallest eigenvalue, if it is positive."""
+        return max(0.0, float(torch.linalg.eigvalsh(self.matrix())[0]))
+
+    @property
     def num_parameters(self) -> int:
         return self.examples.shape[1]
 
@@ -26,6 +31,9 @@ class DenseCurvature:
 
     def batch_product(self, indices: Int[Tensor, "r b"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         return torch.einsum("rbij,rj->ri", self.examples[indices], v) / indices.shape[1]
+
+    def subset(self, indices: Int[Tensor, " b"], dtype: torch.dtype) -> "DenseCurvature":
+        return DenseCurvature(self.examples[indices].to(dtype))
 
     def matrix(self) -> Float[Tensor, "p p"]:
         return self.examples.mean(0)

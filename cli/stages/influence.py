@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cli.compose import Config
 from cli.console import progress_bar, say, warn
-from cli.errors import StageError
+from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.problem import (
     load_dataset,
@@ -37,6 +37,7 @@ def influence(config: Config) -> None:
 
     Raises:
         StageError: θ̂ is missing, or the method failed; its record says why, and there is no table.
+        UsageError: the method's settings do not fit the model.
     """
     arguments = ["influence", "--method", config.method, *config.overrides]
     run_in_ranks(config, arguments, lambda device: _predict(config, device))
@@ -55,7 +56,10 @@ def _predict(config: Config, device: torch.device) -> None:
     started = time.perf_counter()
     with progress_bar(f"influence ({method})") as bar:
         curvature = shared_out(risk.curvature(model.theta))
-        solve = solver.at(curvature, lambda done, total: bar.update(done, total))
+        try:
+            solve = solver.at(curvature, lambda done, total: bar.update(done, total))
+        except ValueError as error:
+            raise UsageError(str(error)) from error
         prepared = time.perf_counter() - started
         explained = [_explain(risk, model.theta, dataset, target, solve, prepared) for target in targets]
     if distributed.rank() != 0:

@@ -1,0 +1,89 @@
+"""LiSSA that tunes itself reaches its target, says how far off it is, and says when it cannot."""
+
+import pytest
+import torch
+
+from erm.fit import Fit
+from erm.softmax import SoftmaxRisk
+from influence.exact import Exact
+from influence.lissa import LiSSA
+from influence.lissa_auto import LiSSAAuto
+from influence.scores import Scores, influence_scores
+from influence.solution import Solution, Status
+from tests.dense_curvature import DenseCurvature
+from tests.problems import digits_risk, digits_test_points, fitted_digits
+
+
+def both(solver: LiSSAAuto, test_point: int = 0) -> tuple[Solution, Solution, SoftmaxRisk, Fit]:
+    """The solver's answer and the exact one for one digit."""
+    risk, fit = fitted_digits(300)
+    x, y = digits_test_points(10)
+    v = risk.loss_gradient(fit.theta, x, y)[test_point]
+    curvature = risk.curvature(fit.theta)
+    return solver.at(curvature)(v), Exact(damping=solver.damping).at(curvature)(v), risk, fit
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.05])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_s_is_within_the_target_of_exact(batch_size: int, damping: float) -> None:
+    found, exact, _, _ = both(LiSSAAuto(batch_size=batch_size, damping=damping))
+    assert found.status is Status.FINISHED
+    assert float((found.value - exact.value).norm() / exact.value.norm()) < 0.01
+
+
+def test_the_noise_falls_from_epoch_to_epoch_where_plain_lissa_keeps_it() -> None:
+    found, exact, risk, fit = both(LiSSAAuto(target=0.001))
+    auto = float((found.value - exact.value).norm() / exact.value.norm())
+    x, y = digits_test_points(10)
+    v = risk.loss_gradient(fit.theta, x, y)[0]
+    # As many steps in one go, at the same scale: the slowest mode is gone, the noise is not.
+    scale = float(LiSSA().batch_eigenvalues(risk.curvature(fit.theta), v).max()) / 2
+    plain = LiSSA(scale=scale, depth=found.trace[-1][0]).at(risk.curvature(fit.theta))(v)
+    assert auto < 0.001
+    assert float((plain.value - exact.value).norm() / exact.value.norm()) > 10 * auto
+
+
+def scores_of(solution: Solution, risk: SoftmaxRisk, fit: Fit) -> Scores:
+    return influence_scores(risk, fit.theta, solution)
+
+
+def test_two_standard_errors_cover_what_they_should() -> None:
+    """Over seeds and test points: the exact predictions lie within 2 standard errors 95 % of the time."""
+    inside = total = 0
+    for seed in range(8):
+        found, exact, risk, fit = both(LiSSAAuto(target=0.02, seed=seed), test_point=seed)
+        ours, theirs = scores_of(found, risk, fit), scores_of(exact, risk, fit)
+        errors = (ours.predicted_change - theirs.predicted_change).abs()
+        inside += int((errors <= 2 * ours.predicted_stderr).sum())
+        total += len(errors)
+    # Errors of one run move together, so 8 runs say this to about 2 %.
+    assert inside / total >= 0.93
+    assert inside / total < 0.9999
+
+
+def test_the_same_seed_gives_the_same_bits() -> None:
+    first, again = (both(LiSSAAuto(target=0.05, seed=3))[0] for _ in range(2))
+    assert torch.equal(first.value, again.value)
+
+
+def test_without_a_bound_from_below_it_says_so() -> None:
+    risk = digits_risk(100, l2=0.0)
+    theta = risk.initial_parameters()
+    v = risk.loss_gradient(theta, risk.x[:1], risk.y[:1])[0]
+    solution = LiSSAAuto().at(risk.curvature(theta))(v)
+    assert solution.status is Status.SINGULAR
+    assert "model.l2" in solution.message
+    assert LiSSAAuto(damping=0.1).at(risk.curvature(theta))(v).status is Status.FINISHED
+
+
+def test_a_hessian_that_is_not_positive_definite_ends_in_divergence() -> None:
+    curvature = DenseCurvature(torch.diag(torch.tensor([-1.0, 2.0], dtype=torch.float64))[None])
+    solution = LiSSAAuto(damping=0.1).at(curvature)(torch.ones(2, dtype=torch.float64))
+    assert solution.status is Status.DIVERGED
+    assert "influence.damping" in solution.message
+
+
+@pytest.mark.parametrize("settings", [{"target": 0.0}, {"repeats": 1}, {"batch_size": 0}, {"damping": -1.0}])
+def test_impossible_settings_are_refused(settings: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(settings))):
+        LiSSAAuto(**settings)  # type: ignore[arg-type]
