@@ -61,7 +61,7 @@ class LiSSAAuto:
     """
 
     target: float = 0.01
-    batch_size: int = 1
+    batch_size: int = 4
     repeats: int = 10
     damping: float = 0.0
     seed: int = 0

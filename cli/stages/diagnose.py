@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 from torch import Tensor
 
 from cli.compose import Config, compose
-from cli.console import out, progress_bar, say, warn
+from cli.console import out, progress_bar, say, show, warn
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
 from cli.problem import (
@@ -104,6 +106,7 @@ def diagnose(config: Config) -> None:
         verdicts += [_signal(subject, solution), *_conventions(subject, solution)]
     for verdict in verdicts:
         _say(verdict)
+    _show_spectra(spectra)
     _write(subject.folder, verdicts, spectra)
     failed = [verdict for verdict in verdicts if verdict.passed is False]
     if failed:
@@ -241,6 +244,20 @@ def _say(verdict: Verdict) -> None:
     say(f" {verdict.check}: {verdict.evidence}")
     if verdict.remedy:
         say(f"      → {verdict.remedy}")
+
+
+def _show_spectra(spectra: list[Spectrum]) -> None:
+    title = "eigenvalues of H" if spectra[-1].complete else "eigenvalues of H, at both ends of the spectrum"
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=title)
+    table.add_column("", no_wrap=True)
+    for found in spectra:
+        table.add_column(found.precision, justify="right")
+    table.add_row("smallest", *(f"{found.smallest:.1e}" for found in spectra))
+    table.add_row("largest", *(f"{found.largest:.4g}" for found in spectra))
+    for name in spectra[0].counts():
+        table.add_row(name, *(f"{found.counts()[name]:,}" for found in spectra))
+    table.add_row("rounding, p·eps·λ_max", *(f"{found.rounding:.1e}" for found in spectra))
+    show(table)
 
 
 def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
