@@ -164,10 +164,11 @@ class LiSSAAuto:
         return float(widened / estimates.mean(0).norm())
 
     def _diverged(self, v: Float[Tensor, " p"], scale: float, trace: list[tuple[int, float]]) -> Solution:
+        step, residual = trace[-1]
         return failure(
             Status.DIVERGED,
             v,
-            evidence=f"after {trace[-1][0]} steps at scale {scale:.3g} the residual is {trace[-1][1]:.1e} of v",
+            evidence=f"after {step} steps at scale {scale:.3g} the residual is {residual:.1e} of v",
             remedy="raise `influence.batch_size` or `influence.damping`",
             trace=tuple(trace),
         )
