@@ -46,6 +46,7 @@ slow: $(INSTALLED)  ## the tests that take longer: the whole figure on MNIST
 
 bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.figure
+	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.leave_one_out
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
 

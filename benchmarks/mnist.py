@@ -26,6 +26,7 @@ class Trained:
     by_influence: Int[Tensor, " n"]
     """Training points, those of most influence on the test point first."""
     x_test: Float[Tensor, "1 features"]
+    y_test: Int[Tensor, " 1"]
 
 
 def train_mnist(num_train: int | None = None) -> Trained:
@@ -37,4 +38,4 @@ def train_mnist(num_train: int | None = None) -> Trained:
     x, y = (torch.from_numpy(a[[TEST_INDEX]]) for a in (data.x_test, data.y_test))
     solution = CG().at(risk.curvature(theta))(risk.loss_gradient(theta, x, y)[0])
     scores = influence_scores(risk, theta, solution)
-    return Trained(risk, theta, most_influential(scores.influence, risk.num_examples), x)
+    return Trained(risk, theta, most_influential(scores.influence, risk.num_examples), x, y)
