@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figure test lint types check slow bench clean
+.PHONY: help install demo figure test lint types check slow bench peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -50,5 +50,13 @@ bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.leave_one_out
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
 
+.venv-peers/installed: pyproject.toml constraints-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install -q -c constraints-peers.txt -e '.[peers]'
+	@touch $@
+
+peers: .venv-peers/installed  ## other packages on the same problem, in an environment of their own
+	.venv-peers/bin/python -m benchmarks.peers outputs/peers.png
+
 clean:  ## remove the environment and the tools' caches; results in outputs/ stay
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 import configs
 from cli.errors import UsageError
-from configs.schema import SETTINGS, Plot, Retrain, Selection, Top
+from configs.schema import SETTINGS, Compare, Plot, Retrain, Selection, Top
 
 SELECTION_KEYS = ("test_index", "top_k")
 CONFIG_FOLDER = Path(configs.__file__).parent
@@ -216,6 +216,7 @@ def _checked(values: dict[Any, Any]) -> dict[str, Any]:
         },
         "retrain": _validated(Retrain, nodes["retrain"], "retrain."),
         "plot": _validated(Plot, nodes["plot"], "plot."),
+        "compare": _validated(Compare, nodes["compare"], "compare."),
     }
 
 

@@ -254,6 +254,28 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
 
 @app.command(epilog=EPILOG)
 @_reports_errors
+def compare(overrides: Overrides = None) -> None:
+    """Solve for s_test by every method at several settings: error, agreement, seconds, what to use.
+
+    Trains if need be; all start from the same θ̂ and explain the same test point, and the exact solution
+    judges them. Writes compare.csv and plots/compare.png and .pdf. What runs is compare.settings.
+
+    [bold]Examples[/]
+
+    repro compare
+
+    repro compare data=digits
+
+    repro compare 'compare.settings=[cg,lissa,"lissa depth=20000","lissa scale=50 depth=10000"]'
+    """
+    config = compose(_list(overrides))
+    from cli.stages.compare import compare as stage
+
+    stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
 def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
     """The four stages in order, skipping what is already done.
 

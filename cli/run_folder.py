@@ -68,8 +68,12 @@ class RunFolder:
     def diagnosis(self) -> Path:
         return self.path / "diagnosis.json"
 
-    def figure(self, suffix: str) -> Path:
-        return self.path / "plots" / f"leave_one_out.{suffix}"
+    @property
+    def comparison(self) -> Path:
+        return self.path / "compare.csv"
+
+    def figure(self, suffix: str, name: str = "leave_one_out") -> Path:
+        return self.path / "plots" / f"{name}.{suffix}"
 
 
 def determining(values: dict[str, Any]) -> dict[str, Any]:

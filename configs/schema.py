@@ -103,7 +103,7 @@ class CG:
     preconditioner: Annotated[
         Literal["none", "subsample", "kronecker"], Field(description="what makes the iterations fewer")
     ]
-    subsample_size: Annotated[Count, Field(description="examples of preconditioner=subsample")]
+    subsample_size: Annotated[Count, Field(description="random examples a preconditioner is made from")]
 
 
 @_checked
@@ -193,6 +193,16 @@ class Plot:
 
     limits: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="half-width of the axes")]
     titles: Annotated[dict[str, str], Field(description="panel title of each method")]
+
+
+@_checked
+class Compare:
+    """What is compared."""
+
+    settings: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(min_length=1, description="a method and KEY=VALUE settings of it, such as: cg tolerance=1e-2"),
+    ]
 
 
 @_checked

@@ -7,7 +7,7 @@ examples at the end, so a ragged last chunk counts by its size. L2 is added outs
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -206,6 +206,8 @@ class AutogradCurvature:
 
     risk: AutogradRisk
     theta: Float[Tensor, " p"]
+    convex: ClassVar[bool] = False
+    """Any module may stand here."""
 
     @property
     def num_examples(self) -> int:

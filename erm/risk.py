@@ -27,7 +27,12 @@ class Curvature(Protocol):
 
     @property
     def l2(self) -> float:
-        """λ of the risk; where the risk is convex, no eigenvalue of H is below it."""
+        """λ of the risk."""
+        ...
+
+    @property
+    def convex(self) -> bool:
+        """Whether the model proves that no eigenvalue of H is below `l2`; False where it cannot tell."""
         ...
 
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:

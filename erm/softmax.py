@@ -10,6 +10,7 @@ With P the n × K matrix of probabilities and Y the one-hot labels:
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -134,6 +135,7 @@ class SoftmaxCurvature:
     """Examples that `matrix` sums over here; all, unless several processes share them out."""
     total: Callable[[Tensor], Tensor] = _as_it_is
     """Adds up what the processes have summed, for `matrix`."""
+    convex: ClassVar[bool] = True
 
     @property
     def num_examples(self) -> int:

@@ -40,15 +40,15 @@ NULL_COMPONENT = 1e-3
 class CG:
     """Conjugate gradient on A s = v with A = H + damping·I, stopped by the true residual.
 
-    If A is singular, CG still converges for a v in its range, to one of infinitely many solutions. So A is
-    checked once, before the first solve: see `_find_obstacle`.
+    If A is singular, CG still converges for a v in its range, to one of infinitely many solutions. So an A
+    that nothing proves definite is checked once, before the first solve: see `_find_obstacle`.
 
     Args:
         damping: added to the diagonal of H.
         tolerance: converged when ‖v − A s‖/‖v‖ ≤ tolerance, with the residual computed from s.
         max_iterations: iterations at the most, for each v.
         preconditioner: "none", "subsample" or "kronecker": see `influence.preconditioner`.
-        subsample_size: examples of preconditioner "subsample".
+        subsample_size: examples that the preconditioner is made from.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -95,7 +95,8 @@ class CG:
         def obstacle(dtype: torch.dtype, device: torch.device) -> "_Run | None":
             most = max(self.max_iterations, CHECK_ITERATIONS)
             w = torch.randn(curvature.num_parameters, generator=torch.Generator().manual_seed(0), dtype=dtype)
-            return _find_obstacle(product, precondition(device), w.to(device), most, report)
+            lowest = curvature.l2 + self.damping if curvature.convex else 0.0
+            return _find_obstacle(product, precondition(device), w.to(device), lowest, most, report)
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
@@ -231,20 +232,25 @@ def _find_obstacle(
     product: _Product,
     precondition: Precondition,
     w: Float[Tensor, " p"],
+    lowest: float,
     max_iterations: int,
     report: Progress,
 ) -> _Run | None:
     """A failed run when A is singular or cannot be told from it, None when A is definite. w ~ N(0, I).
 
-    Two probes. Softmax regression does not change when one number is added to every parameter, so without L2
-    and damping A annihilates the vector of ones, which one product shows. And if any A has a null vector u,
-    ‖u‖ = 1, then no z brings the residual of A z = w under |uᵀw| ~ |N(0, 1)|: A is cleared once CG brings it
-    under 0.001, which a singular A passes with a chance of 8e-4. Neither probe calls a definite A singular,
-    however small its eigenvalues, as long as they are above rounding: pᵀAp/pᵀp is never below the smallest.
+    Nothing more is asked of an A known to have no eigenvalue below `lowest`, if that is above rounding. Of
+    another, two things. Softmax regression does not change when one number is added to every parameter, so
+    without L2 and damping A annihilates the vector of ones, which one product shows. And if any A has a null
+    vector u, ‖u‖ = 1, then no z brings the residual of A z = w under |uᵀw| ~ |N(0, 1)|: A is cleared once CG
+    brings it under 0.001, which a singular A passes with a chance of 8e-4. Neither probe calls a definite A
+    singular, however small its eigenvalues, as long as they are above rounding: pᵀAp/pᵀp is never below the
+    smallest.
     """
+    typical = float(product(w).norm() / w.norm())
+    if lowest > rounding(w) * typical:
+        return None
     ones = torch.ones_like(w)
     along_ones = float(ones.dot(product(ones))) / len(w)
-    typical = float(product(w).norm() / w.norm())
     if not along_ones > rounding(w) * typical:
         evidence = f"adding one number to all {len(w)} parameters meets a curvature of {along_ones:.1e}"
         return _Run(status=Status.SINGULAR, evidence=evidence, smallest_curvature=along_ones)

@@ -25,7 +25,7 @@ CHECK_EVERY = 50
 """Steps between two looks at the norm of the iterates."""
 GROWTH = 100.0
 """How far above (t + 1)‖v‖ an iterate must be to count as growing without bound: see `LiSSA`."""
-POWER_ITERATIONS = 20
+POWER_ITERATIONS = 10
 SAMPLED_EXAMPLES = 4096
 SAMPLED_BATCHES = 256
 
@@ -95,7 +95,7 @@ class LiSSA:
     ) -> tuple[Float[Tensor, "r p"] | None, list[tuple[int, float]]]:
         """h_depth/scale of every repeat, None when it diverged, and the largest ‖hₜ‖ at every check."""
         generator = torch.Generator().manual_seed(self.seed)
-        h, norm = v.repeat(self.repeats, 1), float(v.norm())
+        h = v.repeat(self.repeats, 1)
         trace: list[tuple[int, float]] = []
         for start in range(0, self.depth, CHECK_EVERY):
             step = min(start + CHECK_EVERY, self.depth)
@@ -107,8 +107,7 @@ class LiSSA:
                 h.sub_(product, alpha=1 / self.scale).add_(v)
             trace.append((step, float(torch.linalg.vector_norm(h, dim=1).max())))
             report(step, self.depth)
-            # Written so that NaN counts as diverged.
-            if not trace[-1][1] <= GROWTH * (step + 1) * norm:
+            if has_diverged(h, step + 1, v):
                 return None, trace
         return h / self.scale, trace
 
@@ -178,6 +177,13 @@ class LiSSA:
 
     def _num_hvps(self, curvature: Curvature, num_steps: int) -> float:
         return num_steps * self.repeats * self.batch_size / curvature.num_examples
+
+
+def has_diverged(h: Float[Tensor, "r p"], terms: int, v: Float[Tensor, "*r p"]) -> bool:
+    """Whether any ‖h‖ is more than a sum of so many terms of the size of its v can be: see `LiSSA`."""
+    norms, sizes = torch.linalg.vector_norm(h, dim=-1), torch.linalg.vector_norm(v, dim=-1)
+    # Written so that NaN counts as diverged.
+    return not bool((norms <= GROWTH * terms * sizes).all())
 
 
 def _round_up(value: float) -> float:

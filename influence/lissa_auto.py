@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
-from influence.lissa import LiSSA
+from influence.lissa import CHECK_EVERY, LiSSA, has_diverged
 from influence.solution import (
     Progress,
     Solution,
@@ -28,7 +28,6 @@ from influence.solution import (
     check_damping,
     check_right_hand_side,
     check_setting,
-    damped_product,
     failure,
     relative_norm,
     small_sample_factor,
@@ -104,17 +103,21 @@ class LiSSAAuto:
         residuals = v.repeat(self.repeats, 1)
         trace, left, error = [(0, 1.0)], 1.0, math.inf
         most = math.ceil(math.log(self.target / 2) / math.log(MODE_LEFT))
-        epoch = 0
-        while epoch < MAX_EPOCHS and not (left <= self.target / 2 and error <= self.target / 2):
-            anchors = anchors + self._difference(curvature, residuals, scale, depth, generator)
-            residuals = v - curvature.product(anchors) - self.damping * anchors
-            epoch, left = epoch + 1, left * MODE_LEFT
+        for epoch in range(1, MAX_EPOCHS + 1):
+            steps, difference = self._difference(curvature, residuals, scale, depth, generator)
+            anchors, left = anchors + difference, left * MODE_LEFT
             error = self._relative_error(anchors)
-            trace.append((epoch * depth, relative_norm(residuals.mean(0), v)))
+            finished = epoch == MAX_EPOCHS or max(left, error) <= self.target / 2
+            # After the last epoch nothing starts from the repeats' own residuals, so one product does.
+            at = anchors.mean(0, keepdim=True) if finished else anchors
+            residuals = v - curvature.product(at) - self.damping * at
+            trace.append(((epoch - 1) * depth + steps, relative_norm(residuals.mean(0), v)))
             report(epoch, max(most, epoch))
             # Written so that NaN counts as diverged.
-            if not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
+            if steps < depth or not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
                 return self._diverged(v, scale, trace)
+            if finished:
+                break
         s = anchors.mean(0)
         chosen = f"scale {scale:.3g}, {epoch} epochs of {depth} steps, {self.repeats} repeats"
         reached = f"relative standard error {error:.1e} for a target of {self.target:g}"
@@ -131,8 +134,10 @@ class LiSSAAuto:
             status=Status.FINISHED,
             message=f"LiSSA chose {chosen}: {reached}",
             repeats=anchors,
-            relative_residual=relative_norm(v - damped_product(curvature, self.damping)(s), v),
-            num_hvps=epoch * self.repeats * (1 + depth * self.batch_size / curvature.num_examples) + 1,
+            relative_residual=trace[-1][1],
+            num_hvps=(epoch - 1) * self.repeats
+            + 1
+            + epoch * depth * self.repeats * self.batch_size / curvature.num_examples,
             trace=tuple(trace),
         )
 
@@ -143,11 +148,14 @@ class LiSSAAuto:
         scale: float,
         depth: int,
         generator: torch.Generator,
-    ) -> Float[Tensor, "r p"]:
-        """h_depth − a of every repeat, from its own residual v − A a."""
+    ) -> tuple[int, Float[Tensor, "r p"]]:
+        """Steps taken and h − a of every repeat, from its own residual v − A a; fewer steps if it diverged.
+
+        scale·(h − a) is LiSSA's own iterate for that residual, so the same bound says when it has diverged.
+        """
         d = torch.zeros_like(residuals)
         step = residuals / scale
-        for _ in range(depth):
+        for taken in range(1, depth + 1):
             indices = torch.randint(
                 curvature.num_examples, (self.repeats, self.batch_size), generator=generator
             ).to(d.device)
@@ -155,7 +163,9 @@ class LiSSAAuto:
             if self.damping:
                 product.add_(d, alpha=self.damping)
             d.sub_(product, alpha=1 / scale).add_(step)
-        return d
+            if taken % CHECK_EVERY == 0 and has_diverged(d, taken, step):
+                return taken, d
+        return depth, d
 
     def _relative_error(self, estimates: Float[Tensor, "r p"]) -> float:
         """‖standard error of the mean‖/‖mean‖, widened for how few repeats it is taken from."""

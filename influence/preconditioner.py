@@ -24,7 +24,8 @@ class PreconditionerError(ValueError):
 class KroneckerFactored(Protocol):
     """A curvature whose Hessian has the Kronecker approximation A ⊗ G + l2·I (parameters: class, feature)."""
 
-    l2: float
+    @property
+    def l2(self) -> float: ...
 
     def kronecker_factors(self) -> tuple[Float[Tensor, "K K"], Float[Tensor, "d d"]]:
         """A and G, both symmetric positive semi-definite."""
@@ -52,28 +53,29 @@ def build(
 
     Args:
         name: "subsample": M is the Hessian over some random examples, by its Cholesky factor in float32;
-            "kronecker": the mean over examples of A ⊗ G taken as the product of the means; "none".
+            "kronecker": the mean over them of A ⊗ G taken as the product of the means; "none".
         curvature: H.
         damping: added to it.
-        subsample_size: examples of "subsample"; all if there are fewer.
+        subsample_size: random examples that M is made from; all if there are fewer.
         device: where the vectors lie.
 
     Raises:
         PreconditionerError: as `check`.
     """
     check(name, curvature)
-    if name == "subsample":
-        return _subsample(curvature, damping, subsample_size, device)
-    if name == "kronecker":
-        assert isinstance(curvature, KroneckerFactored)
-        return _kronecker(*curvature.kronecker_factors(), curvature.l2 + damping)
-    return identity
-
-
-def _subsample(curvature: Curvature, damping: float, size: int, device: torch.device) -> Precondition:
+    if name == "none":
+        return identity
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randperm(curvature.num_examples, generator=generator)[:size].to(device)
-    matrix = curvature.subset(rows, torch.float32).matrix()
+    rows = torch.randperm(curvature.num_examples, generator=generator)[:subsample_size].to(device)
+    some = curvature.subset(rows, torch.float32)
+    if name == "kronecker":
+        assert isinstance(some, KroneckerFactored)
+        return _kronecker(*some.kronecker_factors(), curvature.l2 + damping)
+    return _cholesky(some, damping)
+
+
+def _cholesky(some: Curvature, damping: float) -> Precondition:
+    matrix = some.matrix()
     matrix.diagonal().add_(damping)
     factor, failed_at = torch.linalg.cholesky_ex(matrix)
     # Where not even the subsample is definite, H will not be either, and CG has the words for it.
@@ -92,15 +94,15 @@ def _subsample(curvature: Curvature, damping: float, size: int, device: torch.de
 
 def _kronecker(a: Float[Tensor, "K K"], g: Float[Tensor, "d d"], shift: float) -> Precondition:
     """(A ⊗ G + shift·I)⁻¹ through the eigenvectors of A and G."""
-    a_values, a_vectors = torch.linalg.eigh(a)
-    g_values, g_vectors = torch.linalg.eigh(g)
+    a_values, a_vectors = torch.linalg.eigh(a.double())
+    g_values, g_vectors = torch.linalg.eigh(g.double())
     spectrum = a_values.clamp_min(0)[:, None] * g_values.clamp_min(0)[None, :] + shift
     if not float(spectrum.min()) > 0:
         return identity
 
     def apply(r: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-        rotated = a_vectors.T @ r.reshape(len(a), len(g)) @ g_vectors
-        applied: Tensor = (a_vectors @ (rotated / spectrum) @ g_vectors.T).flatten()
+        rotated = a_vectors.T @ r.double().reshape(len(a), len(g)) @ g_vectors
+        applied: Tensor = (a_vectors @ (rotated / spectrum) @ g_vectors.T).flatten().to(r.dtype)
         return applied
 
     return apply

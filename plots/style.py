@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 BLUE = "#0072B2"
 VERMILLION = "#D55E00"
+PALETTE = (BLUE, VERMILLION, "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 """Okabe & Ito's palette, which readers with any colour vision can tell apart."""
 DARK = "#222222"
 MUTED = "#666666"

@@ -12,6 +12,7 @@ class DenseCurvature:
     """`Curvature` whose examples have the given Hessians."""
 
     examples: Float[Tensor, "n p p"]
+    convex: bool = False
 
     @property
     def num_examples(self) -> int:

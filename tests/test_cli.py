@@ -339,6 +339,7 @@ OPTIONS = {
     "plot": {"--help"},
     "ground-truth": {"--out", "-o", "--test-index", "-t", "--help"},
     "diagnose": {"--method", "-m", "--help"},
+    "compare": {"--help"},
     "run": {"--method", "-m", "--gpus", "--help"},
     "config": {"--method", "-m", "--groups", "--help"},
 }

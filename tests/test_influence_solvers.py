@@ -1,7 +1,7 @@
 """`Exact`, `CG` and `GradDot`: right answers where there is one, and no numbers where there is none."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 import torch
@@ -189,7 +189,7 @@ def test_cg_does_not_believe_a_recurrence_that_has_drifted() -> None:
 class DisturbedCurvature(DenseCurvature):
     """Every product takes one of the errors with it, as long as there are any."""
 
-    errors: list[Tensor]
+    errors: list[Tensor] = field(default_factory=list)
 
     def product(self, v: Tensor) -> Tensor:
         return super().product(v) + (self.errors.pop() if self.errors else 0)
@@ -197,7 +197,7 @@ class DisturbedCurvature(DenseCurvature):
 
 def test_cg_restarts_from_the_truth_after_drift() -> None:
     # Errors of 1e-3 in the first products stand for the drift that rounding causes in many more.
-    x, curvature = random_vector(40), DisturbedCurvature(with_eigenvalues(spread(1e-2, 40)).examples, [])
+    x, curvature = random_vector(40), DisturbedCurvature(with_eigenvalues(spread(1e-2, 40)).examples)
     v = curvature.matrix() @ x
     solve = CG(tolerance=1e-12).at(curvature)
     undisturbed = solve(v)

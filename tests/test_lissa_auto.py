@@ -50,14 +50,14 @@ def scores_of(solution: Solution, risk: SoftmaxRisk, fit: Fit) -> Scores:
 def test_two_standard_errors_cover_what_they_should() -> None:
     """Over seeds and test points: the exact predictions lie within 2 standard errors 95 % of the time."""
     inside = total = 0
-    for seed in range(8):
-        found, exact, risk, fit = both(LiSSAAuto(target=0.02, seed=seed), test_point=seed)
+    for seed in range(16):
+        found, exact, risk, fit = both(LiSSAAuto(target=0.02, seed=seed), test_point=seed % 10)
         ours, theirs = scores_of(found, risk, fit), scores_of(exact, risk, fit)
         errors = (ours.predicted_change - theirs.predicted_change).abs()
         inside += int((errors <= 2 * ours.predicted_stderr).sum())
         total += len(errors)
-    # Errors of one run move together, so 8 runs say this to about 2 %.
-    assert inside / total >= 0.93
+    # Over 40 such runs it is 97 %; errors of one run move together, so 16 say it to about 1 %.
+    assert inside / total >= 0.95
     assert inside / total < 0.9999
 
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import Config, compose
-from cli.console import out, progress_bar, say, show, warn
+from cli.console import out, progress_bar, say, show
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
 from cli.problem import (
@@ -23,9 +23,9 @@ from cli.problem import (
     make_solver,
     test_indices,
 )
-from cli.run_folder import RunFolder, run_folder
+from cli.run_folder import RunFolder
 from cli.stages.retrain import weight_cache
-from cli.stages.train import train
+from cli.stages.train import train_unless_done
 from diagnosis.conventions import check_conventions
 from diagnosis.convergence import check_convergence, largest_example_gradient, remaining_change
 from diagnosis.curvature import check_curvature
@@ -118,15 +118,8 @@ def diagnose(config: Config) -> None:
 
 
 def _subject(config: Config) -> Subject:
-    folder = run_folder(config)
-    if not folder.model.exists():
-        try:
-            train(config)
-        except StageError as error:
-            # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
-            if not folder.model.exists():
-                raise
-            warn(str(error))
+    # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
+    folder = train_unless_done(config, accept_unconverged=True)
     device, dataset = compute_device(config), load_dataset(config)
     risk = make_risk(config, dataset, device)
     model = load_model(folder, config, dataset, device)
@@ -270,8 +263,8 @@ def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) 
         }
     )
     for suffix in ("png", "pdf"):
-        write_atomically(folder.path / "plots" / f"spectrum.{suffix}", lambda path: save(figure, path))
-    say(f"wrote {folder.diagnosis}, {folder.path / 'plots' / 'spectrum.png'} and .pdf")
+        write_atomically(folder.figure(suffix, "spectrum"), lambda path: save(figure, path))
+    say(f"wrote {folder.diagnosis}, {folder.figure('png', 'spectrum')} and .pdf")
 
 
 def _repair(config: Config, failed: list[Verdict]) -> str:

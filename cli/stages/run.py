@@ -11,7 +11,7 @@ from cli.run_folder import RunFolder, run_folder
 from cli.stages.influence import influence
 from cli.stages.plot import plot
 from cli.stages.retrain import retrain
-from cli.stages.train import train
+from cli.stages.train import train_unless_done
 
 
 def run(configs: list[Config]) -> None:
@@ -24,10 +24,7 @@ def run(configs: list[Config]) -> None:
         StageError: a stage failed; a method that failed does not keep the others from being plotted.
     """
     folder = run_folder(configs[0])
-    if folder.model.exists():
-        say(f"already trained: {folder.model}")
-    else:
-        train(configs[0])
+    train_unless_done(configs[0])
     failures = [failure for config in configs if (failure := _predict(folder, config)) is not None]
     if len(failures) == len(configs):
         raise StageError(failures[-1])

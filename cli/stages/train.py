@@ -53,6 +53,25 @@ def train(config: Config) -> RunFolder:
     return folder
 
 
+def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFolder:
+    """The folder of this configuration's θ̂, trained now if it is not there.
+
+    Raises:
+        StageError: as `train`, unless a θ̂ that has not converged is what is asked about.
+    """
+    folder = run_folder(config)
+    if folder.model.exists():
+        say(f"already trained: {folder.model}")
+        return folder
+    try:
+        train(config)
+    except StageError as error:
+        if not accept_unconverged or not folder.model.exists():
+            raise
+        warn(str(error))
+    return folder
+
+
 def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) -> Fit:
     with progress_bar("training") as bar:
         first: list[float] = []

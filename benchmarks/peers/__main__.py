@@ -1,0 +1,113 @@
+"""Every package in one run: agreement with exact influence over all training points, and seconds.
+
+`python -m benchmarks.peers [FIGURE.png]`; without arguments it prints the table alone.
+"""
+
+import importlib
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from benchmarks.mnist import Trained, train_mnist
+from benchmarks.peers.problem import Candidates, peer_problem
+from benchmarks.report import machine
+from influence.cg import CG
+from influence.exact import Exact
+from influence.grad_dot import GradDot
+from influence.lissa import LiSSA
+from influence.lissa_auto import LiSSAAuto
+from influence.scores import influence_scores
+from influence.solution import Solver
+from plots.agreement import agreement
+from plots.cost import draw_cost
+from plots.style import save
+
+PEERS = ("dattri", "pydvl", "kronfluence", "captum")
+OURS: dict[str, Callable[[], Solver]] = {
+    "grad_dot": GradDot,
+    "lissa": LiSSA,
+    "lissa_auto target=0.2": lambda: LiSSAAuto(target=0.2),
+    "lissa_auto target=0.01": LiSSAAuto,
+    "cg tolerance=1e-1": lambda: CG(tolerance=1e-1),
+    "cg tolerance=1e-2": lambda: CG(tolerance=1e-2),
+    "cg tolerance=1e-4": lambda: CG(tolerance=1e-4),
+    "cg tolerance=1e-8": CG,
+    "cg preconditioner=kronecker tolerance=5e-1": lambda: CG(preconditioner="kronecker", tolerance=0.5),
+    "cg preconditioner=kronecker tolerance=1e-1": lambda: CG(preconditioner="kronecker", tolerance=1e-1),
+    "cg preconditioner=kronecker tolerance=1e-2": lambda: CG(preconditioner="kronecker", tolerance=1e-2),
+    "cg preconditioner=kronecker tolerance=1e-4": lambda: CG(preconditioner="kronecker", tolerance=1e-4),
+    "cg preconditioner=kronecker tolerance=1e-8": lambda: CG(preconditioner="kronecker"),
+    "cg preconditioner=subsample tolerance=1e-8": lambda: CG(preconditioner="subsample"),
+}
+
+
+def ours(trained: Trained, solver: Solver) -> Float[Tensor, " n"]:
+    """s_testᵀ∇L of every training example, from θ̂."""
+    v = trained.risk.loss_gradient(trained.theta, trained.x_test, trained.y_test)[0]
+    solution = solver.at(trained.risk.curvature(trained.theta))(v)
+    return influence_scores(trained.risk, trained.theta, solution).predicted_change
+
+
+def installed_peers(console: Console) -> Candidates:
+    """What of the peers is here; the others are named."""
+    found: Candidates = {}
+    for name in PEERS:
+        try:
+            found |= importlib.import_module(f"benchmarks.peers.with_{name}").CANDIDATES
+        except ImportError as error:
+            console.print(f"left out: {name} ({error}); `make peers` installs it")
+    return found
+
+
+def measure(truth: Float[Tensor, " n"], score: Callable[[], Float[Tensor, " n"]]) -> dict[str, float]:
+    """Seconds, r and slope of exact on found."""
+    started = time.perf_counter()
+    found = score()
+    seconds = time.perf_counter() - started
+    agreed = agreement(found.double().numpy(), truth.numpy())
+    return {"seconds": seconds, "pearson": agreed.pearson, "slope": agreed.slope}
+
+
+def main() -> None:
+    """Print the table; draw the figure where an argument names one."""
+    console = Console(soft_wrap=True)
+    trained = train_mnist()
+    problem = peer_problem(trained)
+    truth = ours(trained, Exact())
+    rows = []
+    for name, make in OURS.items():
+        rows.append({"setting": name} | measure(truth, lambda make=make: ours(trained, make())))  # type: ignore[misc]
+    for name, score in installed_peers(console).items():
+        rows.append({"setting": name} | measure(truth, lambda score=score: score(problem)))  # type: ignore[misc]
+    table = pd.DataFrame(rows)
+    table["family"] = [_family(setting) for setting in table["setting"]]
+    table["disagreement"] = 1 - table["pearson"]
+    _show(console, table)
+    console.print(machine())
+    if len(sys.argv) > 1:
+        save(draw_cost(table, {"disagreement": "1 − r, over all training points"}), Path(sys.argv[1]))
+
+
+def _family(setting: str) -> str:
+    """The package and method, less the numbers."""
+    return " ".join(word for word in setting.split() if not word.split("=")[-1][0].isdigit())
+
+
+def _show(console: Console, table: pd.DataFrame) -> None:
+    shown = Table("setting", "seconds", "r", "slope")
+    for row in table.itertuples():
+        shown.add_row(str(row.setting), f"{row.seconds:.2f}", f"{row.pearson:.7f}", f"{row.slope:.4f}")
+    console.print(shown)
+
+
+if __name__ == "__main__":
+    torch.manual_seed(0)
+    main()

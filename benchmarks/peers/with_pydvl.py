@@ -1,0 +1,50 @@
+"""pyDVL (TransferLab): https://pydvl.org"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pydvl.influence.torch import CgInfluence, LissaInfluence, NystroemSketchInfluence
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from benchmarks.peers.problem import Candidates, PeerProblem
+
+BATCH = 5000
+
+
+def _scores(
+    problem: PeerProblem, make: Callable[[PeerProblem], Any], batch: int = BATCH
+) -> Float[Tensor, " n"]:
+    model = make(problem).fit(problem.batches(batch))
+    factors = model.influence_factors(problem.x_test, problem.y_test)
+    parts = [model.influences_from_factors(factors, x, y) for x, y in problem.batches(BATCH)]
+    return torch.cat(parts, dim=1)[0]
+
+
+def _cg(rtol: float) -> Callable[[PeerProblem], Any]:
+    return lambda problem: CgInfluence(
+        problem.model, cross_entropy, regularization=problem.l2, rtol=rtol, atol=0.0
+    )
+
+
+def _nystroem(rank: int) -> Callable[[PeerProblem], Any]:
+    return lambda problem: NystroemSketchInfluence(
+        problem.model, cross_entropy, regularization=problem.l2, rank=rank
+    )
+
+
+def _lissa(problem: PeerProblem) -> LissaInfluence[Any]:
+    return LissaInfluence(
+        problem.model, cross_entropy, regularization=problem.l2, scale=25.0, maxiter=1000, rtol=1e-6
+    )
+
+
+CANDIDATES: Candidates = {
+    "pyDVL CG rtol=1e-2": lambda problem: _scores(problem, _cg(1e-2)),
+    "pyDVL CG rtol=1e-4": lambda problem: _scores(problem, _cg(1e-4)),
+    "pyDVL Nyström rank=100": lambda problem: _scores(problem, _nystroem(100)),
+    "pyDVL Nyström rank=200": lambda problem: _scores(problem, _nystroem(200)),
+    "pyDVL LiSSA batch=100": lambda problem: _scores(problem, _lissa, batch=100),
+}
