@@ -9,6 +9,7 @@ from torch import Tensor
 
 from erm.risk import Curvature
 from influence.solution import (
+    ITERATE_NORM,
     Progress,
     Solution,
     Solve,
@@ -93,10 +94,10 @@ class LiSSA:
     def _recursion(
         self, curvature: Curvature, v: Float[Tensor, " p"], report: Progress
     ) -> tuple[Float[Tensor, "r p"] | None, list[tuple[int, float]]]:
-        """h_depth/scale of every repeat, None when it diverged, and the largest ‖hₜ‖ at every check."""
+        """h_depth/scale of every repeat, None when it diverged, and the largest ‖hₜ‖ at 0 and every check."""
         generator = torch.Generator().manual_seed(self.seed)
         h = v.repeat(self.repeats, 1)
-        trace: list[tuple[int, float]] = []
+        trace = [(0, float(v.norm()))]
         for start in range(0, self.depth, CHECK_EVERY):
             step = min(start + CHECK_EVERY, self.depth)
             for indices in self._draw(curvature, (step - start, self.repeats), generator).to(v.device):
@@ -133,6 +134,7 @@ class LiSSA:
             relative_residual=residual,
             num_hvps=self._num_hvps(curvature, self.depth) + 1,
             trace=tuple(trace),
+            traced=ITERATE_NORM,
         )
 
     def _diverged(
@@ -157,6 +159,7 @@ class LiSSA:
             remedy=remedy,
             num_hvps=self._num_hvps(curvature, step),
             trace=tuple(trace),
+            traced=ITERATE_NORM,
         )
 
     def batch_eigenvalues(self, curvature: Curvature, v: Float[Tensor, " p"]) -> Float[Tensor, " batches"]:

@@ -43,6 +43,10 @@ CAUSES = {
 """Why there are no numbers. Evidence and remedy, with numbers of their own, follow in the message."""
 
 
+RESIDUAL = "relative residual ‖v − As‖/‖v‖"
+ITERATE_NORM = "largest ‖hₜ‖ of the repeats"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
     """s ≈ (H + damping·I)⁻¹v, and how far to trust it."""
@@ -59,7 +63,8 @@ class Solution:
     num_hvps: float = 0.0
     """Full Hessian-vector products for this v, its residuals included; one over b examples counts b/n."""
     trace: tuple[tuple[int, float], ...] = ()
-    """(step, value): the relative residual of `Exact` and `CG`, the largest iterate norm of `LiSSA`."""
+    """(step, value), the value being what `traced` names."""
+    traced: str = RESIDUAL
 
 
 Solve = Callable[[Float[Tensor, " p"]], Solution]
@@ -88,6 +93,7 @@ def failure(
     relative_residual: float | None = None,
     num_hvps: float = 0.0,
     trace: tuple[tuple[int, float], ...] = (),
+    traced: str = RESIDUAL,
 ) -> Solution:
     """A solution without numbers, whose message a user can act on."""
     return Solution(
@@ -97,6 +103,7 @@ def failure(
         relative_residual=relative_residual,
         num_hvps=num_hvps,
         trace=trace,
+        traced=traced,
     )
 
 

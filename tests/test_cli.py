@@ -98,6 +98,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         "summary.json",
         "plots/leave_one_out.png",
         "plots/leave_one_out.pdf",
+        *(f"plots/trace_{name}.{suffix}" for name in ("cg", "lissa") for suffix in ("png", "pdf")),
     }
 
 
@@ -300,6 +301,9 @@ def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_pat
     # The record of the divergence is JSON for every reader, though its norms overflow.
     record = json.loads((folder / "influence" / "lissa.json").read_text(), parse_constant=pytest.fail)
     assert record["solutions"][0]["status"] == "diverged"
+    # Its norms are there to be looked at, up to the one at which it was stopped.
+    assert record["solutions"][0]["trace"][-1][0] < 5000
+    assert (folder / "plots" / "trace_lissa.png").exists()
 
 
 def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

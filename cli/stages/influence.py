@@ -23,10 +23,13 @@ from cli.problem import (
 from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder, run_folder
 from erm.dataset import Dataset
+from erm.files import write_atomically
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve
+from plots.style import save
+from plots.trace import draw_trace
 from retrain import distributed
 
 
@@ -74,6 +77,7 @@ def _predict(config: Config, device: torch.device) -> None:
         "test_index": [*(row["test_index"] for row in rows), *targets],
         "solutions": [*rows, *(found.as_record() for found in explained)],
     }
+    _draw_traces(folder, method, explained)
     if failed:
         write_failure(folder, record)
         raise StageError(f"{method}: {failed[0].solution.message}")
@@ -104,6 +108,7 @@ class Explained:
             "relative_residual": solution.relative_residual,
             "hessian_vector_products": solution.num_hvps,
             "trace": solution.trace,
+            "traced": solution.traced,
         }
 
     def as_table(self, dataset: Dataset) -> pd.DataFrame:
@@ -130,6 +135,16 @@ class Explained:
             f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; "
             f"{self.seconds:.1f} s"
         )
+
+
+def _draw_traces(folder: RunFolder, method: str, explained: list[Explained]) -> None:
+    """How the iteration went, also when it failed; what takes fewer than three steps has no figure."""
+    traces = {f"test point {found.target}": found.solution.trace for found in explained}
+    if max((step for trace in traces.values() for step, _ in trace), default=0) < 3:
+        return
+    figure = draw_trace(traces, title=method, label=explained[0].solution.traced)
+    for suffix in ("png", "pdf"):
+        write_atomically(folder.figure(suffix, f"trace_{method}"), lambda path: save(figure, path))
 
 
 def shared_out(curvature: Curvature) -> Curvature:
