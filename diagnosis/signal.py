@@ -17,7 +17,7 @@ def check_signal(
     """Compare actual changes with their own certificates and with the null control.
 
     Args:
-        effects: actual changes of the plotted points.
+        effects: actual changes of the points that a figure shows, the weakest among them.
         certificates: bounds on their errors.
         null_control: the change that removing nothing showed.
     """

@@ -4,7 +4,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -46,12 +45,12 @@ from plots.style import save
 from retrain.ground_truth import ground_truth
 from retrain.removal import NOTHING
 from retrain.schedule import RetrainSettings, solve_missing
-from retrain.weights import WeightCache
 
 PRECISIONS = (torch.float32, torch.float64)
 PROBE_DAMPING = 1e-2
 """Where H is singular, questions about a solution are asked of H + 0.01·I."""
-RETRAINED_POINTS = 10
+ENDS = 5
+"""Points retrained at either end of what the figure shows: the strongest and the weakest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ def diagnose(config: Config) -> None:
         bar.update(2, None, "LiSSA")
         verdicts.append(_recursion(subject, spectra[-1]))
         bar.update(3, None, "a few points, predicted and retrained")
-        verdicts += [_signal(subject, solution), *_conventions(subject, solution)]
+        verdicts += _against_retraining(subject, solution)
     for verdict in verdicts:
         _say(verdict)
     _show_spectra(spectra)
@@ -156,23 +155,37 @@ def _recursion(subject: Subject, finest: Spectrum) -> Verdict:
     return check_recursion(solver, batch_curvature(curvature, solver, v), smallest, solver.at(curvature)(v))
 
 
-def _signal(subject: Subject, solution: Solution) -> Verdict:
-    """Effects against certificates; where training is stochastic, against what another seed changes."""
-    if "seed" in subject.config["fit"]:
-        return _training_noise(subject, solution)
-    try:
-        table = pd.read_csv(subject.folder.table).query("test_index == @subject.target")
-        effects, certificates = table["actual_change"].to_numpy(), table["certificate"].to_numpy()
-    except (OSError, ValueError, KeyError, pd.errors.UndefinedVariableError):
-        effects = certificates = np.empty(0)
-    if not len(effects):
-        return Verdict(
-            check="signal", passed=None, evidence="nothing plotted yet: run repro retrain and plot"
-        )
-    control = ground_truth(
-        _softmax(subject), subject.theta, _cache(subject).parts([NOTHING]), *subject.test_point
-    )
-    return check_signal(effects, certificates, float(control.actual_change[0, 0]))
+def _against_retraining(subject: Subject, solution: Solution) -> list[Verdict]:
+    """Signal and conventions, from leave-one-out models of the strongest and the weakest points plotted.
+
+    The stored predictions of every method are judged, CG's where there are none. Where training is
+    stochastic, the signal is held against what another seed changes.
+    """
+    stochastic = [_training_noise(subject, solution)] if "seed" in subject.config["fit"] else []
+    if not isinstance(subject.risk, SoftmaxRisk) or subject.risk.l2 <= 0:
+        reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
+        open_checks = [Verdict(check="conventions", passed=None, evidence=reason)]
+        if not stochastic:
+            open_checks.insert(0, Verdict(check="signal", passed=None, evidence=reason))
+        return [*stochastic, *open_checks]
+    predictions = _stored_predictions(subject)
+    if not predictions:
+        scores = influence_scores(subject.risk, subject.theta, solution)
+        predictions = {"cg": scores.predicted_change.cpu().numpy()}
+    some = torch.from_numpy(next(iter(predictions.values())).copy())
+    plotted = most_influential(some, min(subject.config["influence"]["top_k"], len(some))).tolist()
+    points = sorted({*plotted[:ENDS], *plotted[-ENDS:]})
+    cache = weight_cache(subject.folder, subject.model_key)
+    solve_missing(subject.risk, subject.theta, points, cache, RetrainSettings(), lambda _: None)
+    truth = ground_truth(subject.risk, subject.theta, cache.parts([NOTHING, *points]), *subject.test_point)
+    removed = truth.indices != NOTHING
+    actual, certificates = truth.actual_change[0, removed], truth.certificate[0, removed]
+    signal = check_signal(actual, certificates, float(truth.actual_change[0, ~removed].item()))
+    conventions = [
+        check_conventions(method, predicted[truth.indices[removed]], actual)
+        for method, predicted in predictions.items()
+    ]
+    return [*(stochastic or [signal]), *conventions]
 
 
 def _training_noise(subject: Subject, solution: Solution) -> Verdict:
@@ -188,26 +201,6 @@ def _next_seed(fit: dict[str, Any]) -> dict[str, Any]:
     return {**fit, "seed": fit["seed"] + 1}
 
 
-def _conventions(subject: Subject, solution: Solution) -> list[Verdict]:
-    """The stored predictions of every method, CG's where there are none, against a few retrained points."""
-    if not isinstance(subject.risk, SoftmaxRisk) or subject.risk.l2 <= 0:
-        reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
-        return [Verdict(check="conventions", passed=None, evidence=reason)]
-    predictions = _stored_predictions(subject)
-    if not predictions:
-        scores = influence_scores(subject.risk, subject.theta, solution)
-        predictions = {"cg": scores.predicted_change.cpu().numpy()}
-    some = torch.from_numpy(next(iter(predictions.values())).copy())
-    points = most_influential(some, min(RETRAINED_POINTS, len(some))).tolist()
-    cache = _cache(subject)
-    solve_missing(subject.risk, subject.theta, points, cache, RetrainSettings(), lambda _: None)
-    truth = ground_truth(subject.risk, subject.theta, cache.parts(points), *subject.test_point)
-    return [
-        check_conventions(method, predicted[truth.indices], truth.actual_change[0])
-        for method, predicted in predictions.items()
-    ]
-
-
 def _stored_predictions(subject: Subject) -> dict[str, np.ndarray]:
     """Predicted changes of all training points for the target, by method."""
     found = {}
@@ -220,15 +213,6 @@ def _stored_predictions(subject: Subject) -> dict[str, np.ndarray]:
         if len(rows):
             found[method] = rows["predicted_change"].to_numpy(dtype=np.float64, copy=True)
     return found
-
-
-def _cache(subject: Subject) -> WeightCache:
-    return weight_cache(subject.folder, subject.model_key)
-
-
-def _softmax(subject: Subject) -> SoftmaxRisk:
-    assert isinstance(subject.risk, SoftmaxRisk)
-    return subject.risk
 
 
 def _say(verdict: Verdict) -> None:
