@@ -7,3 +7,7 @@ class UsageError(Exception):
 
 class StageError(Exception):
     """A stage could not do its work; the message says why and what to do. Exit code 1."""
+
+
+class TerminatedError(BaseException):
+    """SIGTERM told the process to end. Not an Exception, so that nothing on the way handles it as one."""

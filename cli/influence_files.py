@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
+from cli.manifest import write_json_result, write_text_result
 from cli.run_folder import RunFolder
-from erm.files import write_json, write_text
 
 RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
@@ -41,8 +41,9 @@ def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None
 def write_predictions(folder: RunFolder, record: dict[str, Any], table: pd.DataFrame) -> None:
     """Write the table, then its record."""
     text = table.to_csv(index=False)
-    write_text(folder.influence_table(record["method"]), text)
-    write_json(
+    write_text_result(folder, folder.influence_table(record["method"]), text)
+    write_json_result(
+        folder,
         folder.influence_record(record["method"]),
         record | {"table_checksum": hashlib.sha256(text.encode()).hexdigest()},
     )
@@ -51,4 +52,4 @@ def write_predictions(folder: RunFolder, record: dict[str, Any], table: pd.DataF
 def write_failure(folder: RunFolder, record: dict[str, Any]) -> None:
     """Write the record of a method that failed; a table beside it would be taken for its result."""
     folder.influence_table(record["method"]).unlink(missing_ok=True)
-    write_json(folder.influence_record(record["method"]), record | {"table_checksum": None})
+    write_json_result(folder, folder.influence_record(record["method"]), record | {"table_checksum": None})

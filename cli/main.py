@@ -1,6 +1,7 @@
 """The commands. Torch is imported by the stage that needs it, so help and usage errors answer at once."""
 
 import functools
+import signal
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,7 @@ import typer
 
 from cli.compose import compose, compose_methods, groups
 from cli.console import complain, say
-from cli.errors import StageError, UsageError
+from cli.errors import StageError, TerminatedError, UsageError
 
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
 METHODS = "a file of configs/influence/"
@@ -84,6 +85,9 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
         except KeyboardInterrupt as error:
             complain("interrupted. Finished stages and batches are kept; the same command goes on from there")
             raise typer.Exit(130) from error
+        except TerminatedError as error:
+            complain("terminated. Finished stages and batches are kept; the same command goes on from there")
+            raise typer.Exit(143) from error
 
     return wrapped
 
@@ -332,4 +336,9 @@ def _with_gpus(overrides: list[str] | None, gpus: int | None) -> list[str]:
 
 def main() -> None:
     """The console script `repro`."""
+    signal.signal(signal.SIGTERM, _terminate)
     app()
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise TerminatedError

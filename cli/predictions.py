@@ -47,7 +47,12 @@ def read_predictions(
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
     """
-    methods = sorted(folder.methods(), key=_panel_order(config))
+    records = {method: read_record(folder, method) for method in folder.methods()}
+    # A method that failed has a record, which says why, and no table.
+    tried = [
+        name for name, record in records.items() if record is None or record["table_checksum"] is not None
+    ]
+    methods = sorted(tried, key=_panel_order(config))
     if not methods:
         raise StageError(
             f"{folder.path / 'influence'} holds no predictions. "
@@ -55,7 +60,7 @@ def read_predictions(
         )
     predictions, obstacles = [], []
     for method in methods:
-        record = read_record(folder, method)
+        record = records[method]
         table = None if record is None else read_table(folder, record)
         obstacle = _obstacle(method, record, table, config, model_key, targets)
         if obstacle is not None:

@@ -1,8 +1,11 @@
 """From a checked configuration to the objects that the stages compute with."""
 
+import errno
 import json
 import shlex
 from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -14,12 +17,15 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cli.compose import Config
+from cli.console import warn
 from cli.errors import StageError, UsageError
-from cli.run_folder import RunFolder
+from cli.manifest import write_result
+from cli.run_folder import RunFolder, describe_differences, determining
 from erm.data.errors import DataUnavailableError
 from erm.dataset import Dataset
-from erm.files import write_atomically
 from erm.risk import EmpiricalRisk
+
+PROJECT = "leave-one-out-reproducer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,32 +106,57 @@ def save_model(folder: RunFolder, theta: Float[Tensor, " p"], facts: dict[str, A
     """Write θ̂ and the facts about it."""
     tensors = {"theta": theta.cpu().contiguous()}
     metadata = {"facts": json.dumps(facts)}
-    write_atomically(folder.model, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_result(folder, folder.model, lambda temporary: _save(tensors, temporary, metadata))
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        # What the library makes of a full disk.
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def load_model(folder: RunFolder, config: Config, dataset: Dataset, device: torch.device) -> TrainedModel:
-    """Read θ̂, which must have been trained on these very examples.
+    """Read θ̂, which must have been trained under this configuration and on these very examples.
 
     Raises:
-        StageError: it was not trained yet, is damaged, or belongs to other data.
+        StageError: it was not trained yet, is damaged, or belongs to another configuration or other data.
     """
-    if not folder.model.exists():
-        raise StageError(f"{folder.model} is missing. Run first: {command('train', config)}")
-    try:
-        with safe_open(folder.model, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-            theta = file.get_tensor("theta")
-    except (SafetensorError, OSError, KeyError, json.JSONDecodeError) as error:
-        raise StageError(
-            f"{folder.model} is damaged ({error}). Remove it and run: {command('train', config)}"
-        ) from error
+    facts = read_facts(folder, config)
     if facts["data_checksum"] != dataset.checksum:
         raise StageError(
             f"{folder.model} was trained on other examples:\n"
             f"  data checksum: {facts['data_checksum']} there, {dataset.checksum} here\n"
             "Give the same data, or another output_dir"
         )
+    with safe_open(folder.model, framework="pt") as file:
+        theta = file.get_tensor("theta")
     return TrainedModel(theta=theta.to(device), facts=facts)
+
+
+def read_facts(folder: RunFolder, config: Config) -> dict[str, Any]:
+    """The facts stored beside θ̂, which must have been trained under this configuration.
+
+    Raises:
+        StageError: it was not trained yet, is damaged, or belongs to another configuration.
+    """
+    if not folder.model.exists():
+        raise StageError(f"{folder.model} is missing. Run first: {command('train', config)}")
+    try:
+        with safe_open(folder.model, framework="pt") as file:
+            facts: dict[str, Any] = json.loads((file.metadata() or {})["facts"])
+            written_by = facts["provenance"]["versions"][PROJECT]
+            different = describe_differences(facts["configuration"], determining(config.values))
+    except (SafetensorError, OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise StageError(
+            f"{folder.model} is damaged ({error}). Remove it and run: {command('train', config)}"
+        ) from error
+    if different:
+        raise StageError(f"{folder.model} was trained under another configuration:\n{different}")
+    if written_by != version(PROJECT):
+        warn(f"{folder.model} was written by version {written_by} of this tool, this is {version(PROJECT)}")
+    return facts
 
 
 def not_converged(facts: dict[str, object], config: Config) -> str:

@@ -8,6 +8,7 @@ import torch
 from cli.compose import Config
 from cli.console import warn
 from cli.errors import StageError, UsageError
+from cli.open_run import held_for_children
 from cli.problem import compute_device
 from retrain import distributed
 from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
@@ -38,7 +39,8 @@ def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.dev
         _as_rank(config, work)
         return
     try:
-        launch(arguments, processes)
+        with held_for_children():
+            launch(arguments, processes)
     except RankFailedError as error:
         raise StageError(str(error)) from error
 

@@ -17,7 +17,6 @@ from yaml import YAMLError
 
 from cli.compose import Config
 from cli.errors import StageError, UsageError
-from erm.files import write_text
 
 DETERMINES_THETA = ("data", "model", "fit")
 NOT_DETERMINING = {("data", "root")}
@@ -29,6 +28,10 @@ class RunFolder:
     """Paths of one run."""
 
     path: Path
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "checksums.json"
 
     @property
     def config(self) -> Path:
@@ -49,8 +52,9 @@ class RunFolder:
         return self.path / "influence" / f"{method}.json"
 
     def methods(self) -> list[str]:
-        """The methods with a finished table, by name."""
-        return sorted(path.stem for path in (self.path / "influence").glob("[!.]*.csv"))
+        """The methods of which there is a table or a record, by name."""
+        files = (self.path / "influence").glob("[!.]*")
+        return sorted({path.stem for path in files if path.suffix in (".csv", ".json")})
 
     @property
     def weights(self) -> Path:
@@ -91,7 +95,6 @@ def run_folder(config: Config) -> RunFolder:
 
     Raises:
         UsageError: `output_dir` names something that is not a folder, or one that cannot be written.
-        StageError: it holds a run of another configuration.
     """
     if config["output_dir"] is None:
         digest = hashlib.sha256(json.dumps(determining(config.values), sort_keys=True).encode()).hexdigest()
@@ -99,14 +102,7 @@ def run_folder(config: Config) -> RunFolder:
     else:
         path = Path(config["output_dir"]).expanduser()
     _check_writable(path)
-    folder = RunFolder(path)
-    _check_same_configuration(folder, config)
-    return folder
-
-
-def write_config(folder: RunFolder, config: Config) -> None:
-    """Write the composed configuration as `config.yaml`."""
-    write_text(folder.config, OmegaConf.to_yaml(OmegaConf.create(config.values)))
+    return RunFolder(path)
 
 
 def _check_writable(path: Path) -> None:
@@ -120,7 +116,12 @@ def _check_writable(path: Path) -> None:
         raise UsageError(f"output_dir={path}: {existing} cannot be written by this user")
 
 
-def _check_same_configuration(folder: RunFolder, config: Config) -> None:
+def check_same_configuration(folder: RunFolder, config: Config) -> None:
+    """Refuse a folder whose `config.yaml` says that its θ̂ is another one.
+
+    Raises:
+        StageError: both values of every key that differs.
+    """
     if not folder.config.exists():
         return
     try:
@@ -131,14 +132,18 @@ def _check_same_configuration(folder: RunFolder, config: Config) -> None:
             f"{folder.config} cannot be read ({type(error).__name__}); move the folder away or choose "
             "another output_dir"
         ) from error
-    ours = determining(config.values)
-    different = [
+    different = describe_differences(theirs, determining(config.values))
+    if different:
+        raise StageError(
+            f"{folder.path} holds a run of another configuration:\n{different}\n"
+            "Give the same values, or another output_dir"
+        )
+
+
+def describe_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
+    """A line for each key whose values differ, with both; empty when none does."""
+    return "\n".join(
         f"  {key}: {theirs.get(key, '(absent)')} there, {ours.get(key, '(absent)')} asked for"
         for key in sorted({*ours, *theirs})
         if ours.get(key, "(absent)") != theirs.get(key, "(absent)")
-    ]
-    if different:
-        raise StageError(
-            f"{folder.path} holds a run of another configuration:\n" + "\n".join(different) + "\n"
-            "Give the same values, or another output_dir"
-        )
+    )

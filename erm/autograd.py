@@ -141,6 +141,11 @@ class AutogradRisk:
         chunks = [derivatives(*chunk) for chunk in self.chunks(self.x, self.y)]
         return torch.cat(chunks) + self.l2 * theta.dot(v)
 
+    def per_example_gradient_dots(
+        self, theta: Float[Tensor, " p"], v: Float[Tensor, "r p"]
+    ) -> Float[Tensor, "r n"]:
+        return torch.stack([self.per_example_gradient_dot(theta, one) for one in v])
+
     def losses(
         self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
     ) -> Float[Tensor, " m"]:

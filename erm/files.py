@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(
+    path: Path, write: Callable[[Path], Any], before_replacing: Callable[[Path], None] | None = None
+) -> None:
     """Let `write` fill a temporary file in the same folder, flush it to disk, and rename it to `path`.
+
+    Args:
+        path: what the file is to be called.
+        write: called with the temporary file.
+        before_replacing: called with the temporary file once it is complete and on disk.
 
     Raises:
         OSError: the folder cannot be written; `path` is then as it was.
@@ -27,6 +34,8 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         _flush(temporary)
+        if before_replacing is not None:
+            before_replacing(temporary)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -34,9 +43,17 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     _flush(path.parent)
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a file out of the way, to a name that nothing reads and nothing had; the new name."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.set-aside-{number}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
-    write_atomically(path, lambda temporary: _discard(temporary.write_text(text, encoding="utf-8")))
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -50,10 +67,6 @@ def _without_non_finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_without_non_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _discard(_: object) -> None:
-    return None
 
 
 def _flush(path: Path) -> None:

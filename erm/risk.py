@@ -99,6 +99,12 @@ class EmpiricalRisk(Protocol):
         """∇L(zᵢ, θ)·v of every training example, L2 inside, without an n × p matrix."""
         ...
 
+    def per_example_gradient_dots(
+        self, theta: Float[Tensor, " p"], v: Float[Tensor, "r p"]
+    ) -> Float[Tensor, "r n"]:
+        """`per_example_gradient_dot` of each of r vectors."""
+        ...
+
     def losses(
         self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
     ) -> Float[Tensor, " m"]:

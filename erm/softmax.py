@@ -96,8 +96,14 @@ class SoftmaxRisk:
     def per_example_gradient_dot(
         self, theta: Float[Tensor, " p"], v: Float[Tensor, " p"]
     ) -> Float[Tensor, " n"]:
+        return self.per_example_gradient_dots(theta, v[None])[0]
+
+    def per_example_gradient_dots(
+        self, theta: Float[Tensor, " p"], v: Float[Tensor, "r p"]
+    ) -> Float[Tensor, "r n"]:
         residuals = self.probabilities(theta) - self.labels
-        return (residuals * (self.x @ self.weights(v).T)).sum(1) + self.l2 * theta.dot(v)
+        logits = (self.x @ v.reshape(len(v) * self.num_classes, -1).T).view(len(self.x), len(v), -1)
+        return torch.einsum("nk,nrk->rn", residuals, logits) + self.l2 * (v @ theta)[:, None]
 
     def losses(
         self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]

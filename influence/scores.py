@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -65,5 +64,5 @@ def _stderr(risk: EmpiricalRisk, theta: Float[Tensor, " p"], solution: Solution)
     num_repeats = len(solution.repeats)
     if num_repeats == 1:
         return theta.new_full((risk.num_examples,), math.nan)
-    products = torch.stack([risk.per_example_gradient_dot(theta, s) for s in solution.repeats])
+    products = risk.per_example_gradient_dots(theta, solution.repeats)
     return products.std(dim=0, correction=1).mul_(small_sample_factor(num_repeats) / num_repeats**0.5)

@@ -37,6 +37,11 @@ def launched() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
 
 
+def first_of_launched() -> bool:
+    """Whether this is the first of the launched processes; known before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 

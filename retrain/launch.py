@@ -1,11 +1,13 @@
 """Start one process a GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
 
+import signal
 import sys
 import tempfile
 import uuid
 
 import torch
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -64,8 +66,15 @@ def launch(arguments: list[str], processes: int) -> None:
 
 
 def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
+    before = signal.getsignal(signal.SIGTERM)
     try:
         elastic_launch(config, sys.executable)("-m", "cli", *arguments)
+    except SignalException as error:
+        # The launcher has taken the signals over, and ended the processes.
+        if error.sigval == signal.SIGINT:
+            raise KeyboardInterrupt from error
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise RankFailedError(

@@ -16,7 +16,7 @@ from erm.softmax import SoftmaxRisk
 from retrain.alone import solve_alone
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.collect import collect_on_first_rank
-from retrain.distributed import from_every_rank, rank, rank_rows, ranks_here
+from retrain.distributed import from_every_rank, num_ranks, rank, ranks_here
 from retrain.preconditioner import build_preconditioner
 from retrain.removal import CHUNK_ROWS, NOTHING, RemovalProblem, removal_problem
 from retrain.solver import MEMORY, BatchSolution, PassReport, solve_batch
@@ -102,44 +102,39 @@ def solve_missing(
             "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
         )
     # Before any rank writes, so that all agree on what is missing.
-    known = from_every_rank(cache.known_indices())
-    missing = sorted({*indices, NOTHING}.difference(*known))
+    known = set().union(*from_every_rank(cache.known_indices()))
+    wanted = sorted({*indices, NOTHING})
+    missing = [index for index in wanted if index not in known]
     if missing:
-        share = missing if settings.shard == "data" else missing[rank_rows(len(missing))]
-        report(
-            Progress(stage="Hessian", models_done=0, models_total=len(share), detail="building and factoring")
-        )
+        report(Progress(stage="Hessian", models_done=0, models_total=0, detail="building and factoring"))
         problem = removal_problem(risk, theta, sharded=settings.shard == "data", device=device)
-        _solve_share(risk, problem, share, cache, settings, report)
+        _solve_batches(risk, problem, _own_batches(problem, wanted, known, settings), cache, settings, report)
     collect_on_first_rank(cache)
     return len(missing)
 
 
-def _solve_share(
+def _solve_batches(
     risk: SoftmaxRisk,
     problem: RemovalProblem,
-    share: list[int],
+    batches: list[list[int]],
     cache: WeightCache,
     settings: RetrainSettings,
     report: Callable[[Progress], None],
 ) -> None:
     single = settings.precision == "mixed"
     preconditioner = build_preconditioner(problem, torch.float32 if single else torch.float64)
-    done = 0
-    size = settings.batch_size or batch_size_that_fits(problem)
-    if problem.sharded:
-        size = min(from_every_rank(size))
-    for batch in _batches(share, size):
+    done, total = 0, sum(map(len, batches))
+    for batch in batches:
         indices = torch.tensor(batch, device=problem.x.device)
 
-        report(Progress(stage="solving", models_done=done, models_total=len(share), detail="first step"))
+        report(Progress(stage="solving", models_done=done, models_total=total, detail="first step"))
 
         def report_pass(pass_report: PassReport, done: int = done) -> None:
             detail = (
                 f"pass {pass_report.number} over {pass_report.num_models} models, "
                 f"largest gradient norm {pass_report.max_gradient_norm:.0e}"
             )
-            report(Progress(stage="solving", models_done=done, models_total=len(share), detail=detail))
+            report(Progress(stage="solving", models_done=done, models_total=total, detail=detail))
 
         solution = solve_batch(
             problem,
@@ -153,13 +148,31 @@ def _solve_share(
         if not problem.sharded or rank() == 0:
             cache.write(_storable(problem, indices, solution))
         done += len(batch)
-        report(Progress(stage="solving", models_done=done, models_total=len(share), detail="batch written"))
+        report(Progress(stage="solving", models_done=done, models_total=total, detail="batch written"))
 
 
-def _batches(share: list[int], size: int) -> list[list[int]]:
-    """Consecutive batches of near-equal length, none longer than `size`."""
-    count = -(-len(share) // size)
-    return [share[len(share) * k // count : len(share) * (k + 1) // count] for k in range(count)]
+def _own_batches(
+    problem: RemovalProblem, wanted: list[int], known: set[int], settings: RetrainSettings
+) -> list[list[int]]:
+    """The batches that this rank has to solve.
+
+    They follow from everything that is wanted, and what is known is left out only then: so the batches that
+    a killed run had not finished are composed as they would have been, and end at the same bits.
+    """
+    ranks = 1 if problem.sharded else num_ranks()
+    size = min(from_every_rank(settings.batch_size or batch_size_that_fits(problem)))
+    batches = [
+        [index for index in batch if index not in known]
+        for batch in _batches(wanted, size, multiple_of=ranks)
+    ]
+    unfinished = [batch for batch in batches if batch]
+    return unfinished if problem.sharded else unfinished[rank() :: num_ranks()]
+
+
+def _batches(wanted: list[int], size: int, multiple_of: int) -> list[list[int]]:
+    """Consecutive batches of near-equal length, none longer than `size`, so many that ranks share evenly."""
+    count = -(-len(wanted) // (size * multiple_of)) * multiple_of
+    return [wanted[len(wanted) * k // count : len(wanted) * (k + 1) // count] for k in range(count)]
 
 
 def batch_size_that_fits(problem: RemovalProblem) -> int:

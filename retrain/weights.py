@@ -5,19 +5,28 @@ float32 with all the model's features, ‖∇R₋ᵢ‖ before that rounding, an
 stored, from the minimiser. Its metadata name the key and a checksum; a file that fails either is not used.
 """
 
+import errno
 import hashlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from erm.files import write_atomically
+from erm.files import set_aside, write_atomically
 
 FORMAT = "1"
+DTYPES = {
+    "indices": "I64",
+    "differences": "F32",
+    "gradient_norms": "F64",
+    "distance_bounds": "F64",
+    "passes": "I64",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +64,10 @@ class WeightCache:
     def write(self, weights: LeaveOneOutWeights) -> Path:
         """Add one file of finished models."""
         arrays = weights.arrays()
-        checksum = _checksum(arrays)
+        checksum = _checksum(self.key, arrays)
         path = self.folder / f"{checksum[:16]}.safetensors"
         metadata = {"format": FORMAT, "key": self.key, "checksum": checksum}
-        write_atomically(path, lambda temporary: save_file(arrays, temporary, metadata=metadata))
+        write_atomically(path, lambda temporary: _save(arrays, temporary, metadata))
         return path
 
     def parts(self, wanted: Collection[int] | None = None) -> Iterator[LeaveOneOutWeights]:
@@ -94,22 +103,67 @@ class WeightCache:
 
     def _read_file(self, path: Path) -> LeaveOneOutWeights | None:
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("format") != FORMAT or metadata.get("key") != self.key:
-                    return None
-                arrays = {name: file.get_tensor(name) for name in LeaveOneOutWeights.__dataclass_fields__}
-        except (SafetensorError, OSError) as error:
-            self.warn(f"{path} is damaged ({error}) and is not used; its models are solved again")
+            key, weights = read_weights(path)
+        except FileNotFoundError:
+            # Another process has set it aside meanwhile.
             return None
-        if _checksum(arrays) != metadata.get("checksum"):
-            self.warn(f"{path} does not match its checksum and is not used; its models are solved again")
+        except WeightFileError as error:
+            self.warn(f"{path} {error}; set aside as {set_aside(path).name}. Its models are solved again")
             return None
-        return LeaveOneOutWeights(**arrays)
+        return weights if key == self.key else None
 
 
-def _checksum(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
+class WeightFileError(ValueError):
+    """A file is no sound file of leave-one-out weights; the message completes the sentence."""
+
+
+def read_weights(path: Path) -> tuple[str, LeaveOneOutWeights]:
+    """The key that a file belongs to, and its models. Sizes are checked before anything is allocated.
+
+    Raises:
+        WeightFileError: it is damaged, of another format, or not made by this tool.
+        FileNotFoundError: it is not there.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                raise WeightFileError(f"has format {metadata.get('format')}, not {FORMAT}")
+            _check_shapes({name: file.get_slice(name) for name in LeaveOneOutWeights.__dataclass_fields__})
+            arrays = {name: file.get_tensor(name) for name in LeaveOneOutWeights.__dataclass_fields__}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError) as error:
+        raise WeightFileError(f"is damaged ({error})") from error
+    key = metadata.get("key", "")
+    if _checksum(key, arrays) != metadata.get("checksum"):
+        raise WeightFileError("does not match its checksum")
+    return key, LeaveOneOutWeights(**arrays)
+
+
+def _check_shapes(slices: Mapping[str, Any]) -> None:
+    """One row a model in every array, three dimensions in the differences, and the types of `DTYPES`."""
+    shapes = {name: tuple(found.get_shape()) for name, found in slices.items()}
+    dimensions = {name: 3 if name == "differences" else 1 for name in shapes}
+    if any(len(shape) != dimensions[name] for name, shape in shapes.items()):
+        raise WeightFileError(f"has arrays of other dimensions than leave-one-out weights: {shapes}")
+    if len({shape[0] for shape in shapes.values()}) > 1:
+        raise WeightFileError(f"has arrays of different lengths: {shapes}")
+    types = {name: found.get_dtype() for name, found in slices.items()}
+    if types != DTYPES:
+        raise WeightFileError(f"has arrays of other types than leave-one-out weights: {types}")
+
+
+def _save(arrays: dict[str, np.ndarray], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(arrays, path, metadata=metadata)
+    except SafetensorError as error:
+        # What the library makes of a full disk.
+        raise OSError(errno.EIO, str(error), str(path)) from error
+
+
+def _checksum(key: str, arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256(f"{FORMAT} {key}".encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         digest.update(f"{name}{array.dtype.str}{array.shape}".encode())

@@ -90,6 +90,8 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
     weights = {name for name in names if name.startswith("retrain/weights/")}
     assert weights
     assert names - weights == {
+        "checksums.json",
+        ".lock",
         "config.yaml",
         "provenance.json",
         "model.safetensors",

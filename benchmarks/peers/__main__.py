@@ -3,6 +3,7 @@
 `python -m benchmarks.peers [FIGURE.png]`; without arguments it prints the table alone.
 """
 
+import functools
 import importlib
 import sys
 import time
@@ -17,7 +18,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.mnist import Trained, train_mnist
-from benchmarks.peers.problem import Candidates, peer_problem
+from benchmarks.peers.problem import Candidate, Candidates, PeerProblem, peer_problem
 from benchmarks.report import machine
 from influence.cg import CG
 from influence.exact import Exact
@@ -56,6 +57,14 @@ def ours(trained: Trained, solver: Solver) -> Float[Tensor, " n"]:
     return influence_scores(trained.risk, trained.theta, solution).predicted_change
 
 
+def _ours_by_name(trained: Trained, name: str) -> Float[Tensor, " n"]:
+    return ours(trained, OURS[name]())
+
+
+def _theirs(problem: PeerProblem, score: Candidate) -> Float[Tensor, " n"]:
+    return score(problem) / len(problem.x)
+
+
 def installed_peers(console: Console) -> Candidates:
     """What of the peers is here; the others are named."""
     found: Candidates = {}
@@ -82,11 +91,16 @@ def main() -> None:
     trained = train_mnist()
     problem = peer_problem(trained)
     truth = ours(trained, Exact())
+    candidates: dict[str, Callable[[], Float[Tensor, " n"]]] = {
+        name: functools.partial(_ours_by_name, trained, name) for name in OURS
+    }
+    candidates |= {
+        name: functools.partial(_theirs, problem, score) for name, score in installed_peers(console).items()
+    }
     rows = []
-    for name, make in OURS.items():
-        rows.append({"setting": name} | measure(truth, lambda make=make: ours(trained, make())))  # type: ignore[misc]
-    for name, score in installed_peers(console).items():
-        rows.append({"setting": name} | measure(truth, lambda score=score: score(problem)))  # type: ignore[misc]
+    for name, score in candidates.items():
+        rows.append({"setting": name} | measure(truth, score))
+        console.print(f"{name}: {rows[-1]['seconds']:.1f} s")
     table = pd.DataFrame(rows)
     table["family"] = [_family(setting) for setting in table["setting"]]
     table["disagreement"] = 1 - table["pearson"]

@@ -41,7 +41,8 @@ class PeerProblem:
         return cross_entropy(logits, y.long().reshape(-1))
 
 
-Candidates = dict[str, Callable[[PeerProblem], Float[Tensor, " n"]]]
+Candidate = Callable[[PeerProblem], Float[Tensor, " n"]]
+Candidates = dict[str, Candidate]
 """By name, what scores every training example."""
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from cli.compose import SELECTION_KEYS, Config, check_method_names, compose, compose_methods
 from cli.console import Bar, progress_bar, say, show
 from cli.errors import StageError, UsageError
+from cli.manifest import write_result
+from cli.open_run import open_run_folder
 from cli.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
 from cli.run_folder import RunFolder
 from cli.stages.train import train_unless_done
-from erm.files import write_atomically
 from erm.risk import Curvature, EmpiricalRisk
 from influence.cg import CG
 from influence.exact import Exact
@@ -112,7 +113,12 @@ def compare(config: Config) -> None:
         StageError: there is no exact solution to compare with.
     """
     entries = read_entries(config)
-    folder = train_unless_done(config)
+    train_unless_done(config)
+    with open_run_folder(config) as folder:
+        _compare(folder, config, entries)
+
+
+def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
     question = _question(folder, config)
     rows: list[dict[str, Any]] = []
     with progress_bar("comparing") as bar:
@@ -122,7 +128,7 @@ def compare(config: Config) -> None:
             found = truth if entry.solver == exact else question.ask(entry.solver)
             rows.append(_row(entry, question.test_index, found, truth))
             # Written as it grows, so that what was measured survives a kill.
-            write_atomically(folder.comparison, _as_table(rows).to_csv)
+            write_result(folder, folder.comparison, _as_table(rows).to_csv)
     _draw(folder, _as_table(rows))
     _say(rows)
     say(f"wrote {folder.comparison}, {folder.figure('png', 'compare')} and .pdf")
@@ -233,7 +239,7 @@ def _draw(folder: RunFolder, table: pd.DataFrame) -> None:
         note="from θ̂ to the predicted change of every training point, judged by the exact solution",
     )
     for suffix in ("png", "pdf"):
-        write_atomically(folder.figure(suffix, "compare"), lambda path: save(figure, path))
+        write_result(folder, folder.figure(suffix, "compare"), lambda path: save(figure, path))
 
 
 def _say(rows: list[dict[str, Any]]) -> None:

@@ -13,6 +13,8 @@ from cli.compose import Config, compose
 from cli.console import out, progress_bar, say, show
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
+from cli.manifest import write_json_result, write_result
+from cli.open_run import open_run_folder
 from cli.problem import (
     compute_device,
     load_dataset,
@@ -32,7 +34,6 @@ from diagnosis.recursion import batch_curvature, check_recursion
 from diagnosis.signal import check_signal, check_training_noise
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
-from erm.files import write_atomically, write_json
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk
 from influence.cg import CG
@@ -82,7 +83,14 @@ def diagnose(config: Config) -> None:
     Raises:
         StageError: a check found a reason not to trust the figure.
     """
-    subject = _subject(config)
+    # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
+    train_unless_done(config, accept_unconverged=True)
+    with open_run_folder(config) as folder:
+        _diagnose(_subject(folder, config))
+
+
+def _diagnose(subject: Subject) -> None:
+    config = subject.config
     say(f"run folder  {subject.folder.path}   test point {subject.target}")
     verdicts: list[Verdict] = []
     with progress_bar("diagnosing") as bar:
@@ -116,9 +124,7 @@ def diagnose(config: Config) -> None:
     say("The figure can be trusted.")
 
 
-def _subject(config: Config) -> Subject:
-    # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
-    folder = train_unless_done(config, accept_unconverged=True)
+def _subject(folder: RunFolder, config: Config) -> Subject:
     device, dataset = compute_device(config), load_dataset(config)
     risk = make_risk(config, dataset, device)
     model = load_model(folder, config, dataset, device)
@@ -239,7 +245,9 @@ def _show_spectra(spectra: list[Spectrum]) -> None:
 
 def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
     passed = all(verdict.passed is not False for verdict in verdicts)
-    write_json(folder.diagnosis, {"trusted": passed, "checks": [asdict(verdict) for verdict in verdicts]})
+    write_json_result(
+        folder, folder.diagnosis, {"trusted": passed, "checks": [asdict(verdict) for verdict in verdicts]}
+    )
     figure = draw_spectrum(
         {
             found.precision: ComputedSpectrum(eigenvalues=found.eigenvalues, rounding=found.rounding)
@@ -247,7 +255,7 @@ def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) 
         }
     )
     for suffix in ("png", "pdf"):
-        write_atomically(folder.figure(suffix, "spectrum"), lambda path: save(figure, path))
+        write_result(folder, folder.figure(suffix, "spectrum"), lambda path: save(figure, path))
     say(f"wrote {folder.diagnosis}, {folder.figure('png', 'spectrum')} and .pdf")
 
 

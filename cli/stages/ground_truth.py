@@ -8,8 +8,9 @@ import torch
 from cli.compose import Config
 from cli.console import say
 from cli.errors import StageError
+from cli.open_run import open_run_folder
 from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
-from cli.run_folder import run_folder
+from cli.run_folder import RunFolder
 from cli.stages.retrain import softmax_risk, weight_cache
 from erm.files import write_atomically
 from retrain.ground_truth import GroundTruth, ground_truth
@@ -22,7 +23,12 @@ def export_ground_truth(config: Config, out: Path) -> None:
     Raises:
         StageError: an earlier stage is missing.
     """
-    folder, device, dataset = run_folder(config), compute_device(config), load_dataset(config)
+    with open_run_folder(config) as folder:
+        _export(folder, config, out)
+
+
+def _export(folder: RunFolder, config: Config, out: Path) -> None:
+    device, dataset = compute_device(config), load_dataset(config)
     risk = softmax_risk(config, make_risk(config, dataset, device))
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, risk, model.theta)

@@ -12,6 +12,8 @@ from cli.compose import Config
 from cli.console import progress_bar, say, warn
 from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
+from cli.manifest import write_result
+from cli.open_run import open_run_folder
 from cli.problem import (
     load_dataset,
     load_model,
@@ -21,9 +23,8 @@ from cli.problem import (
     test_indices,
 )
 from cli.ranks import run_in_ranks
-from cli.run_folder import RunFolder, run_folder
+from cli.run_folder import RunFolder
 from erm.dataset import Dataset
-from erm.files import write_atomically
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
@@ -43,11 +44,12 @@ def influence(config: Config) -> None:
         UsageError: the method's settings do not fit the model.
     """
     arguments = ["influence", "--method", config.method, *config.overrides]
-    run_in_ranks(config, arguments, lambda device: _predict(config, device))
+    with open_run_folder(config) as folder:
+        run_in_ranks(config, arguments, lambda device: _predict(folder, config, device))
 
 
-def _predict(config: Config, device: torch.device) -> None:
-    folder, method = run_folder(config), config.method
+def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
+    method = config.method
     dataset = load_dataset(config)
     solver = make_solver(config)
     risk = make_risk(config, dataset, device)
@@ -144,7 +146,8 @@ def _draw_traces(folder: RunFolder, method: str, explained: list[Explained]) -> 
         return
     figure = draw_trace(traces, title=method, label=explained[0].solution.traced)
     for suffix in ("png", "pdf"):
-        write_atomically(folder.figure(suffix, f"trace_{method}"), lambda path: save(figure, path))
+        path = folder.figure(suffix, f"trace_{method}")
+        write_result(folder, path, lambda temporary: save(figure, temporary))
 
 
 def shared_out(curvature: Curvature) -> Curvature:

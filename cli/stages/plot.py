@@ -12,12 +12,13 @@ from rich.table import Table
 from cli.compose import Config
 from cli.console import say, show
 from cli.errors import StageError
+from cli.manifest import write_json_result, write_result
+from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
 from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
-from cli.run_folder import RunFolder, run_folder
+from cli.run_folder import RunFolder
 from cli.selection import chosen_points, describe_selection, selection_name
 from cli.stages.retrain import softmax_risk, weight_cache
-from erm.files import write_atomically, write_json
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
@@ -43,7 +44,12 @@ def plot(config: Config) -> None:
     Raises:
         StageError: an earlier stage is missing.
     """
-    folder, device, dataset = run_folder(config), compute_device(config), load_dataset(config)
+    with open_run_folder(config) as folder:
+        _plot(folder, config)
+
+
+def _plot(folder: RunFolder, config: Config) -> None:
+    device, dataset = compute_device(config), load_dataset(config)
     risk = softmax_risk(config, make_risk(config, dataset, device))
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, risk, model.theta)
@@ -64,14 +70,14 @@ def plot(config: Config) -> None:
             f"Run first: {command('retrain', config)}"
         )
     table = _join(predictions, truth, targets, selection_name(config))
-    write_atomically(folder.table, lambda path: table.to_csv(path, index=False))
+    write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
     agreements = {
         (prediction.method, target): _agreement(table, prediction.method, target)
         for prediction in predictions
         for target in targets
     }
     summary = _summary(table, predictions, agreements, truth, targets)
-    write_json(folder.summary, summary)
+    write_json_result(folder, folder.summary, summary)
     _draw(folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets)))
     _say(folder, summary, targets)
 
@@ -137,7 +143,7 @@ def _draw(
     titles, limits = config["plot"]["titles"], config["plot"]["limits"]
     figure = draw_leave_one_out(table, agreements, titles=titles, limits=limits, selection=selection)
     for suffix in ("png", "pdf"):
-        write_atomically(folder.figure(suffix), lambda path: save(figure, path))
+        write_result(folder, folder.figure(suffix), lambda path: save(figure, path))
 
 
 def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 from cli.compose import Config
 from cli.console import Bar, progress_bar, say, warn
 from cli.errors import StageError, UsageError
+from cli.open_run import open_run_folder
 from cli.predictions import read_predictions, selected_indices
 from cli.problem import load_dataset, load_model, make_risk, test_indices
 from cli.ranks import run_in_ranks
-from cli.run_folder import RunFolder, run_folder
+from cli.run_folder import RunFolder
 from cli.selection import chosen_points
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
@@ -42,7 +43,9 @@ def retrain(config: Config) -> None:
         StageError: an earlier stage is missing, a process failed, or a model missed its tolerance.
         UsageError: more GPUs were asked for than there are.
     """
-    run_in_ranks(config, ["retrain", *config.overrides], lambda device: _solve_and_say(config, device))
+    with open_run_folder(config) as folder:
+        arguments = ["retrain", *config.overrides]
+        run_in_ranks(config, arguments, lambda device: _solve_and_say(folder, config, device))
 
 
 def weight_cache(folder: RunFolder, key: str) -> WeightCache:
@@ -64,8 +67,8 @@ def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
     )
 
 
-def _solve_and_say(config: Config, device: torch.device) -> None:
-    folder, dataset = run_folder(config), load_dataset(config)
+def _solve_and_say(folder: RunFolder, config: Config, device: torch.device) -> None:
+    dataset = load_dataset(config)
     # Examples that are shared out stay in host memory until each rank takes its own.
     home = torch.device("cpu") if config["retrain"]["shard"] == "data" else device
     risk = softmax_risk(config, make_risk(config, dataset, home))

@@ -6,8 +6,9 @@ from cli.compose import SELECTION_KEYS, Config
 from cli.console import complain, say
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
+from cli.open_run import open_run_folder
 from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
-from cli.run_folder import RunFolder, run_folder
+from cli.run_folder import RunFolder
 from cli.stages.influence import influence
 from cli.stages.plot import plot
 from cli.stages.retrain import retrain
@@ -23,8 +24,12 @@ def run(configs: list[Config]) -> None:
     Raises:
         StageError: a stage failed; a method that failed does not keep the others from being plotted.
     """
-    folder = run_folder(configs[0])
     train_unless_done(configs[0])
+    with open_run_folder(configs[0]) as folder:
+        _run(folder, configs)
+
+
+def _run(folder: RunFolder, configs: list[Config]) -> None:
     failures = [failure for config in configs if (failure := _predict(folder, config)) is not None]
     if len(failures) == len(configs):
         raise StageError(failures[-1])

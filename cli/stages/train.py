@@ -3,17 +3,28 @@
 import hashlib
 import math
 import time
+from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from cli.compose import Config
 from cli.console import progress_bar, say, warn
 from cli.errors import StageError
-from cli.problem import compute_device, load_dataset, make_fit, make_risk, not_converged, save_model
+from cli.manifest import write_json_result, write_text_result
+from cli.open_run import open_run_folder
+from cli.problem import (
+    compute_device,
+    load_dataset,
+    make_fit,
+    make_risk,
+    not_converged,
+    read_facts,
+    save_model,
+)
 from cli.provenance import provenance
-from cli.run_folder import RunFolder, run_folder, write_config
+from cli.run_folder import RunFolder, determining, run_folder
 from erm.dataset import Dataset
-from erm.files import write_json
 from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 
@@ -24,16 +35,26 @@ def train(config: Config) -> RunFolder:
     Raises:
         StageError: the gradient norm did not come down to `fit.tolerance`; θ̂ is written all the same.
     """
-    folder = run_folder(config)
-    device = compute_device(config)
-    dataset = load_dataset(config)
+    # Refused before the data are read, if it cannot be written.
+    run_folder(config)
+    device, dataset = compute_device(config), load_dataset(config)
     risk, minimise = make_risk(config, dataset, device), make_fit(config)
+    with open_run_folder(config, create=True) as folder:
+        _train(folder, config, dataset, risk, minimise)
+    return folder
+
+
+def _train(
+    folder: RunFolder, config: Config, dataset: Dataset, risk: EmpiricalRisk, minimise: object
+) -> None:
     started = time.perf_counter()
     fit = _fit_with_progress(minimise, risk, config["fit"].get("tolerance", 1e-10))
     seconds = time.perf_counter() - started
-    facts = _facts(fit, risk, dataset, seconds)
-    write_config(folder, config)
-    write_json(folder.provenance, provenance(dataset.checksum, device))
+    facts = _facts(fit, risk, dataset, seconds) | {
+        "configuration": determining(config.values),
+        "provenance": provenance(dataset.checksum, fit.theta.device),
+    }
+    _write_records(folder, config, facts)
     save_model(folder, fit.theta, facts)
     say(f"run folder     {folder.path}")
     say(
@@ -50,7 +71,11 @@ def train(config: Config) -> RunFolder:
         )
     elif not fit.converged:
         raise StageError(not_converged(facts, config))
-    return folder
+
+
+def _write_records(folder: RunFolder, config: Config, facts: dict[str, Any]) -> None:
+    write_text_result(folder, folder.config, OmegaConf.to_yaml(OmegaConf.create(config.values)))
+    write_json_result(folder, folder.provenance, facts["provenance"])
 
 
 def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFolder:
@@ -59,10 +84,13 @@ def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFo
     Raises:
         StageError: as `train`, unless a θ̂ that has not converged is what is asked about.
     """
-    folder = run_folder(config)
-    if folder.model.exists():
-        say(f"already trained: {folder.model}")
-        return folder
+    with open_run_folder(config) as folder:
+        if folder.model.exists():
+            say(f"already trained: {folder.model}")
+            facts = read_facts(folder, config)
+            if not (folder.config.exists() and folder.provenance.exists()):
+                _write_records(folder, config, facts)
+            return folder
     try:
         train(config)
     except StageError as error:
