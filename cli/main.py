@@ -12,6 +12,7 @@ import typer
 from cli.compose import compose, compose_methods, groups
 from cli.console import complain, say
 from cli.errors import StageError, TerminatedError, UsageError
+from cli.family import started_by_command
 
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
 METHODS = "a file of configs/influence/"
@@ -83,13 +84,18 @@ def _reports_errors(command: Callable[..., None]) -> Callable[..., None]:
             complain(f"{error.filename or 'file system'}: {error.strerror or error}")
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            complain("interrupted. Finished stages and batches are kept; the same command goes on from there")
+            _say_ended("interrupted")
             raise typer.Exit(130) from error
         except TerminatedError as error:
-            complain("terminated. Finished stages and batches are kept; the same command goes on from there")
+            _say_ended("terminated")
             raise typer.Exit(143) from error
 
     return wrapped
+
+
+def _say_ended(how: str) -> None:
+    if not started_by_command():
+        complain(f"{how}. Finished stages and batches are kept; the same command goes on from there")
 
 
 def _show_version(wanted: bool) -> None:

@@ -8,15 +8,14 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from cli.compose import Config
-from cli.console import say, warn
+from cli.console import warn
+from cli.family import started_by_command
 from cli.manifest import set_aside_unsound
 from cli.run_folder import RunFolder, check_same_configuration, run_folder
 from retrain.distributed import first_of_launched, launched
 
 LOCK = ".lock"
 HOLDER = ".lock-holder"
-HELD_BY_PARENT = "REPRO_RUN_FOLDER_HELD"
-"""Set for the processes that a command starts: the command itself has opened the folder for them."""
 
 
 @contextmanager
@@ -37,23 +36,13 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     folder = run_folder(config)
     if create:
         folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.path.exists() or os.environ.get(HELD_BY_PARENT) or (launched() and not first_of_launched()):
+    if not folder.path.exists() or started_by_command() or (launched() and not first_of_launched()):
         yield folder
         return
     with _lock(folder.path):
         set_aside_unsound(folder, warn)
         check_same_configuration(folder, config)
         yield folder
-
-
-@contextmanager
-def held_for_children() -> Iterator[None]:
-    """Processes started in the block leave locking and checking to this one."""
-    os.environ[HELD_BY_PARENT] = "1"
-    try:
-        yield
-    finally:
-        del os.environ[HELD_BY_PARENT]
 
 
 @contextmanager
@@ -64,7 +53,7 @@ def _lock(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say(f"waiting for {_who(holder)}, which is at work in {path}")
+        warn(f"waiting for {_who(holder)}, which is at work in {path}")
         lock.acquire()
     try:
         if lock.lock_counter == 1:

@@ -8,7 +8,7 @@ import torch
 from cli.compose import Config
 from cli.console import warn
 from cli.errors import StageError, UsageError
-from cli.open_run import held_for_children
+from cli.family import end_with_parent, starting_processes
 from cli.problem import compute_device
 from retrain import distributed
 from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
@@ -39,13 +39,14 @@ def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.dev
         _as_rank(config, work)
         return
     try:
-        with held_for_children():
+        with starting_processes():
             launch(arguments, processes)
     except RankFailedError as error:
         raise StageError(str(error)) from error
 
 
 def _as_rank(config: Config, work: Callable[[torch.device], None]) -> None:
+    end_with_parent()
     device = compute_device(config)
     if config["retrain"]["gpus"] == 0:
         device = torch.device("cpu")

@@ -1,5 +1,6 @@
 """Start one process a GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
 
+import logging
 import signal
 import sys
 import tempfile
@@ -67,6 +68,8 @@ def launch(arguments: list[str], processes: int) -> None:
 
 def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
     before = signal.getsignal(signal.SIGTERM)
+    # A process that is ended is reported by what is raised below, not by the launcher's own log.
+    logging.disable(logging.WARNING)
     try:
         elastic_launch(config, sys.executable)("-m", "cli", *arguments)
     except SignalException as error:
@@ -81,3 +84,5 @@ def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
             f"process {rank} of {processes} ended with exit code {failure.exitcode}, and the others were "
             "ended. Finished batches are kept: the same command does only the rest"
         ) from error
+    finally:
+        logging.disable(logging.NOTSET)

@@ -12,7 +12,6 @@ from cli.compose import Config
 from cli.console import progress_bar, say, warn
 from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
-from cli.manifest import write_result
 from cli.open_run import open_run_folder
 from cli.problem import (
     load_dataset,
@@ -24,13 +23,12 @@ from cli.problem import (
 )
 from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder
+from cli.traces import draw_traces
 from erm.dataset import Dataset
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve
-from plots.style import save
-from plots.trace import draw_trace
 from retrain import distributed
 
 
@@ -79,7 +77,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
         "test_index": [*(row["test_index"] for row in rows), *targets],
         "solutions": [*rows, *(found.as_record() for found in explained)],
     }
-    _draw_traces(folder, method, explained)
+    draw_traces(folder, record)
     if failed:
         write_failure(folder, record)
         raise StageError(f"{method}: {failed[0].solution.message}")
@@ -137,17 +135,6 @@ class Explained:
             f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; "
             f"{self.seconds:.1f} s"
         )
-
-
-def _draw_traces(folder: RunFolder, method: str, explained: list[Explained]) -> None:
-    """How the iteration went, also when it failed; what takes fewer than three steps has no figure."""
-    traces = {f"test point {found.target}": found.solution.trace for found in explained}
-    if max((step for trace in traces.values() for step, _ in trace), default=0) < 3:
-        return
-    figure = draw_trace(traces, title=method, label=explained[0].solution.traced)
-    for suffix in ("png", "pdf"):
-        path = folder.figure(suffix, f"trace_{method}")
-        write_result(folder, path, lambda temporary: save(figure, temporary))
 
 
 def shared_out(curvature: Curvature) -> Curvature:

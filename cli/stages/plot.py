@@ -19,6 +19,7 @@ from cli.problem import command, compute_device, load_dataset, load_model, make_
 from cli.run_folder import RunFolder
 from cli.selection import chosen_points, describe_selection, selection_name
 from cli.stages.retrain import softmax_risk, weight_cache
+from cli.traces import draw_missing_traces
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
@@ -76,6 +77,8 @@ def _plot(folder: RunFolder, config: Config) -> None:
         for prediction in predictions
         for target in targets
     }
+    for prediction in predictions:
+        draw_missing_traces(folder, prediction.record)
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
     _draw(folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets)))

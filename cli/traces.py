@@ -1,0 +1,34 @@
+"""plots/trace_METHOD: how a method's iteration went, drawn from its record."""
+
+import math
+from typing import Any
+
+from cli.manifest import write_result
+from cli.run_folder import RunFolder
+from plots.style import save
+from plots.trace import draw_trace
+
+SUFFIXES = ("png", "pdf")
+FEWEST_STEPS = 3
+"""What takes fewer steps has no figure."""
+
+
+def draw_traces(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Draw the iterations that a record holds, also those that failed."""
+    method, solutions = record["method"], record["solutions"]
+    traces = {
+        # JSON has no infinity, so the record has null where a norm overflowed.
+        f"test point {found['test_index']}": [(s, math.inf if x is None else x) for s, x in found["trace"]]
+        for found in solutions
+    }
+    if max((step for trace in traces.values() for step, _ in trace), default=0) < FEWEST_STEPS:
+        return
+    figure = draw_trace(traces, title=method, label=solutions[0]["traced"])
+    for suffix in SUFFIXES:
+        write_result(folder, folder.figure(suffix, f"trace_{method}"), lambda path: save(figure, path))
+
+
+def draw_missing_traces(folder: RunFolder, record: dict[str, Any]) -> None:
+    """Draw them where a figure was lost."""
+    if not all(folder.figure(suffix, f"trace_{record['method']}").exists() for suffix in SUFFIXES):
+        draw_traces(folder, record)

@@ -1,0 +1,127 @@
+"""Files made by a stranger cannot run code, nor have memory allocated for what they only claim to hold."""
+
+import json
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, read_weights
+from tests.command_line import PROJECT
+
+PACKAGES = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "retrain")
+LOADS_PICKLES = re.compile(
+    r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
+    r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
+)
+
+
+def test_no_file_is_read_in_a_way_that_can_run_code() -> None:
+    offences = [
+        f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
+        for package in PACKAGES
+        for path in sorted((PROJECT / package).rglob("*.py"))
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if LOADS_PICKLES.search(line)
+    ]
+    assert not offences
+    # The pattern finds what it is for.
+    for line in (
+        "import pickle",
+        "torch.load(path)",
+        "np.load(path, allow_pickle=True)",
+        "from joblib import load",
+    ):
+        assert LOADS_PICKLES.search(line)
+
+
+def crafted(header: dict[str, object]) -> bytes:
+    """A safetensors file with this header and nothing behind it."""
+    encoded = json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def entries(count: int) -> dict[str, object]:
+    """A header that claims so many models of 10 classes and 784 features."""
+    sizes = {"differences": ("F32", [count, 10, 784], 4 * count * 7840)}
+    sizes |= {name: ("F64", [count], 8 * count) for name in ("distance_bounds", "gradient_norms")}
+    sizes |= {name: ("I64", [count], 8 * count) for name in ("indices", "passes")}
+    header: dict[str, object] = {"__metadata__": {"format": "1", "key": "key", "checksum": "0" * 64}}
+    offset = 0
+    for name, (dtype, shape, size) in sizes.items():
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
+        offset += size
+    return header
+
+
+def raw(header_length: int, rest: bytes) -> bytes:
+    return struct.pack("<Q", header_length) + rest
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(crafted(entries(10**9)), id="claims a billion models"),
+        pytest.param(crafted(entries(-1)), id="claims a negative number of models"),
+        pytest.param(raw(2**63, b"{}"), id="claims a header of 2⁶³ bytes"),
+        pytest.param(raw(10**6, b"{}"), id="claims a header longer than the file"),
+        pytest.param(raw(2, b"[]"), id="has a header that is no object"),
+        pytest.param(b"\x80\x04\x8c\x02os\x8c\x06system\x93\x8c\x04true\x85R.", id="is a pickle"),
+        pytest.param(b"", id="is empty"),
+    ],
+)
+def test_crafted_headers_are_refused_and_set_aside(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "crafted.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(WeightFileError):
+        read_weights(path)
+    said: list[str] = []
+    assert list(WeightCache(tmp_path, "key", said.append).parts()) == []
+    assert "set aside" in said[0]
+    assert not path.exists()
+
+
+def arrays(**changed: np.ndarray) -> dict[str, np.ndarray]:
+    """Two models, sound but for what is changed."""
+    sound = LeaveOneOutWeights(
+        indices=np.array([1, 2]),
+        differences=np.zeros((2, 3, 4), dtype=np.float32),
+        gradient_norms=np.zeros(2),
+        distance_bounds=np.zeros(2),
+        passes=np.zeros(2, dtype=np.int64),
+    )
+    return sound.arrays() | changed
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"indices": np.array([1, 2, 3])}, "different lengths"),
+        ({"differences": np.zeros((2, 12), dtype=np.float32)}, "dimensions"),
+        ({"gradient_norms": np.zeros(2, dtype=np.float32)}, "types"),
+        ({"indices": np.array([1.0, 2.0])}, "types"),
+        ({}, "checksum"),
+    ],
+)
+def test_arrays_that_are_no_weights_are_refused(
+    tmp_path: Path, changed: dict[str, np.ndarray], said: str
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file(arrays(**changed), path, metadata={"format": "1", "key": "key", "checksum": "0" * 64})
+    with pytest.raises(WeightFileError, match=said):
+        read_weights(path)
+
+
+def test_another_model_s_weights_under_our_key_are_refused(tmp_path: Path) -> None:
+    """The checksum covers the key, so a file cannot be turned into another model's by its metadata."""
+    said: list[str] = []
+    weights = LeaveOneOutWeights(**arrays())
+    path = WeightCache(tmp_path, "theirs", said.append).write(weights)
+    content = path.read_bytes()
+    assert content.count(b"theirs") == 1
+    path.write_bytes(content.replace(b"theirs", b"yours!"))
+    assert list(WeightCache(tmp_path, "yours!", said.append).parts()) == []
+    assert "checksum" in said[0]
