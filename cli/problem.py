@@ -21,6 +21,7 @@ from cli.console import warn
 from cli.errors import StageError, UsageError
 from cli.manifest import write_result
 from cli.run_folder import RunFolder, describe_differences, determining
+from erm.aligned import aligned
 from erm.data.errors import DataUnavailableError
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
@@ -131,8 +132,9 @@ def load_model(folder: RunFolder, config: Config, dataset: Dataset, device: torc
             "Give the same data, or another output_dir"
         )
     with safe_open(folder.model, framework="pt") as file:
-        theta = file.get_tensor("theta")
-    return TrainedModel(theta=theta.to(device), facts=facts)
+        stored = file.get_tensor("theta")
+    theta = aligned(stored, like=torch.empty(0, dtype=stored.dtype, device=device))
+    return TrainedModel(theta=theta, facts=facts)
 
 
 def read_facts(folder: RunFolder, config: Config) -> dict[str, Any]:

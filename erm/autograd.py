@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, jvp, vmap
 from torch.nn.functional import cross_entropy, one_hot
 
+from erm.aligned import aligned
 from erm.softmax import with_bias
 
 HvpMode = Literal["forward_over_reverse", "double_backward"]
@@ -192,7 +193,7 @@ class AutogradRisk:
     ) -> Iterator[tuple[Float[Tensor, "b features"], Int[Tensor, " b"]]]:
         """At most `batch_size` examples at a time, in the precision and on the device of the training set."""
         chunks = zip(torch.split(x, self.batch_size), torch.split(y, self.batch_size), strict=True)
-        return ((x.to(self.x), y.to(self.x.device)) for x, y in chunks)
+        return ((aligned(x, like=self.x), y.to(self.x.device)) for x, y in chunks)
 
     def _cross_entropies(
         self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]

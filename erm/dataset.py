@@ -32,6 +32,12 @@ class Dataset:
     """Height and width when a row of features is an image, else None."""
 
     def __post_init__(self) -> None:
+        num_examples = len(self.y_train) + len(self.y_test)
+        if self.num_classes > num_examples:
+            raise DataError(
+                f"{self.name}: labels reach {self.num_classes - 1}, so there are {self.num_classes} classes, "
+                f"and only {num_examples} examples; number the classes from 0 without gaps"
+            )
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             _check_part(self.name, part, x, y, self.num_classes)
         if self.x_train.shape[1] != self.x_test.shape[1]:
@@ -65,6 +71,12 @@ def _check_part(
             f"{name}: x_{part} holds NaN or infinity in {len(bad_rows)} rows, first in row {bad_rows[0]}; "
             "remove or impute those examples"
         )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(np.square(x).sum()):
+            raise DataError(
+                f"{name}: x_{part} holds numbers up to {np.abs(x).max():.0e}, whose squares overflow; "
+                "scale it down"
+            )
     bad_labels = np.flatnonzero((y < 0) | (y >= num_classes))
     if len(bad_labels):
         first = bad_labels[0]

@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
+from erm.aligned import aligned
 from erm.risk import EmpiricalRisk
 
 LBFGS_TOLERANCE = 1e-4
@@ -96,7 +97,7 @@ class NewtonFit:
         self, risk: EmpiricalRisk, start: Float[Tensor, " p"], report: Callable[[float], None]
     ) -> tuple[Tensor, int]:
         def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = risk.value_and_gradient(torch.from_numpy(flat).to(start))
+            value, gradient = risk.value_and_gradient(aligned(torch.from_numpy(flat), like=start))
             report(float(gradient.norm()))
             return float(value), _to_numpy(gradient)
 
@@ -115,7 +116,7 @@ class NewtonFit:
                 "maxfun": self.max_passes,
             },
         )
-        return torch.from_numpy(result.x).to(start), int(result.nfev)
+        return aligned(torch.from_numpy(result.x), like=start), int(result.nfev)
 
 
 def _backtrack(
@@ -144,11 +145,11 @@ def _newton_step(
     def product(v: np.ndarray) -> np.ndarray:
         nonlocal products
         products += 1
-        return _to_numpy(curvature.product(torch.from_numpy(v).to(theta)[None])[0])
+        return _to_numpy(curvature.product(aligned(torch.from_numpy(v), like=theta)[None])[0])
 
     hessian = LinearOperator((len(theta), len(theta)), matvec=product, dtype=np.float64)
     step, _ = cg(hessian, -_to_numpy(gradient), rtol=NEWTON_FORCING, atol=0.0, maxiter=max_products)
-    return torch.from_numpy(step).to(theta), products
+    return aligned(torch.from_numpy(step), like=theta), products
 
 
 def _to_numpy(tensor: Tensor) -> np.ndarray:

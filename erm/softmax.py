@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from erm.aligned import aligned
 from erm.softmax_hessian import cross_entropy_hessian_sum
 
 
@@ -68,7 +69,7 @@ class SoftmaxRisk:
 
     def features(self, x: Float[Tensor, "m features"]) -> Float[Tensor, "m d"]:
         """Examples as the model sees them: its precision and device, with the bias column if there is one."""
-        return with_bias(x.to(self.x), self.bias)
+        return with_bias(aligned(x, like=self.x), self.bias)
 
     def weights(self, theta: Float[Tensor, " p"]) -> Float[Tensor, "K d"]:
         return theta.view(self.num_classes, self.num_features)

@@ -66,21 +66,26 @@ def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " 
 
 def loss_change(
     features: Float[Tensor, "t d"],
-    probabilities: Float[Tensor, "t K"],
+    log_probabilities: Float[Tensor, "t K"],
     labels: Float[Tensor, "t K"],
     differences: Float[Tensor, "B K d"],
 ) -> Float[Tensor, "t B"]:
-    """ℓ(z, θ̂ + Δ) − ℓ(z, θ̂) = log(1 + Σ p·expm1(u)) − u_y with u = Δx, free of cancellation.
+    """ℓ(z, θ̂ + Δ) − ℓ(z, θ̂) = log Σ p·exp(u) − u_y with u = Δx.
+
+    Where u is small this is log(1 + Σ p·expm1(u)) − u_y, free of cancellation; where it is large, the sum is
+    taken of logarithms, free of overflow.
 
     Args:
         features: test examples as the model sees them.
-        probabilities: softmax at θ̂ of those examples.
+        log_probabilities: log p of those examples, p = softmax at θ̂.
         labels: their one-hot labels.
         differences: Δ of each model.
     """
     logits = torch.einsum("td,bkd->tbk", features, differences)
-    total = (probabilities[:, None, :] * torch.expm1(logits)).sum(-1)
-    return torch.log1p(total) - (labels[:, None, :] * logits).sum(-1)
+    small = torch.log1p((log_probabilities.exp()[:, None, :] * torch.expm1(logits.clamp(-1, 1))).sum(-1))
+    large = torch.logsumexp(log_probabilities[:, None, :] + logits, dim=-1)
+    total = torch.where(logits.abs().amax(-1) <= 1, small, large)
+    return total - (labels[:, None, :] * logits).sum(-1)
 
 
 def _gamma(terms: int) -> float:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import distance_bound, gradient_rounding_bound, loss_change, loss_error_bound
 from retrain.removal import NOTHING, removal_problem
@@ -47,8 +48,8 @@ def ground_truth(
     """
     features = risk.features(x_test).double()
     classes = risk.weights(theta).double()
-    probabilities = torch.softmax(features @ classes.T, dim=1)
-    labels = torch.nn.functional.one_hot(y_test, risk.num_classes).to(probabilities)
+    log_probabilities = torch.log_softmax(features @ classes.T, dim=1)
+    labels = torch.nn.functional.one_hot(y_test, risk.num_classes).to(log_probabilities)
     fit_distance = _fit_distance(risk, theta)
     indices, changes, certificates = [np.empty(0, dtype=np.int64)], [], []
     empty = features.new_empty(len(features), 0)
@@ -57,7 +58,7 @@ def ground_truth(
         indices.append(part.indices)
         certificates.append(loss_error_bound(features, distances))
         changes += [
-            loss_change(features, probabilities, labels, torch.from_numpy(rows).to(features))
+            loss_change(features, log_probabilities, labels, aligned(torch.from_numpy(rows), like=features))
             for rows in np.array_split(part.differences, -(-len(part.indices) // CHUNK_MODELS))
         ]
     joined = np.concatenate(indices)

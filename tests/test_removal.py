@@ -106,11 +106,17 @@ def test_loss_change_is_the_difference_of_losses() -> None:
     x, y = digits_test_points(5)
     differences = random_differences(3, risk, 0.05)
     labels = torch.nn.functional.one_hot(y, 10).double()
-    probabilities = torch.softmax(x @ risk.weights(fit.theta).T, 1)
-    changes = loss_change(x, probabilities, labels, differences)
+    log_probabilities = torch.log_softmax(x @ risk.weights(fit.theta).T, 1)
+    changes = loss_change(x, log_probabilities, labels, differences)
     for row, difference in enumerate(differences):
         moved = risk.losses(fit.theta + difference.flatten(), x, y) - risk.losses(fit.theta, x, y)
         torch.testing.assert_close(changes[:, row], moved, rtol=0, atol=1e-14)
+    # Also where exp(Δx) overflows: the loss itself is as large as its logits.
+    far = loss_change(x, log_probabilities, labels, 1e5 * differences)
+    for row, difference in enumerate(differences):
+        moved = risk.losses(fit.theta + 1e5 * difference.flatten(), x, y) - risk.losses(fit.theta, x, y)
+        torch.testing.assert_close(far[:, row], moved, rtol=1e-12, atol=0)
+    assert far.abs().max() > 1000
 
 
 def test_a_part_common_to_all_classes_of_theta_changes_no_leave_one_out_model() -> None:

@@ -16,6 +16,7 @@ from cli.problem import load_dataset, load_model, make_risk, test_indices
 from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder
 from cli.selection import chosen_points
+from erm.aligned import aligned
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from retrain import distributed
@@ -108,7 +109,7 @@ def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: Softma
         raise problem
     if task is None:
         raise SystemExit(1)
-    return Task(task.theta.to(risk.x.device), task.key, task.indices)
+    return Task(aligned(task.theta, like=risk.x), task.key, task.indices)
 
 
 def _show(bar: Bar) -> Callable[[Progress], None]:

@@ -106,9 +106,11 @@ def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) 
 
         def report(norm: float) -> None:
             # Progress on a logarithmic scale, from the first gradient norm down to the tolerance.
-            first.append(norm) if not first else None
+            if not first:
+                first.append(max(norm, tolerance))
             decades = max(1.0, math.log10(first[0] / tolerance))
-            bar.update(round(math.log10(first[0] / max(norm, tolerance))), round(decades), f"‖∇R‖ {norm:.0e}")
+            done = math.log10(first[0] / max(norm, tolerance)) if math.isfinite(norm) else 0.0
+            bar.update(max(0, round(done)), round(decades), f"‖∇R‖ {norm:.0e}")
 
         assert callable(minimise)
         result = minimise(risk, progress=report)

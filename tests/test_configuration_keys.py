@@ -1,0 +1,144 @@
+"""Every key of the configuration is known to change θ̂, the predictions, the selection, or none of them."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from cli.compose import SELECTION_KEYS, compose, groups
+from cli.run_folder import NOT_DETERMINING, determining
+from configs import schema
+from tests.command_line import FAST, repro, succeed
+
+SELECTS = {"influence.test_index", "influence.top_k", "retrain.points", "retrain.num_random", "retrain.seed"}
+CHANGES_NOTHING = {
+    # Where and how fast, not what.
+    "output_dir", "device", "data.root", "retrain.gpus", "retrain.shard", "retrain.timeout_minutes",
+    "retrain.batch_size", "retrain.precision",
+    # Weights say for themselves how good they are, and `retrain` says when that is not good enough.
+    "retrain.tolerance",
+    "plot.limits", "plot.titles", "compare.settings",
+}  # fmt: skip
+
+
+def keys_of(schema_class: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(schema_class)}
+
+
+def all_keys() -> set[str]:
+    """Every key of every schema, with its group."""
+    keys = {f"influence.{key}" for key in keys_of(schema.Selection)}
+    keys |= {f"retrain.{key}" for key in keys_of(schema.Retrain)} | {
+        f"plot.{key}" for key in keys_of(schema.Plot)
+    }
+    keys |= {f"compare.{key}" for key in keys_of(schema.Compare)} | keys_of(schema.Top)
+    for target, settings in schema.SETTINGS.items():
+        group = {"erm.data": "data", "erm.models": "model", "erm.fit": "fit", "erm.sgd": "fit"}
+        prefix = next((name for module, name in group.items() if target.startswith(module)), "influence")
+        keys |= {f"{prefix}.{key}" for key in keys_of(settings)}
+    return keys
+
+
+def test_every_key_is_accounted_for() -> None:
+    determines_theta = {key for key in all_keys() if key.split(".")[0] in ("data", "model", "fit")}
+    determines_theta -= {".".join(pair) for pair in NOT_DETERMINING}
+    solver = {key for key in all_keys() if key.startswith("influence.")} - {
+        f"influence.{key}" for key in SELECTION_KEYS
+    }
+    sets = [determines_theta, solver, SELECTS, CHANGES_NOTHING]
+    # A key that was added and is in none of these, or in two, fails here: say what it changes.
+    assert sorted(key for part in sets for key in part) == sorted(all_keys())
+
+
+def schemas_of(group: str) -> dict[str, dict[str, Any]]:
+    """The default settings of every file of a group."""
+    extra = ["data.path=mine.npz"] if group == "data" else []
+    found = {}
+    for name in groups()[group]:
+        values = compose([f"{group}={name}", *(extra if name == "npz" else [])])[group]
+        found[name] = {key: value for key, value in values.items() if key != "_target_"}
+    return found
+
+
+OTHER: dict[str, Any] = {
+    "path": "other.npz", "hvp": "double_backward", "optimiser": "adam", "precision": "float64",
+    "preconditioner": "kronecker", "bias": True, "num_train": 123,
+}  # fmt: skip
+
+
+def other_value(key: str, value: Any) -> Any:
+    if key in OTHER:
+        return OTHER[key]
+    return (
+        value / 2 if isinstance(value, float) and value else (0.5 if isinstance(value, float) else value + 1)
+    )
+
+
+THETA_KEYS = [
+    (group, name, key)
+    for group in ("data", "model", "fit")
+    for name, values in schemas_of(group).items()
+    for key in values
+    if (group, key) not in NOT_DETERMINING
+]
+
+
+@pytest.mark.parametrize(("group", "name", "key"), THETA_KEYS)
+def test_keys_that_change_theta_change_what_names_it(group: str, name: str, key: str) -> None:
+    base = [f"{group}={name}", *(["data.path=mine.npz"] if name == "npz" else [])]
+    before = compose(base)
+    after = compose([*base, f"{group}.{key}={other_value(key, before[group][key])}"])
+    assert determining(before.values) != determining(after.values)
+
+
+SOLVER_KEYS = [(name, key) for name, values in schemas_of("influence").items() for key in values]
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every method's predictions, at settings that take no time."""
+    folder = tmp_path_factory.mktemp("predicted") / "run"
+    overrides = [*FAST, f"output_dir={folder}"]
+    succeed("train", *overrides)
+    for method in groups()["influence"]:
+        succeed("influence", "--method", method, *overrides, *settings_of(method))
+    return folder
+
+
+def settings_of(method: str) -> list[str]:
+    return {"lissa": ["influence.depth=100"], "lissa_auto": ["influence.target=0.5"]}.get(method, [])
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [(name, key) for name, key in SOLVER_KEYS if key not in SELECTION_KEYS]
+)
+def test_predictions_of_other_settings_are_refused_with_both_values(
+    predicted: Path, method: str, key: str
+) -> None:
+    overrides = [*FAST, f"output_dir={predicted}", f"influence={method}", *settings_of(method)]
+    value = compose(overrides)["influence"][key]
+    other = other_value(key, value)
+    asked_for = compose([*overrides, f"influence.{key}={other}"])["influence"][key]
+    result = repro("plot", *overrides, f"influence.{key}={other}")
+    assert result.exit_code == 1
+    assert f"influence.{key}: {value} there, {asked_for} asked for" in result.stderr
+
+
+def test_selections_are_kept_apart(tmp_path: Path) -> None:
+    overrides = [*FAST, f"output_dir={tmp_path}/run", "--method", "cg"]
+    seen = set()
+    for selection in (
+        ["influence.top_k=7"],
+        ["influence.top_k=8"],
+        ["retrain.points=[3,4]"],
+        ["retrain.points=random", "retrain.num_random=5"],
+        ["retrain.points=random", "retrain.num_random=6"],
+        ["retrain.points=random", "retrain.num_random=5", "retrain.seed=1"],
+        ["influence.top_k=7", "influence.test_index=3"],
+    ):
+        succeed("run", *overrides, *selection)
+        table = pd.read_csv(tmp_path / "run" / "leave_one_out.csv")
+        seen.add(tuple(sorted(zip(table["test_index"], table["train_index"], strict=True))))
+    assert len(seen) == 7
