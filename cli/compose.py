@@ -76,7 +76,7 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     assert isinstance(values, dict)
-    return Config(values=_checked(values), choices=choices, overrides=tuple(overrides))
+    return Config(values=checked(values), choices=choices, overrides=tuple(overrides))
 
 
 def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
@@ -199,8 +199,12 @@ def _nearest(name: str, known: list[str]) -> str:
     return f"There are: {', '.join(known)}" if len(known) <= 12 else "`repro config` prints all keys"
 
 
-def _checked(values: dict[Any, Any]) -> dict[str, Any]:
-    """The values, every one checked, and whole numbers turned into floats where floats are meant."""
+def checked(values: dict[Any, Any]) -> dict[str, Any]:
+    """The values, every one checked, and whole numbers turned into floats where floats are meant.
+
+    Raises:
+        UsageError: a value of the wrong type or out of range.
+    """
     top = {key: value for key, value in values.items() if not isinstance(value, dict)}
     nodes = {key: value for key, value in values.items() if isinstance(value, dict)}
     for name in nodes.keys() - set(groups()):

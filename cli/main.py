@@ -284,6 +284,52 @@ def compare(overrides: Overrides = None) -> None:
     stage(config)
 
 
+@app.command()
+@_reports_errors
+def check(
+    folder: Annotated[Path, typer.Argument(help="A run folder, such as outputs/mnist-logistic-3f2a91c0")],
+    data_root: Annotated[
+        str | None, typer.Option("--data-root", help="Where the data lie, if elsewhere than for the run")
+    ] = None,
+) -> None:
+    """Verify a finished run: does everything in it follow from the data and the stored weights?
+
+    Checksums; θ̂ on the data; gradients of all leave-one-out models, recomputed by plain formulas; the table
+    from the weights; the predictions; the summary from the table. Changes nothing; exits 1 if anything fails.
+
+    [bold]Examples[/]
+
+    repro check outputs/demo
+
+    repro check outputs/figure --data-root ~/data
+    """
+    from cli.stages.check import check as stage
+
+    stage(folder, data_root)
+
+
+@app.command()
+@_reports_errors
+def clean(
+    folder: Annotated[Path, typer.Argument(help="A run folder, such as outputs/mnist-logistic-3f2a91c0")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+) -> None:
+    """List what a run folder holds, by size, and remove the caches that no table needs, asking first.
+
+    What can go: weights of points that are in no table, or of another θ̂, and files that were set aside. What
+    `ground-truth` could say of those points is then to be retrained.
+
+    [bold]Examples[/]
+
+    repro clean outputs/demo
+
+    repro clean outputs/demo --yes
+    """
+    from cli.stages.clean import clean as stage
+
+    stage(folder, lambda question: yes or typer.confirm(question, default=False))
+
+
 @app.command(epilog=EPILOG)
 @_reports_errors
 def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:

@@ -39,10 +39,17 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     if not folder.path.exists() or started_by_command() or (launched() and not first_of_launched()):
         yield folder
         return
-    with _lock(folder.path):
-        set_aside_unsound(folder, warn)
+    with open_run(folder):
         check_same_configuration(folder, config)
         yield folder
+
+
+@contextmanager
+def open_run(folder: RunFolder) -> Iterator[None]:
+    """A folder that is there, whatever its configuration: locked, and what is unsound in it set aside."""
+    with _lock(folder.path):
+        set_aside_unsound(folder, warn)
+        yield
 
 
 @contextmanager

@@ -346,6 +346,8 @@ OPTIONS = {
     "ground-truth": {"--out", "-o", "--test-index", "-t", "--help"},
     "diagnose": {"--method", "-m", "--help"},
     "compare": {"--help"},
+    "check": {"--data-root", "--help"},
+    "clean": {"--yes", "-y", "--help"},
     "run": {"--method", "-m", "--gpus", "--help"},
     "config": {"--method", "-m", "--groups", "--help"},
 }

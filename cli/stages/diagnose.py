@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import Config, compose
-from cli.console import out, progress_bar, say, show
+from cli.console import progress_bar, say, show
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
 from cli.manifest import write_json_result, write_result
@@ -27,6 +27,7 @@ from cli.problem import (
 from cli.run_folder import RunFolder
 from cli.stages.retrain import weight_cache
 from cli.stages.train import train_unless_done
+from cli.verdicts import say_verdict
 from diagnosis.conventions import check_conventions
 from diagnosis.convergence import check_convergence, largest_example_gradient, remaining_change
 from diagnosis.curvature import check_curvature
@@ -112,7 +113,7 @@ def _diagnose(subject: Subject) -> None:
         bar.update(3, None, "a few points, predicted and retrained")
         verdicts += _against_retraining(subject, solution)
     for verdict in verdicts:
-        _say(verdict)
+        say_verdict(verdict)
     _show_spectra(spectra)
     _write(subject.folder, verdicts, spectra)
     failed = [verdict for verdict in verdicts if verdict.passed is False]
@@ -219,14 +220,6 @@ def _stored_predictions(subject: Subject) -> dict[str, np.ndarray]:
         if len(rows):
             found[method] = rows["predicted_change"].to_numpy(dtype=np.float64, copy=True)
     return found
-
-
-def _say(verdict: Verdict) -> None:
-    mark, style = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}[verdict.passed]
-    out.print(f"{mark:<5}", style=style, end="")
-    say(f" {verdict.check}: {verdict.evidence}")
-    if verdict.remedy:
-        say(f"      → {verdict.remedy}")
 
 
 def _show_spectra(spectra: list[Spectrum]) -> None:

@@ -1,0 +1,247 @@
+"""`repro check`: does everything in a finished run folder follow from the data and the stored weights?"""
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cli.compose import Config, checked
+from cli.console import progress_bar, say
+from cli.errors import StageError, UsageError
+from cli.influence_files import read_record, read_table
+from cli.manifest import Manifest, file_checksum, read_manifest
+from cli.problem import compute_device, load_dataset, load_model, make_risk
+from cli.run_folder import RunFolder
+from cli.stages.retrain import softmax_risk
+from cli.verdicts import say_verdict
+from diagnosis.verdict import Verdict
+from erm.softmax import SoftmaxRisk
+from plots.agreement import agreement
+from retrain.ground_truth import GroundTruth, ground_truth
+from retrain.recheck import Rechecked, recheck
+from retrain.removal import NOTHING
+from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, read_weights
+
+ROUNDING = 1e-9
+"""Relative difference that another order of summation may make in a change of the loss."""
+REMEDY = "repro run with the same configuration sets aside what is damaged and makes it again"
+
+
+def check(path: Path, data_root: str | None) -> None:
+    """Print a verdict a line. Nothing in the folder is changed.
+
+    Args:
+        path: the run folder.
+        data_root: where the data lie now; None for where they lay.
+
+    Raises:
+        UsageError: there is no run in the folder.
+        StageError: something does not follow.
+    """
+    folder = RunFolder(path)
+    if not folder.path.is_dir() or not folder.manifest.exists():
+        raise UsageError(f"{path} holds no run: there is no {folder.manifest.name}")
+    verdicts = [_files(folder)]
+    say_verdict(verdicts[0])
+    if verdicts[0].passed:
+        config = _stored_config(folder, data_root)
+        for verdict in _contents(folder, config):
+            say_verdict(verdict)
+            verdicts.append(verdict)
+    bad = sum(verdict.passed is False for verdict in verdicts)
+    if bad:
+        raise StageError(f"{bad} of {len(verdicts)} checks failed. {REMEDY}")
+    say(f"Everything in {path} follows from the data and the stored weights.")
+
+
+def _files(folder: RunFolder) -> Verdict:
+    """Every file has the content it was written with."""
+    manifest: Manifest | None = read_manifest(folder)
+    if manifest is None:
+        return Verdict(check="files", passed=False, evidence=f"{folder.manifest} is damaged")
+    missing = [name for name in manifest if not (folder.path / name).exists()]
+    changed = [
+        name
+        for name, known in manifest.items()
+        if name not in missing and file_checksum(folder.path / name) not in known
+    ]
+    weights, models = WeightCache(folder.weights, "", lambda _: None).files(), 0
+    for path in weights:
+        try:
+            models += len(read_weights(path)[1].indices)
+        except WeightFileError as error:
+            changed.append(f"{path.name} ({error})")
+    return Verdict(
+        check="files",
+        passed=not changed and not missing,
+        evidence=(
+            f"{len(manifest)} results and {len(weights)} weight files with {models} models are as written"
+            if not changed and not missing
+            else f"not as written: {', '.join(changed) or 'none'}; missing: {', '.join(missing) or 'none'}"
+        ),
+    )
+
+
+def _stored_config(folder: RunFolder, data_root: str | None) -> Config:
+    try:
+        values: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
+        if data_root is not None:
+            values["data"]["root"] = data_root
+        return Config(values=checked(values), choices={"influence": "", "model": ""}, overrides=())
+    except (YAMLError, OmegaConfBaseException, OSError, KeyError, TypeError) as error:
+        raise StageError(f"{folder.config} cannot be read: {error}") from error
+
+
+def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
+    dataset, device = load_dataset(config), compute_device(config)
+    risk = softmax_risk(config, make_risk(config, dataset, device))
+    model = load_model(folder, config, dataset, device)
+    verdicts = [_fit(risk, model.theta, model.facts)]
+    try:
+        table = pd.read_csv(folder.table)
+        summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        missing = Verdict(check="table", passed=None, evidence=f"nothing plotted yet ({error})")
+        return [*verdicts, missing]
+    targets = list(dict.fromkeys(table["test_index"].tolist()))
+    x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
+    cache = WeightCache(folder.weights, model.key, lambda _: None)
+    wanted = {NOTHING, *table["train_index"].tolist()}
+    parts: list[LeaveOneOutWeights] = []
+    plain: list[Rechecked] = []
+    with progress_bar("checking") as bar:
+        for part in cache.parts(wanted):
+            parts.append(part)
+            plain.append(recheck(risk, model.theta, part, x_test, y_test))
+            bar.update(sum(len(found.indices) for found in plain), len(wanted), "models, by plain formulas")
+    truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(device))
+    return [
+        *verdicts,
+        _gradients(plain),
+        _actual(table, targets, truth, plain),
+        _predicted(folder, table, model.key, risk.num_examples),
+        _summary(table, targets, summary, truth),
+    ]
+
+
+def _fit(risk: SoftmaxRisk, theta: torch.Tensor, facts: dict[str, Any]) -> Verdict:
+    norm, value = float(risk.gradient(theta).norm()), float(risk.value(theta))
+    same = (
+        math.isclose(value, facts["objective"], rel_tol=1e-12) and norm <= 2 * facts["gradient_norm"] + 1e-12
+    )
+    return Verdict(
+        check="θ̂",
+        passed=same and bool(facts["converged"]),
+        evidence=f"R(θ̂) = {value:.10f} and ‖∇R(θ̂)‖ = {norm:.1e} on the data, as recorded",
+    )
+
+
+def _gradients(plain: list[Rechecked]) -> Verdict:
+    norms = np.concatenate([found.gradient_norms for found in plain])
+    excess = norms - np.concatenate([found.allowed for found in plain])
+    worst = int((excess > 0).sum())
+    return Verdict(
+        check="leave-one-out models",
+        passed=worst == 0,
+        evidence=(
+            f"{len(norms)} models, ‖∇R₋ᵢ‖ recomputed from the data by plain float64 formulas: at most "
+            f"{norms.max():.1e}, {worst} above what their certificates leave room for"
+        ),
+    )
+
+
+def _actual(table: pd.DataFrame, targets: list[int], truth: GroundTruth, plain: list[Rechecked]) -> Verdict:
+    """The table's actual changes and certificates are those of the weights, found in two ways."""
+    by_index = {int(index): column for column, index in enumerate(truth.indices)}
+    plain_changes = {
+        int(index): found.actual_change[:, column]
+        for found in plain
+        for column, index in enumerate(found.indices)
+    }
+    differences = {"weights": 0.0, "plain losses": 0.0, "certificates": 0.0}
+    missing = 0
+    for row in table.itertuples():
+        target, index = targets.index(int(str(row.test_index))), int(str(row.train_index))
+        if index not in by_index:
+            missing += 1
+            continue
+        actual, certificate = float(str(row.actual_change)), float(str(row.certificate))
+        found = {
+            "weights": truth.actual_change[target, by_index[index]] - actual,
+            "plain losses": plain_changes[index][target] - actual,
+            "certificates": truth.certificate[target, by_index[index]] - certificate,
+        }
+        differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
+    scale = float(table["actual_change"].abs().max())
+    passed = missing == 0 and max(differences.values()) <= ROUNDING * max(scale, 1.0)
+    return Verdict(
+        check="actual changes",
+        passed=passed,
+        evidence=(
+            f"{len(table)} rows against the stored weights: {missing} without a model; changes differ by at "
+            f"most {differences['weights']:.1e}, from plain differences of losses by "
+            f"{differences['plain losses']:.1e}, certificates by {differences['certificates']:.1e}"
+        ),
+    )
+
+
+def _predicted(folder: RunFolder, table: pd.DataFrame, key: str, num_examples: int) -> Verdict:
+    """Predictions in the table are those of the methods' own tables, which are −I_up,loss/n."""
+    faults = []
+    for method, rows in table.groupby("method"):
+        record = read_record(folder, str(method))
+        own = None if record is None else read_table(folder, record)
+        if record is None or own is None or record["model_checksum"] != key:
+            faults.append(f"{method} has no predictions of this θ̂")
+            continue
+        joined = rows.merge(own, on=["test_index", "train_index"], suffixes=("", "_own"), how="left")
+        if not np.array_equal(joined["predicted_change"], joined["predicted_change_own"]):
+            faults.append(f"{method}: the table's predictions are not those of influence/{method}.csv")
+        if not np.allclose(own["predicted_change"], -own["influence"] / num_examples, rtol=1e-12, atol=0):
+            faults.append(f"{method}: predicted changes are not −I_up,loss/n")
+    return Verdict(
+        check="predictions",
+        passed=not faults,
+        evidence="; ".join(faults) or "every prediction is in its method's own table, and is −I_up,loss/n",
+    )
+
+
+def _summary(table: pd.DataFrame, targets: list[int], summary: dict[str, Any], truth: GroundTruth) -> Verdict:
+    points = summary.get("test_points", {str(targets[0]): summary})
+    faults = []
+    nothing = int((truth.indices == NOTHING).argmax())
+    for row, target in enumerate(targets):
+        point = points.get(str(target), {})
+        if not math.isclose(
+            point.get("null_control", math.nan), truth.actual_change[row, nothing], abs_tol=1e-12
+        ):
+            faults.append(f"null control of test point {target}")
+        for method, rows in table[table["test_index"] == target].groupby("method"):
+            found = asdict(agreement(rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy()))
+            recorded = point.get("methods", {}).get(method, {})
+            faults += [
+                f"{name} of {method} for test point {target}"
+                for name, value in found.items()
+                if not _same(recorded.get(name), value)
+            ]
+    return Verdict(
+        check="summary",
+        passed=not faults,
+        evidence="does not follow from the table: " + ", ".join(faults)
+        if faults
+        else "every statistic follows from the table, and the null control from the weights",
+    )
+
+
+def _same(recorded: float | None, value: float) -> bool:
+    if recorded is None:
+        return math.isnan(value)
+    return math.isclose(recorded, value, rel_tol=1e-9, abs_tol=1e-15)

@@ -1,0 +1,142 @@
+"""`repro check` finds what was forged, however carefully; `repro clean` keeps what a table needs."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cli.manifest import write_json_result, write_result
+from cli.run_folder import RunFolder
+from retrain.weights import WeightCache, read_weights
+from tests.command_line import FAST, repro, succeed
+
+METHODS = ("--method", "cg", "--method", "grad_dot")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that nobody touches."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    succeed("run", *METHODS, *FAST, f"output_dir={folder}")
+    return folder
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> RunFolder:
+    """A copy to forge."""
+    shutil.copytree(finished, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
+
+
+def test_a_sound_run_passes_and_is_left_as_it_was(copied: RunFolder) -> None:
+    before = {path: path.read_bytes() for path in copied.path.rglob("*") if path.is_file()}
+    said = succeed("check", copied.path)
+    assert said.count("good") == 6
+    assert "follows from the data" in said
+    assert {path: path.read_bytes() for path in copied.path.rglob("*") if path.is_file()} == before
+
+
+def test_several_test_points_and_other_selections_pass(tmp_path: Path) -> None:
+    overrides = [*FAST, f"output_dir={tmp_path}/run", "influence.test_index=[3,8]"]
+    succeed("run", "--method", "cg", *overrides, "retrain.points=random", "retrain.num_random=7")
+    assert succeed("check", tmp_path / "run").count("good") == 6
+
+
+def forge_actual(folder: RunFolder) -> None:
+    """One actual change larger by a hundredth, the summary and all checksums to match."""
+    table = pd.read_csv(folder.table)
+    table["actual_change"] = table["actual_change"].where(table.index > 0, table["actual_change"] * 1.01)
+    write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
+
+
+def forge_certificate(folder: RunFolder) -> None:
+    table = pd.read_csv(folder.table)
+    table["certificate"] /= 1000
+    write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
+
+
+def forge_prediction(folder: RunFolder) -> None:
+    table = pd.read_csv(folder.table)
+    table["predicted_change"] = table["actual_change"]
+    write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
+
+
+def forge_summary(folder: RunFolder) -> None:
+    summary = json.loads(folder.summary.read_text())
+    summary["methods"]["grad_dot"]["pearson"] = 0.99
+    write_json_result(folder, folder.summary, summary)
+
+
+def forge_weights(folder: RunFolder) -> None:
+    """Other models under true checksums, that claim to be as near as the true ones."""
+    for path in folder.weights.glob("*.safetensors"):
+        key, weights = read_weights(path)
+        path.unlink()
+        moved = (weights.differences * np.float32(1.001)).astype(np.float32)
+        WeightCache(folder.weights, key, pytest.fail).write(replace(weights, differences=moved))
+
+
+@pytest.mark.parametrize(
+    ("forge", "check"),
+    [
+        (forge_actual, "actual changes"),
+        (forge_certificate, "actual changes"),
+        (forge_prediction, "predictions"),
+        (forge_summary, "summary"),
+        (forge_weights, "leave-one-out models"),
+    ],
+)
+def test_what_was_forged_is_found(copied: RunFolder, forge: Callable[[RunFolder], None], check: str) -> None:
+    forge(copied)
+    result = repro("check", copied.path)
+    assert result.exit_code == 1
+    bad = [line for line in result.stdout.splitlines() if line.startswith("BAD")]
+    assert any(line.startswith(f"BAD   {check}") for line in bad), result.stdout
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "influence/cg.csv", "summary.json", "weights"])
+def test_what_was_damaged_is_named(copied: RunFolder, name: str) -> None:
+    path = next(copied.weights.glob("*.safetensors")) if name == "weights" else copied.path / name
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    result = repro("check", copied.path)
+    assert result.exit_code == 1
+    assert path.name in result.stdout
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    for command in ("check", "clean"):
+        result = repro(command, tmp_path)
+        assert result.exit_code == 2
+        assert "holds no run" in result.stderr
+
+
+def test_data_that_moved_can_be_named(copied: RunFolder, tmp_path: Path) -> None:
+    result = repro("check", copied.path, "--data-root", tmp_path)
+    # The digits have no root: they are bundled.
+    assert result.exit_code in (1, 2)
+    assert "Traceback" not in result.output
+
+
+def test_clean_removes_what_no_table_needs_and_asks_first(copied: RunFolder) -> None:
+    overrides = [*FAST, f"output_dir={copied.path}"]
+    succeed("retrain", *overrides, "retrain.points=[290,291,292]")
+    (copied.path / "summary.json").write_text("damaged")
+    table = copied.table.read_bytes()
+    refused = repro("clean", copied.path)
+    assert "Remove 2 files" in refused.stdout
+    assert refused.exit_code == 1  # no answer is no
+    assert len(list(copied.weights.glob("*.safetensors"))) == 2
+    assert "removed 2 files" in succeed("clean", copied.path, "--yes")
+    assert len(list(copied.weights.glob("*.safetensors"))) == 1
+    assert not list(copied.path.glob("*.set-aside-*"))
+    assert "nothing here" in succeed("clean", copied.path, "--yes")
+    said = succeed("run", *METHODS, *overrides)
+    assert "0 solved now" in said
+    assert copied.table.read_bytes() == table
+    succeed("check", copied.path)
