@@ -66,7 +66,7 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
     Raises:
         UsageError: an unknown key, group or choice, a value of the wrong type or out of range.
     """
-    _check_choices(_parse(overrides))
+    _check_choices(parse_overrides(overrides))
     tree = _hydra_compose([*overrides, *([] if method is None else [f"influence={method}"])])
     choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
     with open_dict(tree):
@@ -93,7 +93,7 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
         return [compose(overrides, unique[0])]
     own = {
         override.key_or_group
-        for override in _parse(overrides)
+        for override in parse_overrides(overrides)
         if override.key_or_group.startswith("influence.")
         and override.key_or_group.split(".")[1] not in SELECTION_KEYS
     }
@@ -103,7 +103,7 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
         known = {f"influence.{key}" for key in compose([], method).solver_settings}
         kept = [
             text
-            for text, parsed in zip(overrides, _parse(overrides), strict=True)
+            for text, parsed in zip(overrides, parse_overrides(overrides), strict=True)
             if parsed.key_or_group not in own - known
         ]
         reached |= own & known
@@ -120,7 +120,12 @@ def check_method_names(methods: list[str]) -> None:
             raise UsageError(f"--method {method}: no such method. {_nearest(method, groups()['influence'])}")
 
 
-def _parse(overrides: list[str]) -> list[Override]:
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    """Each override as Hydra reads it.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
     parsed = []
     for text in overrides:
         try:
@@ -156,7 +161,7 @@ def _hydra_compose(overrides: list[str]) -> DictConfig:
 def _explain(error: HydraException, overrides: list[str]) -> str:
     """Hydra's complaint as a line that names the key and the nearest one that exists."""
     keys = _all_keys()
-    for override in _parse(overrides):
+    for override in parse_overrides(overrides):
         key = override.key_or_group
         if f"'{key}'" not in str(error):
             continue

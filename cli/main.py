@@ -351,6 +351,34 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
 
 @app.command(epilog=EPILOG)
 @_reports_errors
+def sweep(
+    overrides: Overrides = None,
+    method: Methods = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the sweep; its runs lie in it, one folder each")
+    ] = Path("outputs/sweep"),
+) -> None:
+    """Run every combination of KEY=a,b,c …, then join the results: sweep.csv, and r and slope as a figure.
+
+    Hydra's multirun does the running: its sweeper, and the launcher that hydra/launcher=… names (basic, or an
+    installed plugin: joblib, submitit_slurm, …). Runs with the same θ̂ share it and its retrained models. The
+    same command goes on where a sweep was interrupted.
+
+    [bold]Examples[/]
+
+    repro sweep data=digits --method cg model.l2=0.001,0.01,0.1
+
+    repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
+
+    repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2 hydra/launcher=joblib
+    """
+    from cli.stages.sweep import sweep as stage
+
+    stage(_list(overrides), list(method or []) or [compose([]).method], out)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
 def config(
     overrides: Overrides = None,
     method: Method = None,

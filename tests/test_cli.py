@@ -348,6 +348,7 @@ OPTIONS = {
     "compare": {"--help"},
     "check": {"--data-root", "--help"},
     "clean": {"--yes", "-y", "--help"},
+    "sweep": {"--method", "-m", "--out", "-o", "--help"},
     "run": {"--method", "-m", "--gpus", "--help"},
     "config": {"--method", "-m", "--groups", "--help"},
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.command_line import FAST, repro, spawn, succeed
+from tests.command_line import FAST, spawn, succeed
 
 PATIENCE = 120
 """Seconds that a process of its own may take before the test gives up on it."""
@@ -183,15 +183,3 @@ def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -
     assert process.returncode == 1
     assert "ended with exit code" in err
     assert "Traceback" not in err
-
-
-def test_interrupt_exits_130_and_says_how_to_go_on(predicted: list[str]) -> None:
-    process = spawn("retrain", *predicted, "retrain.batch_size=1")
-    deadline = time.monotonic() + PATIENCE
-    while not weight_files(predicted) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130
-    assert "goes on" in err
-    assert repro("retrain", *predicted).exit_code == 0

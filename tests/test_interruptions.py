@@ -98,8 +98,15 @@ def test_killed_at_any_moment_it_ends_as_if_undisturbed(
     assert solved_twice == 0
 
 
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code", "options"),
+    [
+        (signal.SIGINT, 130, OPTIONS[0]),
+        pytest.param(signal.SIGINT, 130, OPTIONS[1], marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, 143, OPTIONS[0], marks=pytest.mark.slow),
+        (signal.SIGTERM, 143, OPTIONS[1]),
+    ],
+)
 def test_a_signal_ends_it_with_a_line_and_no_orphans(
     tmp_path: Path, options: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:

@@ -1,0 +1,74 @@
+"""One job of `repro sweep`, as Hydra's launcher calls it: `repro run` in a process of its own."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from cli.compose import Config, compose_methods
+from cli.manifest import write_result
+from cli.open_run import open_run
+from cli.problem import stored_facts
+from cli.run_folder import RunFolder, determining
+from erm.files import write_json
+
+METHODS_FILE = "methods.json"
+
+
+@hydra.main(version_base="1.3", config_path="pkg://configs", config_name="config")
+def job(tree: DictConfig) -> None:
+    """Run one point of the sweep and leave jobs/NUMBER.json. A failure is recorded, and the others go on."""
+    context = HydraConfig.get()
+    folder, number = Path(context.sweep.dir), int(context.job.num)
+    overrides = list(context.overrides.task)
+    methods: list[str] = json.loads((folder / METHODS_FILE).read_text(encoding="utf-8"))
+    run = Path(context.runtime.output_dir)
+    done = folder / "jobs" / f"{number}.json"
+    if _is_done(done, run):
+        return
+    command = ["run", *(word for name in methods for word in ("--method", name)), *overrides]
+    _share_model(folder, run, compose_methods(overrides, methods)[0])
+    ended = subprocess.run(
+        [sys.executable, "-m", "cli", *command, f"output_dir='{_escaped(run.absolute())}'"], check=False
+    )
+    record: dict[str, Any] = {"overrides": overrides, "folder": run.name, "exit_code": ended.returncode}
+    write_json(done, record)
+
+
+def _is_done(record: Path, run: Path) -> bool:
+    try:
+        ended: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
+        return ended["exit_code"] == 0 and RunFolder(run).summary.exists()
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _share_model(folder: Path, run: Path, config: Config) -> None:
+    """Start from the θ̂ and the leave-one-out models of a run of this sweep whose θ̂ is the same one."""
+    own = RunFolder(run)
+    if own.model.exists():
+        return
+    for other in map(RunFolder, sorted(folder.glob("run-*"))):
+        facts = stored_facts(other)
+        if facts is None or facts["configuration"] != determining(config.values):
+            continue
+        own.weights.mkdir(parents=True, exist_ok=True)
+        with open_run(own):
+            write_result(own, own.model, functools.partial(shutil.copy, other.model))
+        for weights in other.weights.glob("[!.]*.safetensors"):
+            # A link: weight files are never changed, only set aside.
+            if not (own.weights / weights.name).exists():
+                os.link(weights, own.weights / weights.name)
+        return
+
+
+def _escaped(path: Path) -> str:
+    return str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")

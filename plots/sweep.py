@@ -1,0 +1,59 @@
+"""Agreement of predicted and actual changes against what a sweep varied."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from plots.cost import MARKERS
+from plots.style import PALETTE, styled
+
+MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
+DECADES = 10.0
+"""Numbers that reach over more than this factor, all above 0, get a logarithmic axis."""
+
+
+def draw_sweep(table: DataFrame, swept: list[str]) -> Figure:
+    """One panel a measure: a line for each method, other key and test point against the first key.
+
+    Args:
+        table: a row a run, test point and method, with the columns `method`, `test_index`, the keys swept
+            over and those of `MEASURES`.
+        swept: the keys, the one for the horizontal axis first.
+    """
+    first, *others = swept
+    with styled():
+        figure = Figure(figsize=(0.4 + 3.3 * len(MEASURES), 3.2), layout="constrained")
+        panels = figure.subplots(1, len(MEASURES))
+        for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
+            for index, (name, rows) in enumerate(_lines(table, others).items()):
+                axes.plot(
+                    rows[first].to_list(),
+                    rows[column].to_list(),
+                    color=PALETTE[index % len(PALETTE)],
+                    marker=MARKERS[index % len(MARKERS)],
+                    markersize=4.0,
+                    linewidth=1.2,
+                    label=name,
+                )
+            axes.set(xlabel=first, ylabel=label)
+            _scale(axes, table[first])
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _lines(table: DataFrame, others: list[str]) -> dict[str, DataFrame]:
+    """The rows of each line, by its name."""
+    several = table["test_index"].nunique() > 1
+    by = ["method", *others, *(["test_index"] if several else [])]
+    found = {}
+    for values, rows in table.groupby(by, sort=False):
+        words = [str(values[0]), *(f"{key}={value}" for key, value in zip(by[1:], values[1:], strict=True))]
+        found[" ".join(words)] = rows
+    return found
+
+
+def _scale(axes: Axes, values: "pd.Series[float]") -> None:
+    if pd.api.types.is_numeric_dtype(values) and values.min() > 0 and values.max() > DECADES * values.min():
+        axes.set_xscale("log")
