@@ -11,6 +11,10 @@ class DataError(ValueError):
     """The examples cannot be used as they are; the message says what is wrong, where, and what to do."""
 
 
+LARGEST_TABLE = 32e9
+"""Bytes of probabilities and weights from which on a label is taken for a mistake."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dataset:
     """Training and test examples of one classification problem.
@@ -32,11 +36,11 @@ class Dataset:
     """Height and width when a row of features is an image, else None."""
 
     def __post_init__(self) -> None:
-        num_examples = len(self.y_train) + len(self.y_test)
-        if self.num_classes > num_examples:
+        size = 8 * self.num_classes * (len(self.y_train) + self.x_train.shape[-1])
+        if size > LARGEST_TABLE:
             raise DataError(
-                f"{self.name}: labels reach {self.num_classes - 1}, so there are {self.num_classes} classes, "
-                f"and only {num_examples} examples; number the classes from 0 without gaps"
+                f"{self.name}: labels reach {self.num_classes - 1}, and so many classes take {size / 1e9:.0f} GB "
+                "for the probabilities alone; number the classes from 0 without gaps"
             )
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             _check_part(self.name, part, x, y, self.num_classes)

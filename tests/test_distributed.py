@@ -51,7 +51,7 @@ def weight_files(overrides: list[str]) -> list[Path]:
     return sorted((folder_of(overrides) / "retrain" / "weights").glob("[!.]*.safetensors"))
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_several_processes_end_where_one_does(
     predicted: list[str], undisturbed: pd.DataFrame, processes: int
 ) -> None:

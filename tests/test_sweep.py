@@ -87,6 +87,7 @@ def test_another_sweep_does_not_mix_into_the_folder(swept: Path) -> None:
     assert "another sweep" in result.stderr
 
 
+@pytest.mark.slow
 def test_runs_that_fail_are_named_and_the_others_drawn(tmp_path: Path) -> None:
     overrides = ["--method", "lissa", *FAST, "influence.depth=100", "influence.scale=0.2,25"]
     result = repro("sweep", *overrides, "--out", tmp_path / "out")
