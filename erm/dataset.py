@@ -39,8 +39,8 @@ class Dataset:
         size = 8 * self.num_classes * (len(self.y_train) + self.x_train.shape[-1])
         if size > LARGEST_TABLE:
             raise DataError(
-                f"{self.name}: labels reach {self.num_classes - 1}, and so many classes take {size / 1e9:.0f} GB "
-                "for the probabilities alone; number the classes from 0 without gaps"
+                f"{self.name}: labels reach {self.num_classes - 1}, and so many classes take "
+                f"{size / 1e9:.0f} GB for the probabilities alone; number the classes from 0 without gaps"
             )
         for part, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             _check_part(self.name, part, x, y, self.num_classes)
