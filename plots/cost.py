@@ -1,6 +1,6 @@
 """Error against cost of ways to solve for the same thing: the lower left corner is what to use."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,7 +15,11 @@ LOWEST = 1e-12
 
 
 def draw_cost(
-    table: DataFrame, errors: Mapping[str, str], good: Mapping[str, float] | None = None, note: str = ""
+    table: DataFrame,
+    errors: Mapping[str, str],
+    good: Mapping[str, float] | None = None,
+    note: str = "",
+    hollow: Collection[str] = (),
 ) -> Figure:
     """One panel an error: each family of settings is a line from cheap to dear.
 
@@ -24,13 +28,14 @@ def draw_cost(
             families keep the order of the table. Rows whose error is NaN are left out.
         errors: axis label by column.
         good: by column, where a dashed line says "good enough".
-        note: a line under the panels.
+        note: a line above the panels.
+        hollow: families drawn with dashed lines and open markers, to be told from the others at a glance.
     """
     with styled():
         figure = Figure(figsize=(0.4 + 3.3 * len(errors), 4.0), layout="constrained")
         panels = figure.subplots(1, len(errors), squeeze=False)[0]
         for axes, (column, label) in zip(panels, errors.items(), strict=True):
-            _panel(axes, table, column)
+            _panel(axes, table, column, hollow)
             axes.set(xscale="log", yscale="log", xlabel="Seconds", ylabel=label)
             if good and column in good:
                 axes.axhline(good[column], color=MUTED, linewidth=0.8, linestyle="--")
@@ -41,7 +46,7 @@ def draw_cost(
     return figure
 
 
-def _panel(axes: Axes, table: DataFrame, column: str) -> None:
+def _panel(axes: Axes, table: DataFrame, column: str, hollow: Collection[str]) -> None:
     for index, (family, rows) in enumerate(table.groupby("family", sort=False)):
         drawn = rows.dropna(subset=[column]).sort_values(column)
         axes.plot(
@@ -50,6 +55,8 @@ def _panel(axes: Axes, table: DataFrame, column: str) -> None:
             color=PALETTE[index % len(PALETTE)],
             marker=MARKERS[index % len(MARKERS)],
             markersize=4.5,
+            markerfacecolor="white" if family in hollow else None,
+            linestyle="--" if family in hollow else "-",
             linewidth=1.0,
             label=str(family),
         )

@@ -123,9 +123,10 @@ def test_a_line_of_the_figure_is_a_method_and_what_is_not_a_number() -> None:
             "error": [0.0, 0.1, np.nan],
         }
     )
-    figure = draw_cost(table, {"error": "Error"}, good={"error": 0.01})
+    figure = draw_cost(table, {"error": "Error"}, good={"error": 0.01}, hollow=["b"])
     first = figure.axes[0].lines[0]
     # Ordered by error, so that noise in the seconds does not tangle the line; 0 stands at the bottom.
     assert np.asarray(first.get_xdata(), dtype=np.float64).tolist() == [2.0, 1.0]
     assert np.asarray(first.get_ydata())[0] > 0
     assert len(np.asarray(figure.axes[0].lines[1].get_xdata())) == 0
+    assert [line.get_linestyle() for line in figure.axes[0].lines[:2]] == ["-", "--"]

@@ -107,7 +107,9 @@ def main() -> None:
     _show(console, table)
     console.print(machine())
     if len(sys.argv) > 1:
-        save(draw_cost(table, {"disagreement": "1 − r, over all training points"}), Path(sys.argv[1]))
+        theirs = {_family(setting) for setting in table["setting"]} - {_family(name) for name in OURS}
+        figure = draw_cost(table, {"disagreement": "1 − r, over all training points"}, hollow=theirs)
+        save(figure, Path(sys.argv[1]))
 
 
 def _family(setting: str) -> str:
