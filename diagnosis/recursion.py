@@ -72,7 +72,7 @@ def check_recursion(
         return Verdict(
             check="LiSSA",
             passed=False,
-            evidence=f"{about}: it diverged",
+            evidence=f"{about}: it diverges",
             remedy=_remedy(replace(solver, scale=_stable_scale(solver, batches)), slowest, None),
             numbers=numbers,
         )

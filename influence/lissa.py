@@ -51,6 +51,10 @@ class LiSSA:
     a chance of at most 1e-4 of a false alarm. E[M²] ⪯ I holds when no batch has an eigenvalue above
     2·scale − damping, and still when a few do, as at the paper's settings, where 1.6 % of the steps expand.
 
+    E[M²] ⪯ I needs uᵀE[H_B²]u ≤ (2·scale − damping) uᵀHu for every u, hence for their traces: with λ the
+    largest eigenvalue of a batch, E[λ²]/E[λ] ≤ 2·scale − damping, up to the smaller ones. Where that does not
+    hold, the recursion is refused before it starts, unless `allow_divergence`.
+
     Args:
         scale: divides the batch Hessians; larger is stabler and slower.
         depth: steps of the recursion.
@@ -58,6 +62,7 @@ class LiSSA:
         repeats: independent recursions that are averaged.
         damping: added to the diagonal of H.
         seed: of the batches: the same seed gives the same s, bit by bit, on one machine.
+        allow_divergence: start also where the sampled batches say that it will diverge.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -69,6 +74,7 @@ class LiSSA:
     repeats: int = 10
     damping: float = 0.0
     seed: int = 0
+    allow_divergence: bool = False
 
     def __post_init__(self) -> None:
         check_damping(self.damping)
@@ -84,12 +90,35 @@ class LiSSA:
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
+            if not self.allow_divergence and (refused := self._refused(curvature, v)) is not None:
+                return refused
             estimates, trace = self._recursion(curvature, v, report)
             if estimates is None:
                 return self._diverged(curvature, v, trace)
             return self._finished(curvature, v, estimates, trace)
 
         return solve
+
+    def _refused(self, curvature: Curvature, v: Float[Tensor, " p"]) -> Solution | None:
+        """A solution that says why the recursion was not started, None if it may be."""
+        eigenvalues = self.batch_eigenvalues(curvature, v)
+        typical = float(eigenvalues.square().sum() / eigenvalues.sum()) if eigenvalues.any() else 0.0
+        # Written so that NaN is left to the recursion, which says what is wrong with it.
+        if not typical + self.damping > 2 * self.scale:
+            return None
+        scale = _round_up(float(eigenvalues.max()) + self.damping)
+        return failure(
+            Status.REFUSED,
+            v,
+            evidence=(
+                f"Hessians of batches of {self.batch_size} have eigenvalues of {typical:.3g}, weighted by "
+                f"size, up to {float(eigenvalues.max()):.3g}; steps expand above 2·scale = {2 * self.scale:g}"
+            ),
+            remedy=(
+                f"set `influence.scale={scale:g}` and raise `influence.depth` in proportion; "
+                "`influence.allow_divergence=true` runs it all the same"
+            ),
+        )
 
     def _recursion(
         self, curvature: Curvature, v: Float[Tensor, " p"], report: Progress

@@ -296,7 +296,8 @@ def test_a_singular_hessian_is_said_with_the_remedy(tmp_path: Path, method: str)
 
 def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    result = repro("run", "-m", "cg", "-m", "lissa", *FAST, "influence.scale=0.5", f"output_dir={folder}")
+    diverging = ("influence.scale=0.5", "influence.allow_divergence=true")
+    result = repro("run", "-m", "cg", "-m", "lissa", *FAST, *diverging, f"output_dir={folder}")
     assert result.exit_code == 1
     assert "scale" in result.stderr
     assert list(json.loads((folder / "summary.json").read_text())["methods"]) == ["cg"]
@@ -306,6 +307,16 @@ def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_pat
     # Its norms are there to be looked at, up to the one at which it was stopped.
     assert record["solutions"][0]["trace"][-1][0] < 5000
     assert (folder / "plots" / "trace_lissa.png").exists()
+
+
+def test_a_scale_below_the_curvature_is_refused_with_one_that_holds(tmp_path: Path) -> None:
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    succeed("train", *overrides)
+    result = repro("influence", "--method", "lissa", *overrides, "influence.scale=0.5")
+    assert result.exit_code == 2
+    assert "not started" in result.stderr
+    advised = result.stderr.split("influence.scale=")[1].split("`")[0]
+    succeed("influence", "--method", "lissa", *overrides, f"influence.scale={advised}")
 
 
 def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,11 +141,37 @@ def test_same_seed_is_bit_identical_and_another_differs() -> None:
 def test_too_small_a_scale_stops_at_once_and_names_one_that_holds() -> None:
     risk, theta, v = digits_problem()
     curvature = risk.curvature(theta)
-    failed = LiSSA(scale=0.1, depth=5000).at(curvature)(v)
+    failed = LiSSA(scale=0.1, depth=5000, allow_divergence=True).at(curvature)(v)
     assert failed.status is Status.DIVERGED
     assert failed.value.isnan().all()
     assert failed.repeats is None
     assert failed.trace[-1][0] <= 150
+    assert_advice_holds(failed)
+
+
+def test_a_scale_that_is_sure_to_diverge_is_refused_before_it_runs() -> None:
+    risk, theta, v = digits_problem()
+    refused = LiSSA(scale=0.1, depth=5000).at(risk.curvature(theta))(v)
+    assert refused.status is Status.REFUSED
+    assert refused.value.isnan().all()
+    assert refused.trace == ()
+    assert_advice_holds(refused)
+
+
+@pytest.mark.parametrize("scale", [0.55, 0.9, 1.1, 2.0])
+def test_it_is_refused_where_the_second_moment_says_so(scale: float) -> None:
+    # Rank-one batches in one direction: E(1 − λ/scale)² ≤ 1 exactly if E λ²/E λ ≤ 2·scale, here 2 · 1.
+    eigenvalues = torch.tensor([1.0, 1.0 + 2**0.5], dtype=torch.float64)
+    moment = float(eigenvalues.square().sum() / eigenvalues.sum())
+    curvature = DenseCurvature(eigenvalues[:, None, None])
+    solution = LiSSA(scale=scale, depth=400).at(curvature)(torch.ones(1, dtype=torch.float64))
+    assert moment == pytest.approx(2.0)
+    assert (solution.status is Status.REFUSED) == (scale < 1)
+
+
+def assert_advice_holds(failed: Solution) -> None:
+    risk, theta, v = digits_problem()
+    curvature = risk.curvature(theta)
     advised = re.search(r"influence.scale=([\d.e+]+)`", failed.message)
     assert advised is not None
     scale = float(advised.group(1))
@@ -158,7 +184,7 @@ def test_too_small_a_scale_stops_at_once_and_names_one_that_holds() -> None:
 
 def test_overflow_between_two_checks_counts_as_divergence() -> None:
     curvature = with_eigenvalues(1e9 * spread(0.1, 4))
-    solution = LiSSA(scale=1.0).at(curvature)(random_vector(4))
+    solution = LiSSA(scale=1.0, allow_divergence=True).at(curvature)(random_vector(4))
     assert solution.status is Status.DIVERGED
     assert solution.value.isnan().all()
     assert solution.trace[-1][0] == 50

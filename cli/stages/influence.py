@@ -28,7 +28,7 @@ from erm.dataset import Dataset
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
-from influence.solution import Solution, Solve
+from influence.solution import Solution, Solve, Status
 from retrain import distributed
 
 
@@ -80,6 +80,8 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     draw_traces(folder, record)
     if failed:
         write_failure(folder, record)
+        if failed[0].solution.status is Status.REFUSED:
+            raise UsageError(f"{method}: {failed[0].solution.message}")
         raise StageError(f"{method}: {failed[0].solution.message}")
     kept = earlier_table[~earlier_table["test_index"].isin(targets)]
     parts = [kept] if len(kept) else []

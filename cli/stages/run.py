@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from cli.compose import SELECTION_KEYS, Config
 from cli.console import complain, say
-from cli.errors import StageError
+from cli.errors import StageError, UsageError
 from cli.influence_files import read_record, read_table
 from cli.open_run import open_run_folder
 from cli.problem import compute_device, load_dataset, load_model, make_risk, test_indices
@@ -49,7 +49,7 @@ def _predict(folder: RunFolder, config: Config) -> str | None:
         return None
     try:
         influence(config)
-    except StageError as error:
+    except (StageError, UsageError) as error:
         return str(error)
     return None
 
