@@ -142,7 +142,8 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
 
     Solves H s = ∇ℓ(z_test) by METHOD and writes influence/METHOD.csv and METHOD.json. Methods: exact
     (Cholesky factor of H), cg (conjugate gradient), lissa (stochastic recursion, the paper's settings),
-    grad_dot (H replaced by the identity: the baseline that shows why H matters).
+    lissa_auto (the same, tuning itself), grad_dot (H replaced by the identity: the baseline that shows why
+    H matters).
 
     [bold]Examples[/]
 
