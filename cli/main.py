@@ -2,6 +2,7 @@
 
 import functools
 import signal
+import webbrowser
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -205,6 +206,31 @@ def plot(overrides: Overrides = None) -> None:
     from cli.stages.plot import plot as stage
 
     stage(config)
+
+
+@app.command(epilog=EPILOG)
+@_reports_errors
+def report(
+    overrides: Overrides = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Write report.html: the verdict, the figure to explore, who matters, how it was made. Plots anew.
+
+    One file that opens from disk without a network: hover over a point to see the training image behind it,
+    filter, select, switch methods; the most helpful and most harmful images; the commands that repeat it.
+
+    [bold]Examples[/]
+
+    repro report
+
+    repro report data=digits --open
+    """
+    config = compose(_list(overrides))
+    from cli.stages.report import report as stage
+
+    page = stage(config)
+    if show and not webbrowser.open(page.resolve().as_uri()):
+        complain(f"no browser could be started here; open {page} yourself")
 
 
 @app.command("ground-truth", epilog=EPILOG)

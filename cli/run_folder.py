@@ -73,6 +73,10 @@ class RunFolder:
         return self.path / "diagnosis.json"
 
     @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    @property
     def comparison(self) -> Path:
         return self.path / "compare.csv"
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook(["diagnosis", "erm", "influence", "plots", "retrain"], "beartype.beartype")
+install_import_hook(["diagnosis", "erm", "influence", "plots", "report", "retrain"], "beartype.beartype")
 
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)

@@ -1,7 +1,7 @@
 """`repro plot`: join predicted and actual changes, measure their agreement, draw them."""
 
 import math
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pandas as pd
@@ -15,11 +15,21 @@ from cli.errors import StageError
 from cli.manifest import write_json_result, write_result
 from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
-from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
+from cli.problem import (
+    TrainedModel,
+    command,
+    compute_device,
+    load_dataset,
+    load_model,
+    make_risk,
+    test_indices,
+)
 from cli.run_folder import RunFolder
 from cli.selection import chosen_points, describe_selection, selection_name
 from cli.stages.retrain import softmax_risk, weight_cache
 from cli.traces import draw_missing_traces
+from erm.dataset import Dataset
+from erm.softmax import SoftmaxRisk
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
@@ -39,17 +49,38 @@ COLUMNS = (
 )
 
 
-def plot(config: Config) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Plotted:
+    """What the figure was made from."""
+
+    dataset: Dataset
+    risk: SoftmaxRisk
+    model: TrainedModel
+    predictions: list[Prediction]
+    table: pd.DataFrame
+    agreements: dict[tuple[str, int], Agreement]
+    summary: dict[str, Any]
+    """The content of `summary.json`."""
+    selection: str
+    """How the training points were chosen, in words."""
+
+    def of_test(self, test_index: int) -> dict[str, Any]:
+        """The summary of one test point."""
+        found: dict[str, Any] = self.summary.get("test_points", {}).get(str(test_index), self.summary)
+        return found
+
+
+def plot(config: Config) -> Plotted:
     """Write `leave_one_out.csv`, `summary.json` and the figure, and print the table of results.
 
     Raises:
         StageError: an earlier stage is missing.
     """
     with open_run_folder(config) as folder:
-        _plot(folder, config)
+        return _plot(folder, config)
 
 
-def _plot(folder: RunFolder, config: Config) -> None:
+def _plot(folder: RunFolder, config: Config) -> Plotted:
     device, dataset = compute_device(config), load_dataset(config)
     risk = softmax_risk(config, make_risk(config, dataset, device))
     model = load_model(folder, config, dataset, device)
@@ -81,8 +112,19 @@ def _plot(folder: RunFolder, config: Config) -> None:
         draw_missing_traces(folder, prediction.record)
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
-    _draw(folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets)))
+    selection = describe_selection(config, risk.num_examples, len(targets))
+    _draw(folder, config, table, agreements, selection)
     _say(folder, summary, targets)
+    return Plotted(
+        dataset=dataset,
+        risk=risk,
+        model=model,
+        predictions=predictions,
+        table=table,
+        agreements=agreements,
+        summary=summary,
+        selection=selection,
+    )
 
 
 def _join(

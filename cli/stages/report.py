@@ -1,0 +1,60 @@
+"""`repro report`: one page with the verdict, the figure to explore, who matters, and how it was made."""
+
+import base64
+from pathlib import Path
+
+from cli.compose import Config
+from cli.console import say
+from cli.manifest import write_text_result
+from cli.open_run import open_run_folder
+from cli.report_examples import Pictures, describe_test_point
+from cli.report_making import describe_making
+from cli.run_folder import RunFolder
+from cli.stages.plot import Plotted, plot
+from report.content import Page
+from report.page import render
+from report.points import drawn_points, figure_data
+
+PAPER_LIMITS = 0.05
+
+
+def report(config: Config) -> Path:
+    """Plot anew, so that the page shows what this configuration asks for, and write `report.html`.
+
+    Returns:
+        The page.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    with open_run_folder(config) as folder:
+        plotted = plot(config)
+        write_text_result(folder, folder.report, render(_page(folder, config, plotted)))
+        say(f"wrote {folder.report} ({folder.report.stat().st_size / 1e6:.1f} MB); open it in a browser")
+    return folder.report
+
+
+def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
+    dataset, table = plotted.dataset, plotted.table
+    titles, pictures = dict(config["plot"]["titles"]), Pictures.of(plotted)
+    noun = "image" if dataset.image_shape else "example"
+    images = pictures.by_index(dataset.x_train, drawn_points(table))
+    figure = figure_data(table, titles, config["plot"]["limits"], PAPER_LIMITS)
+    sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
+    return Page(
+        data=f"{config.choices['data']}, {sizes}",
+        model=f"softmax regression with {plotted.risk.num_parameters:,} parameters, λ = {plotted.risk.l2:g}",
+        selection=plotted.selection,
+        example_noun=noun,
+        test_points=[
+            describe_test_point(plotted, int(target), titles, pictures)
+            for target in table["test_index"].unique()
+        ],
+        figure=figure | {"images": images, "noun": noun},
+        printed_figure=_as_uri(folder.figure("png")),
+        making=describe_making(folder, config, plotted),
+    )
+
+
+def _as_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,36 @@
+// What the page knows: the data it came with, and what the reader has chosen.
+const data = JSON.parse(document.getElementById("figure-data").textContent);
+const traces = JSON.parse(document.getElementById("trace-data").textContent);
+const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "x"];
+
+const choice = {
+  test: 0,
+  methods: new Set([data.methods[0].name]),
+  classes: new Set(data.classes),
+  sign: "both",
+  limits: "data",
+  identity: true,
+  current: null, // the training index in the card
+  selected: new Set(), // training indices
+};
+
+const element = (id) => document.getElementById(id);
+
+function make(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
+// Three digits, a true minus, and powers of ten far from 1; a dash where there is no number.
+function number(value, digits = 3) {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  const text = size < 1e-3 || size >= 1e5 ? value.toExponential(digits - 1) : value.toPrecision(digits);
+  return text.replaceAll("-", "−").replace("e+", "e");
+}
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const methodColour = (index) => colour(`--method-${index % SYMBOLS.length}`);

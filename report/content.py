@@ -1,0 +1,97 @@
+"""What the page says, ready to be put into the template: words, numbers and pictures, no computation left."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from report.verdict import Finding, MethodVerdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A training example in the gallery."""
+
+    train_index: int
+    label: str
+    actual_change: float
+    certificate: float
+    image: str | None
+    """A picture as a `data:` address; None for data that are no images."""
+    features: tuple[float, ...] = ()
+    """Values of the features that the gallery's table shows, for data that are no images."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestPoint:
+    """One test point: what the model makes of it, what the methods say, and who matters for it."""
+
+    index: int
+    label: str
+    predicted: str
+    probabilities: tuple[tuple[str, float], ...]
+    """The most probable classes, largest first."""
+    loss: float
+    image: str | None
+    feature_names: tuple[str, ...]
+    """Columns of the gallery's table, for data that are no images."""
+    features: tuple[float, ...]
+    holds: bool
+    summary: str
+    methods: Sequence[MethodVerdict]
+    truth: tuple[Finding, ...]
+    helpful: Sequence[Example]
+    harmful: Sequence[Example]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of the run, as a row of the table of how it was made."""
+
+    name: str
+    seconds: float | None
+    passes: str
+    ended: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """How an iteration went."""
+
+    title: str
+    label: str
+    lines: Mapping[str, Sequence[tuple[float, float | None]]]
+    """(step, value) by name; None where a value overflowed."""
+    description: str
+    """The picture in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Making:
+    """How the run was made, and how to make it again."""
+
+    commands: Sequence[str]
+    stages: Sequence[Stage]
+    traces: Sequence[Trace]
+    facts: Mapping[str, str]
+    checksums: Mapping[str, str]
+    configuration: str
+    """YAML."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """All of it."""
+
+    data: str
+    """The data set in words."""
+    model: str
+    selection: str
+    """How the training points were chosen, in words."""
+    example_noun: str
+    """What one example is called: image or example."""
+    test_points: Sequence[TestPoint]
+    figure: dict[str, Any]
+    """The interactive figure's data, of `report.points`."""
+    printed_figure: str
+    """The figure for paper, as a `data:` address."""
+    making: Making

@@ -1,0 +1,24 @@
+"""Examples as pictures inside the page."""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+
+def grey_levels(
+    features: Float[np.ndarray, "b features"], low: float, high: float, shape: tuple[int, int]
+) -> np.ndarray:
+    """Bytes of shape (b, height, width): `low` is black and `high` white, as the data mean them."""
+    spread = high - low or 1.0
+    levels = np.clip((features - low) / spread, 0, 1) * 255
+    return levels.round().astype(np.uint8).reshape(-1, *shape)
+
+
+def png_uri(levels: np.ndarray) -> str:
+    """A picture of shape (height, width), dtype uint8, as a `data:` address that needs no file."""
+    buffer = BytesIO()
+    Image.fromarray(levels, mode="L").save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -1,0 +1,68 @@
+"""The page as one HTML text: template, styles, scripts and data in one, nothing fetched when it is opened."""
+
+import json
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from report.content import Page, Trace
+from report.verdict import format_number, measures
+
+SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.js", "start.js")
+"""In the order in which they are read; together they are one function."""
+
+
+def render(page: Page) -> str:
+    """The page. What it says is escaped, whatever a label, a path or a method is called."""
+    environment = Environment(
+        loader=PackageLoader("report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = format_number
+    environment.filters["signed"] = _signed
+    template = environment.get_template("report.html.jinja")
+    return template.render(
+        page=page,
+        measures=measures(page.test_points[0].methods),
+        styles=Markup(_asset("page.css")),
+        script=Markup("\n".join(_asset(name) for name in SCRIPTS)),
+        plotly=Markup(get_plotlyjs()),
+        figure=_json(page.figure),
+        traces=_json(_trace_data(page.making.traces)),
+    )
+
+
+def _asset(name: str) -> str:
+    return (files("report") / "assets" / name).read_text(encoding="utf-8")
+
+
+def _signed(value: float) -> str:
+    """Three digits and the sign, which says whether the example helps or harms."""
+    return f"{value:+.3g}".replace("-", "−")
+
+
+def _json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
+
+
+def _trace_data(traces: Sequence[Trace]) -> list[dict[str, Any]]:
+    return [
+        {
+            "title": trace.title,
+            "label": trace.label,
+            "lines": [
+                {"name": name, "steps": [step for step, _ in line], "values": [value for _, value in line]}
+                for name, line in trace.lines.items()
+            ],
+        }
+        for trace in traces
+    ]
