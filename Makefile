@@ -18,16 +18,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 install: $(INSTALLED)  ## environment in .venv, exact versions of constraints.txt
 
-demo: $(INSTALLED)  ## from nothing to the figure on scikit-learn's digits (no download, seconds)
+demo: $(INSTALLED)  ## from nothing to the report on scikit-learn's digits (no download, seconds)
 	$(BIN)/repro run data=digits --method exact --method cg --method lissa --method grad_dot output_dir=outputs/demo
+	$(BIN)/repro report data=digits output_dir=outputs/demo --open
 	@echo
-	@echo "Look at outputs/demo/plots/leave_one_out.png; every number behind it is in outputs/demo/leave_one_out.csv."
+	@echo "The page: outputs/demo/report.html. The figure: outputs/demo/plots/leave_one_out.png; every number"
+	@echo "behind it is in outputs/demo/leave_one_out.csv."
 	@echo "Next: make figure (the same on MNIST), or .venv/bin/repro --help."
 
 figure: $(INSTALLED)  ## the figure of the paper on MNIST (downloads it, then about 3 minutes on 2 cores)
 	$(BIN)/repro run --method exact --method cg --method lissa --method grad_dot output_dir=outputs/figure
+	$(BIN)/repro report output_dir=outputs/figure --open
 	@echo
-	@echo "Look at outputs/figure/plots/leave_one_out.png"
+	@echo "The page: outputs/figure/report.html. The figure: outputs/figure/plots/leave_one_out.png"
 
 lint: $(INSTALLED)  ## ruff: style and formatting
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@
 
 import functools
 import signal
-import webbrowser
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.compose import compose, compose_methods, groups
-from cli.console import complain, say
+from cli.console import complain, say, warn
 from cli.errors import StageError, TerminatedError, UsageError
 from cli.family import started_by_command
 
@@ -226,11 +225,12 @@ def report(
     repro report data=digits --open
     """
     config = compose(_list(overrides))
+    from cli.stages.report import open_in_browser
     from cli.stages.report import report as stage
 
     page = stage(config)
-    if show and not webbrowser.open(page.resolve().as_uri()):
-        complain(f"no browser could be started here; open {page} yourself")
+    if show and not open_in_browser(page):
+        warn(f"no browser can be opened from here; open {page.resolve()} yourself")
 
 
 @app.command("ground-truth", epilog=EPILOG)

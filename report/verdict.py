@@ -20,6 +20,11 @@ GOOD_ERROR = 0.1
 GOOD_UNDECIDED = 0.05
 """Share of the points whose actual change may be smaller than its certificate."""
 
+PREDICTS = "predicts the change that retraining finds"
+ORDERS = "gets the order of the changes right, but not their size"
+DOES_NOT = "does not predict the change that retraining finds"
+PLURALS = {"predicts": "predict", "gets": "get", "does": "do"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -46,6 +51,11 @@ class MethodVerdict:
     def holds(self) -> bool:
         return all(finding.holds for finding in self.findings)
 
+    @property
+    def orders(self) -> bool:
+        """Whether at least the order is right."""
+        return self.findings[0].holds
+
 
 def judge_method(
     method: str, title: str, agreement: Agreement, largest_change: float, seconds: float
@@ -71,9 +81,10 @@ def judge_method(
             "has no agreement to speak of: its predictions or the changes do not vary, or are not finite"
         )
     elif not failed:
-        headline = "predicts what retraining finds"
+        headline = PREDICTS
     else:
-        headline = "does not predict what retraining finds: " + "; ".join(f.words for f in failed)
+        outcome = ORDERS if findings[0].holds else DOES_NOT
+        headline = f"{outcome}: " + "; ".join(finding.words for finding in failed)
     return MethodVerdict(
         method=method,
         title=title,
@@ -104,7 +115,7 @@ def judge_truth(table: DataFrame, null_control: float, null_certificate: float) 
             value=format_number(largest),
             holds=undecided <= GOOD_UNDECIDED * len(points),
             words=f"every actual change is known to within {format_number(largest)}{room}"
-            + (f"; {undecided} of {len(points)} are smaller than that can tell from 0" if undecided else ""),
+            + (f"; {undecided} of {len(points)} are too small to be told from 0" if undecided else ""),
         ),
         Finding(
             measure="null control",
@@ -120,22 +131,11 @@ def summarise(verdicts: list[MethodVerdict], truth: tuple[Finding, ...]) -> tupl
     """Whether the figure can be believed, and a sentence that says so."""
     if not all(finding.holds for finding in truth):
         return False, "The retrained models are not known well enough to judge a method by."
-    names = {
-        True: [v.method for v in verdicts if v.holds],
-        False: [v.method for v in verdicts if not v.holds],
-    }
-    if not names[False]:
-        return True, f"{_and(names[True])} {_verb(names[True])} the change that retraining finds."
-    if not names[True]:
-        return (
-            False,
-            f"{_and(names[False])} {_verb(names[False], negated=True)} the change that retraining finds.",
-        )
-    return (
-        True,
-        f"{_and(names[True])} {_verb(names[True])} the change that retraining finds; "
-        f"{_and(names[False])} {'does' if len(names[False]) == 1 else 'do'} not.",
-    )
+    outcomes: dict[str, list[str]] = {PREDICTS: [], ORDERS: [], DOES_NOT: []}
+    for verdict in verdicts:
+        outcomes[PREDICTS if verdict.holds else ORDERS if verdict.orders else DOES_NOT].append(verdict.method)
+    said = [_sentence(names, outcome) for outcome, names in outcomes.items() if names]
+    return bool(outcomes[PREDICTS]), "; ".join(said) + "."
 
 
 def format_number(value: float) -> str:
@@ -199,19 +199,16 @@ def _percent(share: float) -> str:
 
 
 def _times(factor: float) -> str:
-    if factor >= 1e5:
+    if factor >= 1e7:
         return f"{format_number(factor)} times"
     return f"{float(f'{factor:.1g}'):,.0f} times" if factor >= 2 else f"a factor of {factor:.1f}"
 
 
-def _and(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-def _verb(names: list[str], negated: bool = False) -> str:
-    if negated:
-        return "does not predict" if len(names) == 1 else "do not predict"
-    return "predicts" if len(names) == 1 else "predict"
+def _sentence(names: list[str], outcome: str) -> str:
+    if len(names) == 1:
+        return f"{names[0]} {outcome}"
+    verb, rest = outcome.split(" ", 1)
+    return f"{', '.join(names[:-1])} and {names[-1]} {PLURALS[verb]} {rest}"
 
 
 def measures(verdicts: Sequence[MethodVerdict]) -> list[str]:

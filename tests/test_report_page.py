@@ -11,9 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 from sklearn.datasets import load_digits
 
+from cli.stages.report import open_in_browser
 from report.images import grey_levels, png_uri
 from tests.browser import PHONE, keep_screenshot, launched, opened
-from tests.command_line import FAST, succeed
+from tests.command_line import FAST, repro, succeed
 
 TESTS = (14, 3)
 METHODS = ("--method", "cg", "--method", "grad_dot")
@@ -275,7 +276,7 @@ def test_on_paper_it_shows_the_printed_figure_and_no_controls(page: Page) -> Non
 
 def test_without_scripts_the_verdict_and_the_figure_are_there(browser: Browser, run: Path) -> None:
     with opened(browser, run / "report.html", java_script_enabled=False) as page:
-        assert "predict" in page.inner_text("p.summary >> nth=0")
+        assert "that retraining finds" in page.inner_text("p.summary >> nth=0")
         assert page.locator("noscript img.printed").is_visible()
 
 
@@ -308,3 +309,30 @@ def test_the_same_run_makes_the_same_page(run: Path) -> None:
     overrides = (*FAST, f"influence.test_index={list(TESTS)}", f"output_dir={run}")
     succeed("report", *overrides)
     assert (run / "report.html").read_bytes() == before
+
+
+def test_it_is_opened_only_where_somebody_can_see_it(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+
+    def show(address: str) -> bool:
+        shown.append(address)
+        return True
+
+    monkeypatch.setattr("webbrowser.open", show)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    assert not open_in_browser(run / "report.html")
+    assert shown == []
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert open_in_browser(run / "report.html")
+    assert shown == [(run / "report.html").as_uri()]
+
+
+def test_before_anything_was_plotted_it_names_the_command_to_run(tmp_path: Path) -> None:
+    result = repro("report", *FAST, f"output_dir={tmp_path / 'none'}")
+    assert result.exit_code == 1
+    assert (
+        f"repro train data=digits data.num_train=300 influence.top_k=40 output_dir={tmp_path / 'none'}"
+        in (result.output)
+    )

@@ -31,12 +31,13 @@ def failing(verdict: MethodVerdict) -> list[str]:
 def test_perfect_predictions_hold() -> None:
     verdict = judge(ACTUAL)
     assert verdict.holds
-    assert "predicts what retraining finds" in verdict.headline
+    assert verdict.headline == "predicts the change that retraining finds"
 
 
 def test_a_forgotten_factor_fails_by_its_slope_though_r_is_1() -> None:
     verdict = judge(ACTUAL / 25)
     assert failing(verdict) == ["slope", "largest error"]
+    assert "order of the changes right, but not their size" in verdict.headline
     assert "too small by a factor of 25" in verdict.headline
 
 
@@ -104,9 +105,14 @@ def test_nothing_is_judged_by_a_truth_that_fails() -> None:
 
 
 def test_the_summary_names_who_predicts_and_who_does_not() -> None:
-    verdicts = [judge(ACTUAL), judge(ACTUAL / 25)]
-    assert summarise(verdicts, ()) == (True, "m predicts the change that retraining finds; m does not.")
-    assert summarise(verdicts[1:], ()) == (False, "m does not predict the change that retraining finds.")
+    right, small, wrong = judge(ACTUAL), judge(ACTUAL / 25), judge(-ACTUAL)
+    holds, words = summarise([right, right, small, wrong], ())
+    assert holds
+    assert words == (
+        "m and m predict the change that retraining finds; m gets the order of the changes right, but not "
+        "their size; m does not predict the change that retraining finds."
+    )
+    assert summarise([small, wrong], ())[0] is False
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """`repro report`: one page with the verdict, the figure to explore, who matters, and how it was made."""
 
 import base64
+import os
+import sys
+import webbrowser
 from pathlib import Path
 
 from cli.compose import Config
@@ -32,6 +35,14 @@ def report(config: Config) -> Path:
         write_text_result(folder, folder.report, render(_page(folder, config, plotted)))
         say(f"wrote {folder.report} ({folder.report.stat().st_size / 1e6:.1f} MB); open it in a browser")
     return folder.report
+
+
+def open_in_browser(page: Path) -> bool:
+    """Show a page to the person at this machine; False where nobody could see it."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        # What would open here is a text browser, in the terminal that waits for this command.
+        return False
+    return webbrowser.open(page.resolve().as_uri())
 
 
 def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
