@@ -48,7 +48,7 @@ def opened(browser: Browser, path: Path, **options: Any) -> Iterator[Page]:
     if options.get("java_script_enabled", True):
         page.wait_for_selector("#figure .points path", state="attached")
     yield page
-    assert said == []
+    assert said == [], said
     assert [url for url in asked if url != address and not url.startswith(("data:", "blob:"))] == []
     context.close()
 
