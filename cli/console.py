@@ -1,92 +1,130 @@
-"""What a person sees: lines on stdout, warnings and progress on stderr."""
+"""What a person or a program sees: results on stdout, warnings, errors and progress on stderr.
 
-import math
-import time
-from collections.abc import Iterator
+How it is said is one setting of a process and of every process that it starts: the environment variable
+`REPRO_OUTPUT` holds "quiet", "json", both or neither. The options --quiet and --log-json set it for the
+length of a command, so that ranks, and the runs of a sweep, obey too: they inherit it.
+
+- neither: lines and tables for people, on a terminal in colour.
+- quiet: no result lines and no progress; warnings, errors, failed checks and questions remain.
+- json: every line is an object with "event", "time" (ISO 8601, UTC) and the numbers by name.
+- both: the lines that quiet leaves, as objects.
+"""
+
+import json
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, TextIO
 
+import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
+from rich.text import Text
 
-SECONDS_BETWEEN_LINES = 60.0
+from erm.files import without_non_finite
+
+OUTPUT = "REPRO_OUTPUT"
 
 out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(line: str) -> None:
-    """One line of results."""
-    out.print(line, markup=False)
+@contextmanager
+def speaking(*, quiet: bool, log_json: bool) -> Iterator[None]:
+    """Speak so in the block, here and in the processes that it starts, besides what was set before."""
+    before = os.environ.get(OUTPUT)
+    words = {*(before or "").split(), *(["quiet"] if quiet else []), *(["json"] if log_json else [])}
+    os.environ[OUTPUT] = " ".join(sorted(words))
+    try:
+        with warnings.catch_warnings():
+            if is_json():
+                warnings.showwarning = lambda message, *_, **__: warn(str(message))
+            yield
+    finally:
+        del os.environ[OUTPUT]
+        if before is not None:
+            os.environ[OUTPUT] = before
+
+
+def is_quiet() -> bool:
+    return "quiet" in os.environ.get(OUTPUT, "").split()
+
+
+def is_json() -> bool:
+    return "json" in os.environ.get(OUTPUT, "").split()
+
+
+def say(line: str | Text, event: str = "message", *, always: bool = False, **numbers: Any) -> None:
+    """A result.
+
+    Args:
+        line: for people; one line or a few.
+        event: what a program knows it by.
+        always: whether it is said in quiet too: what was asked for and nothing else, or what failed.
+        **numbers: what the line says, for a program.
+    """
+    if is_quiet() and not always:
+        return
+    if is_json():
+        emit(sys.stdout, event, {"message": str(line)} | numbers)
+    else:
+        out.print(line, markup=False)
+
+
+def show(table: Table, name: str, rows: Sequence[Mapping[str, Any]], **numbers: Any) -> None:
+    """A table of results.
+
+    Args:
+        table: for people, rounded.
+        name: what a program knows it by.
+        rows: the same for a program: numbers as they are, one mapping a row.
+        **numbers: what holds for all rows.
+    """
+    if is_quiet():
+        return
+    if is_json():
+        emit(sys.stdout, "table", {"name": name} | numbers | {"rows": list(rows)})
+    else:
+        out.print(table)
 
 
 def warn(line: str) -> None:
     """One line of warning."""
-    err.print(f"warning: {line}", style="yellow", markup=False)
+    if is_json():
+        emit(sys.stderr, "warning", {"message": line})
+    else:
+        err.print(f"warning: {line}", style="yellow", markup=False)
 
 
-def complain(line: str) -> None:
-    """Why the command failed."""
-    err.print(f"error: {line}", style="red", markup=False)
+def complain(line: str, exit_code: int | None = None) -> None:
+    """Why the command failed, and the exit code it ends with if it ends here."""
+    if is_json():
+        emit(sys.stderr, "error", {"message": line, "exit_code": exit_code})
+    else:
+        err.print(f"error: {line}", style="red", markup=False)
 
 
-def show(table: Table) -> None:
-    """A table of results."""
-    out.print(table)
+def confirm(question: str) -> bool:
+    """Ask; where every line is JSON there is nobody to ask, and the answer is no.
+
+    Raises:
+        typer.Abort: no answer came.
+    """
+    return not is_json() and typer.confirm(question, default=False)
 
 
-@dataclass(slots=True)
-class Bar:
-    """One progress bar; where stderr is no terminal, a plain line a minute instead."""
-
-    title: str
-    progress: Progress
-    task: TaskID
-    last_line: float = field(default_factory=time.monotonic)
-
-    def update(self, done: float, total: float | None, detail: str = "") -> None:
-        """Show `done` of `total` (None: no end known) and a few words beside it."""
-        self.progress.update(self.task, completed=done, total=total, detail=detail)
-        if self.progress.disable and time.monotonic() - self.last_line >= SECONDS_BETWEEN_LINES:
-            self.last_line = time.monotonic()
-            of = "" if total is None else f"{done:g} of {total:g}{self._remaining()}, "
-            err.print(f"{self.title}: {of}{detail}", markup=False)
-
-    def restart(self) -> None:
-        """Forget the pace so far: what comes now goes at another."""
-        self.progress.reset(self.task)
-
-    def _remaining(self) -> str:
-        seconds = self.progress.tasks[0].time_remaining
-        return "" if seconds is None else f", about {math.ceil(seconds / 60)} min left"
+def emit(stream: TextIO, event: str, content: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own. NaN and the infinities, which JSON lacks, become null."""
+    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+    line = {"event": event, "time": moment} | without_non_finite(dict(content))
+    # One write a line, because several processes may share the stream.
+    stream.write(json.dumps(line, default=_plain, allow_nan=False) + "\n")
+    stream.flush()
 
 
-@contextmanager
-def progress_bar(title: str) -> Iterator[Bar]:
-    """A bar on stderr for the length of the block; on a terminal it leaves nothing behind."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim"),
-    )
-    with Progress(
-        *columns,
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-        # The pace of the whole work, because its steps are long and bursty.
-        speed_estimate_period=24 * 3600,
-    ) as progress:
-        yield Bar(title, progress, progress.add_task(title, total=None, detail=""))
+def _plain(value: Any) -> Any:
+    """A path as text; a number of numpy as Python's."""
+    return without_non_finite(value.item()) if hasattr(value, "item") else str(value)

@@ -15,7 +15,7 @@ from erm.files import set_aside, write_atomically, write_json
 
 RESULTS = (
     "config.yaml", "provenance.json", "model.safetensors", "leave_one_out.csv", "summary.json",
-    "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json",
+    "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json", "retrain/record.json",
 )  # fmt: skip
 """What a command may read, or take for a result: none of these is used unless the manifest knows it."""
 FORMAT = 1

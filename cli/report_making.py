@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 from cli.compose import SELECTION_KEYS, Config, compose
 from cli.manifest import read_manifest
 from cli.predictions import Prediction
+from cli.retrain_record import read_runs
 from cli.run_folder import RunFolder
 from cli.stages.plot import Plotted
 from cli.stages.retrain import weight_cache
@@ -19,6 +20,8 @@ from retrain.removal import NOTHING
 
 FEWEST_STEPS = 3
 """An iteration of fewer steps has no trace worth drawing."""
+LAST_RUNS = 6
+"""Retrainings whose traces are drawn."""
 
 
 def describe_making(folder: RunFolder, config: Config, plotted: Plotted) -> Making:
@@ -26,7 +29,7 @@ def describe_making(folder: RunFolder, config: Config, plotted: Plotted) -> Maki
     return Making(
         commands=_commands(config, plotted.predictions),
         stages=_stages(folder, plotted),
-        traces=_traces(plotted),
+        traces=[*_fit_trace(plotted), *_influence_traces(plotted), *_retrain_trace(folder)],
         facts=_facts(plotted),
         checksums=_checksums(folder),
         configuration=OmegaConf.to_yaml(OmegaConf.create(config.values)).rstrip(),
@@ -109,13 +112,14 @@ def _influence_stages(plotted: Plotted) -> list[Stage]:
 
 def _retrain_stage(folder: RunFolder, plotted: Plotted) -> Stage:
     wanted = {int(index) for index in plotted.table["train_index"]} | {NOTHING}
+    runs = read_runs(folder)
     models, passes, largest = 0, 0, 0.0
     for part in weight_cache(folder, plotted.model.key).parts(wanted):
         models, passes = models + len(part.indices), passes + int(part.passes.sum())
         largest = max(largest, float(part.gradient_norms.max()))
     return Stage(
         name="retrain",
-        seconds=None,
+        seconds=sum(run["seconds"] for run in runs) if runs else None,
         passes=f"{passes / max(models, 1):.1f} a model",
         ended=f"{models - 1:,} leave-one-out models and the null control, "
         f"‖∇R₋ᵢ‖ at most {format_number(largest)}",
@@ -127,34 +131,51 @@ def _count(products: float | None) -> str:
     return "–" if products is None else f"{products:,.3g}"
 
 
-def _traces(plotted: Plotted) -> list[Trace]:
-    targets = sorted(set(plotted.table["test_index"]))
+def _fit_trace(plotted: Plotted) -> list[Trace]:
+    return _trace("train", "‖∇R‖", "pass", {"θ̂": _line(plotted.model.facts.get("trace", []))})
+
+
+def _influence_traces(plotted: Plotted) -> list[Trace]:
+    targets = set(plotted.table["test_index"])
     traces = []
     for prediction in plotted.predictions:
         solutions = [s for s in prediction.record["solutions"] if s["test_index"] in targets]
         lines = {f"test point {s['test_index']}": _line(s["trace"]) for s in solutions}
-        if max((step for line in lines.values() for step, _ in line), default=0) < FEWEST_STEPS:
-            continue
-        label = solutions[0]["traced"]
-        traces.append(
-            Trace(
-                title=prediction.method,
-                label=label,
-                lines=lines,
-                description=_in_words(prediction.method, label, lines),
-            )
-        )
+        traces += _trace(f"influence, {prediction.method}", solutions[0]["traced"], "step", lines)
     return traces
 
 
+def _retrain_trace(folder: RunFolder) -> list[Trace]:
+    lines = {
+        f"{run['models']:,} models": _line(run["trace"]) for run in (read_runs(folder) or [])[-LAST_RUNS:]
+    }
+    return _trace("retrain", "largest ‖∇R₋ᵢ‖", "pass", lines)
+
+
+def _trace(
+    title: str, label: str, step: str, lines: Mapping[str, Sequence[tuple[float, float | None]]]
+) -> list[Trace]:
+    """One trace, or none if there is too little to see."""
+    if max((len(line) for line in lines.values()), default=0) < FEWEST_STEPS:
+        return []
+    return [
+        Trace(
+            title=title, label=label, step=step, lines=lines, description=_in_words(title, label, step, lines)
+        )
+    ]
+
+
 def _line(trace: Sequence[Sequence[float | None]]) -> list[tuple[float, float | None]]:
-    return [(float(step or 0), value) for step, value in trace]
+    """(step, value) pairs; what a record has beside them is left out."""
+    return [(float(entry[0] or 0), entry[1]) for entry in trace]
 
 
-def _in_words(title: str, label: str, lines: Mapping[str, Sequence[tuple[float, float | None]]]) -> str:
+def _in_words(
+    title: str, label: str, step: str, lines: Mapping[str, Sequence[tuple[float, float | None]]]
+) -> str:
     ends = [
         f"from {format_number(line[0][1] or math.inf)} to {format_number(line[-1][1] or math.inf)} "
-        f"in {line[-1][0]:,.0f} steps"
+        f"by {step} {line[-1][0]:,.0f}"
         for line in lines.values()
         if line
     ]

@@ -61,6 +61,10 @@ class RunFolder:
         return self.path / "retrain" / "weights"
 
     @property
+    def retrain_record(self) -> Path:
+        return self.path / "retrain" / "record.json"
+
+    @property
     def table(self) -> Path:
         return self.path / "leave_one_out.csv"
 

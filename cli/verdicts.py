@@ -1,15 +1,18 @@
 """How verdicts are said: a line each, and what to do beneath it."""
 
-from cli.console import out, say
+from dataclasses import asdict
+
+from rich.text import Text
+
+from cli.console import say
 from diagnosis.verdict import Verdict
 
 MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
 
 
 def say_verdict(verdict: Verdict) -> None:
-    """The mark, the check, its evidence; and the remedy."""
+    """The mark, the check, its evidence; and the remedy. One that failed is said in quiet too."""
     mark, style = MARKS[verdict.passed]
-    out.print(f"{mark:<5}", style=style, end="")
-    say(f" {verdict.check}: {verdict.evidence}")
-    if verdict.remedy:
-        say(f"      → {verdict.remedy}")
+    remedy = f"\n      → {verdict.remedy}" if verdict.remedy else ""
+    line = Text.assemble((f"{mark:<5}", style), f" {verdict.check}: {verdict.evidence}{remedy}")
+    say(line, "verdict", always=verdict.passed is False, **asdict(verdict))

@@ -58,14 +58,15 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically. NaN and the infinities, which JSON lacks, become null."""
-    write_text(path, json.dumps(_without_non_finite(value), indent=2, allow_nan=False) + "\n")
+    write_text(path, json.dumps(without_non_finite(value), indent=2, allow_nan=False) + "\n")
 
 
-def _without_non_finite(value: Any) -> Any:
+def without_non_finite(value: Any) -> Any:
+    """The same containers with None for NaN and the infinities, which JSON lacks."""
     if isinstance(value, dict):
-        return {key: _without_non_finite(entry) for key, entry in value.items()}
+        return {key: without_non_finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_without_non_finite(entry) for entry in value]
+        return [without_non_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -5,6 +5,7 @@ values of R, which agree to rounding long before the gradient vanishes (a relati
 for a gradient norm of about 1e-8). A Newton step compares gradient norms instead, and squares them.
 """
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,12 @@ class Fit:
     converged: bool
     passes: int
     """Passes over the data: gradients and Hessian-vector products."""
+    trace: tuple[tuple[int, float], ...] = ()
+    """(passes so far, gradient norm) after every evaluation, in order; the last is where the fit ended."""
+
+
+Progress = Callable[[int, float], None]
+"""Called after every evaluation with the passes over the data so far and the gradient norm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,19 +70,27 @@ class NewtonFit:
     def __call__(
         self,
         risk: EmpiricalRisk,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         start: Float[Tensor, " p"] | None = None,
     ) -> Fit:
         """Minimise R.
 
         Args:
             risk: the empirical risk, whose precision bounds the gradient norm that can be reached.
-            progress: called with the gradient norm after every evaluation.
+            progress: called as the fit goes on.
             start: where to begin; the risk's own starting point when None.
         """
-        report = progress or (lambda _: None)
+        trace: dict[int, float] = {}
+
+        def report(passes: int, norm: float) -> None:
+            trace[passes] = norm
+            if progress is not None:
+                progress(passes, norm)
+
         theta, passes = self._lbfgs(risk, risk.initial_parameters() if start is None else start, report)
         gradient = risk.gradient(theta)
+        # L-BFGS ends at the best of its evaluations, which need not be the last.
+        trace[passes] = float(gradient.norm())
         while gradient.norm() > self.tolerance and passes < self.max_passes:
             step, products = _newton_step(risk, theta, gradient, self.max_passes - passes)
             moved = _backtrack(risk, theta, step, gradient)
@@ -83,7 +98,7 @@ class NewtonFit:
                 break
             theta, gradient, halvings = moved
             passes += products + 1 + halvings
-            report(float(gradient.norm()))
+            report(passes, float(gradient.norm()))
         gradient_norm = float(gradient.norm())
         return Fit(
             theta=theta,
@@ -91,14 +106,15 @@ class NewtonFit:
             gradient_norm=gradient_norm,
             converged=gradient_norm <= self.tolerance,
             passes=passes,
+            trace=tuple(trace.items()),
         )
 
-    def _lbfgs(
-        self, risk: EmpiricalRisk, start: Float[Tensor, " p"], report: Callable[[float], None]
-    ) -> tuple[Tensor, int]:
+    def _lbfgs(self, risk: EmpiricalRisk, start: Float[Tensor, " p"], report: Progress) -> tuple[Tensor, int]:
+        evaluations = itertools.count(1)
+
         def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
             value, gradient = risk.value_and_gradient(aligned(torch.from_numpy(flat), like=start))
-            report(float(gradient.norm()))
+            report(next(evaluations), float(gradient.norm()))
             return float(value), _to_numpy(gradient)
 
         # scipy's test is on the largest entry: a norm of LBFGS_TOLERANCE allows entries of that over √p.

@@ -4,7 +4,7 @@ They are here to be compared with. Where they end is a matter of steps and learn
 norm, so the result says by its gradient norm how far it is from a minimiser.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
-from erm.fit import Fit
+from erm.fit import Fit, Progress
 from erm.risk import EmpiricalRisk
 
 CONVERGED = 1e-10
 """Gradient norm from which the result counts as a minimiser after all."""
+STEPS_BETWEEN_REPORTS = 50
 Optimiser = Literal["sgd", "adam"]
 
 
@@ -57,15 +58,19 @@ class StochasticFit:
     def __call__(
         self,
         risk: EmpiricalRisk,
-        progress: Callable[[float], None] | None = None,
+        progress: Progress | None = None,
         start: Float[Tensor, " p"] | None = None,
     ) -> Fit:
         """Train from `start`, or from the risk's own starting point.
 
         Args:
             risk: the empirical risk.
-            progress: called with the gradient norm of a batch after every epoch.
+            progress: called every `STEPS_BETWEEN_REPORTS` steps.
             start: where to begin.
+
+        Returns:
+            θ where the steps ended. Gradient norms on the way, in progress and trace, are those of a batch;
+            only the last one in the trace is that of the whole risk.
         """
         initial = risk.initial_parameters() if start is None else start
         working = risk.to(getattr(torch, self.precision))
@@ -73,22 +78,32 @@ class StochasticFit:
         method = torch.optim.SGD if self.optimiser == "sgd" else torch.optim.Adam
         stepper = method([theta], lr=self.learning_rate)
         batches = self._batches(risk.num_examples)
+        trace: dict[int, float] = {}
         for step in range(self.steps):
             gradient = working.subset(next(batches)).gradient(theta.detach())
             theta.grad = gradient
             stepper.step()
-            if progress is not None and step % 50 == 0:
-                progress(float(gradient.norm()))
+            if step % STEPS_BETWEEN_REPORTS == 0:
+                passes = self._passes(step + 1, risk.num_examples)
+                trace[passes] = float(gradient.norm())
+                if progress is not None:
+                    progress(passes, trace[passes])
         final = theta.detach().to(initial)
         value, gradient = risk.value_and_gradient(final)
         gradient_norm = float(gradient.norm())
+        passes = self._passes(self.steps, risk.num_examples)
         return Fit(
             theta=final,
             value=float(value),
             gradient_norm=gradient_norm,
             converged=gradient_norm <= CONVERGED,
-            passes=max(1, self.steps * self.batch_size // risk.num_examples),
+            passes=passes,
+            trace=tuple((trace | {passes: gradient_norm}).items()),
         )
+
+    def _passes(self, steps: int, num_examples: int) -> int:
+        """Passes over the data that so many steps are worth, at least one."""
+        return max(1, steps * self.batch_size // num_examples)
 
     def _batches(self, num_examples: int) -> Iterator[Int[Tensor, " b"]]:
         generator = torch.Generator().manual_seed(self.seed)

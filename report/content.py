@@ -59,6 +59,9 @@ class Trace:
 
     title: str
     label: str
+    """What the values are."""
+    step: str
+    """What the steps are."""
     lines: Mapping[str, Sequence[tuple[float, float | None]]]
     """(step, value) by name; None where a value overflowed."""
     description: str

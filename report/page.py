@@ -59,6 +59,7 @@ def _trace_data(traces: Sequence[Trace]) -> list[dict[str, Any]]:
         {
             "title": trace.title,
             "label": trace.label,
+            "step": trace.step,
             "lines": [
                 {"name": name, "steps": [step for step, _ in line], "values": [value for _, value in line]}
                 for name, line in trace.lines.items()

@@ -61,9 +61,26 @@ class Progress:
     """Where this rank's share of the work stands."""
 
     stage: str
+    """"Hessian", built and factored; "solving"; "stragglers", the models that a batch left, one by one."""
     models_done: int
     models_total: int
-    detail: str
+    """0 as long as it is not known."""
+    last_pass: PassReport | None = None
+    """Of the batch that is being solved; at the end, of the last one."""
+
+
+PassTotal = tuple[int, float, int]
+"""Number of a pass within its batch, the largest gradient norm after it, and how many models took part."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Solved:
+    """What was solved now."""
+
+    indices: tuple[int, ...] = ()
+    """Training points left out, over all ranks; `NOTHING` is the null control."""
+    trace: tuple[PassTotal, ...] = ()
+    """This rank's passes: the worst over its batches at each number. Stragglers' own passes are not in it."""
 
 
 class LeaveOneOutError(ValueError):
@@ -78,7 +95,7 @@ def solve_missing(
     settings: RetrainSettings,
     report: Callable[[Progress], None],
     device: torch.device | None = None,
-) -> int:
+) -> Solved:
     """Solve, over all ranks, the models that the caches lack, and the null control; write each batch.
 
     Args:
@@ -91,7 +108,7 @@ def solve_missing(
         device: where to compute; the risk's own when None.
 
     Returns:
-        How many models all ranks had to solve.
+        The models that all ranks had to solve, and how this rank's came down.
 
     Raises:
         LeaveOneOutError: without L2 no minimiser can be certified.
@@ -105,12 +122,14 @@ def solve_missing(
     known = set().union(*from_every_rank(cache.known_indices()))
     wanted = sorted({*indices, NOTHING})
     missing = [index for index in wanted if index not in known]
+    trace: tuple[PassTotal, ...] = ()
     if missing:
-        report(Progress(stage="Hessian", models_done=0, models_total=0, detail="building and factoring"))
+        report(Progress(stage="Hessian", models_done=0, models_total=0))
         problem = removal_problem(risk, theta, sharded=settings.shard == "data", device=device)
-        _solve_batches(risk, problem, _own_batches(problem, wanted, known, settings), cache, settings, report)
+        batches = _own_batches(problem, wanted, known, settings)
+        trace = _solve_batches(risk, problem, batches, cache, settings, report)
     collect_on_first_rank(cache)
-    return len(missing)
+    return Solved(indices=tuple(missing), trace=trace)
 
 
 def _solve_batches(
@@ -120,21 +139,27 @@ def _solve_batches(
     cache: WeightCache,
     settings: RetrainSettings,
     report: Callable[[Progress], None],
-) -> None:
+) -> tuple[PassTotal, ...]:
     single = settings.precision == "mixed"
     preconditioner = build_preconditioner(problem, torch.float32 if single else torch.float64)
     done, total = 0, sum(map(len, batches))
+    trace: dict[int, PassTotal] = {}
+    last_pass: PassReport | None = None
+
+    def say(stage: str, done: int, last_pass: PassReport | None = None) -> None:
+        report(Progress(stage=stage, models_done=done, models_total=total, last_pass=last_pass))
+
     for batch in batches:
         indices = torch.tensor(batch, device=problem.x.device)
+        say("solving", done)
 
-        report(Progress(stage="solving", models_done=done, models_total=total, detail="first step"))
-
-        def report_pass(pass_report: PassReport, done: int = done) -> None:
-            detail = (
-                f"pass {pass_report.number} over {pass_report.num_models} models, "
-                f"largest gradient norm {pass_report.max_gradient_norm:.0e}"
-            )
-            report(Progress(stage="solving", models_done=done, models_total=total, detail=detail))
+        def report_pass(found: PassReport, done: int = done) -> None:
+            nonlocal last_pass
+            last_pass = found
+            _, worst, models = trace.get(found.number, (0, 0.0, 0))
+            worst = max(worst, found.max_gradient_norm)
+            trace[found.number] = found.number, worst, models + found.num_models
+            say("solving", done + found.num_converged, found)
 
         solution = solve_batch(
             problem,
@@ -144,11 +169,14 @@ def _solve_batches(
             single_precision=single,
             report=report_pass,
         )
-        _solve_stragglers(risk, problem, indices, solution, settings.tolerance)
+        if not bool(solution.converged.all()):
+            say("stragglers", done + int(solution.converged.sum()))
+            _solve_stragglers(risk, problem, indices, solution, settings.tolerance)
         if not problem.sharded or rank() == 0:
             cache.write(_storable(problem, indices, solution))
         done += len(batch)
-        report(Progress(stage="solving", models_done=done, models_total=total, detail="batch written"))
+    say("solving", done, last_pass)
+    return tuple(trace.values())
 
 
 def _own_batches(

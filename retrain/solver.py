@@ -50,9 +50,15 @@ class PassReport:
     """What one pass did, for progress displays."""
 
     number: int
+    """From 1, within the batch."""
     num_models: int
+    """That took part; the others of the batch have converged."""
+    num_converged: int
+    """Of the batch, after the pass."""
     dtype: torch.dtype
     max_gradient_norm: float
+    contraction: float
+    """The largest gradient norm of these models after the pass over that before it."""
 
 
 @dataclass(kw_only=True)
@@ -111,21 +117,24 @@ def solve_batch(
         gradients = problem.gradient(indices[iterate.positions], candidate, dtype)
         norms = problem.agree(gradients.flatten(1).norm(dim=1))
         result.passes[iterate.positions] += 1
+        # If the next step contracts as this one did, will float32 still resolve what it leaves?
+        expected = float(norms.max() * (norms / iterate.norms).max())
+        contraction = float(norms.max() / iterate.norms.max())
+        _accept(iterate, candidate, gradients, norms)
+        if certifying:
+            _record(result, iterate, tolerance)
+            iterate.keep(iterate.norms > tolerance)
         if report is not None:
             report(
                 PassReport(
                     number=number,
                     num_models=len(norms),
+                    num_converged=int(result.converged.sum()),
                     dtype=dtype,
                     max_gradient_norm=float(norms.max()),
+                    contraction=contraction,
                 )
             )
-        # If the next step contracts as this one did, will float32 still resolve what it leaves?
-        expected = float(norms.max() * (norms / iterate.norms).max())
-        _accept(iterate, candidate, gradients, norms)
-        if certifying:
-            _record(result, iterate, tolerance)
-            iterate.keep(iterate.norms > tolerance)
         if not len(iterate.positions):
             break
         iterate.step = problem.agree(-_inverse_hessian_product(iterate, preconditioner))

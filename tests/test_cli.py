@@ -96,6 +96,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         "provenance.json",
         "model.safetensors",
         *(f"influence/{name}.{suffix}" for name in METHODS for suffix in ("csv", "json")),
+        "retrain/record.json",
         "leave_one_out.csv",
         "summary.json",
         "plots/leave_one_out.png",
@@ -349,23 +350,24 @@ def test_help_and_usage_errors_do_not_wait_for_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+SPEAKING = {"--quiet", "--log-json", "--help"}
 OPTIONS = {
-    "train": {"--help"},
-    "influence": {"--method", "-m", "--gpus", "--help"},
-    "retrain": {"--gpus", "--help"},
-    "plot": {"--help"},
-    "ground-truth": {"--out", "-o", "--test-index", "-t", "--help"},
-    "diagnose": {"--method", "-m", "--help"},
-    "compare": {"--help"},
-    "check": {"--data-root", "--help"},
-    "clean": {"--yes", "-y", "--help"},
-    "sweep": {"--method", "-m", "--out", "-o", "--help"},
-    "run": {"--method", "-m", "--gpus", "--help"},
-    "config": {"--method", "-m", "--groups", "--help"},
+    "train": SPEAKING,
+    "influence": {"--method", "-m", "--gpus", *SPEAKING},
+    "retrain": {"--gpus", *SPEAKING},
+    "plot": SPEAKING,
+    "ground-truth": {"--out", "-o", "--test-index", "-t", *SPEAKING},
+    "diagnose": {"--method", "-m", *SPEAKING},
+    "compare": SPEAKING,
+    "check": {"--data-root", *SPEAKING},
+    "clean": {"--yes", "-y", *SPEAKING},
+    "run": {"--method", "-m", "--gpus", *SPEAKING},
+    "sweep": {"--method", "-m", "--out", "-o", *SPEAKING},
+    "config": {"--method", "-m", "--groups", "--log-json", "--help"},
 }
 
 
-def test_the_commands_and_their_options_are_these() -> None:
+def test_the_commands_their_order_and_their_options_are_these() -> None:
     """Scripts of others use them: a change here is a change of the interface."""
     from typer.main import get_command
 
@@ -375,6 +377,7 @@ def test_the_commands_and_their_options_are_these() -> None:
         for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
     }
     assert found == OPTIONS
+    assert list(found) == list(OPTIONS)
 
 
 @pytest.mark.parametrize("command", ["", *OPTIONS])

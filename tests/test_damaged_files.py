@@ -62,7 +62,7 @@ READ_LATER = (
     "model.safetensors",
     "influence/cg.csv",
     "influence/cg.json",
-    "retrain/weights/",
+    "retrain/",
 )
 
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from erm.fit import NewtonFit
+from erm.sgd import StochasticFit
 from erm.softmax import SoftmaxRisk
 from tests.problems import digits_risk
 
@@ -35,6 +36,27 @@ def test_reported_norm_and_value_are_those_of_theta() -> None:
     fit = NewtonFit()(risk)
     assert fit.gradient_norm == float(risk.gradient(fit.theta).norm()) <= 1e-10
     assert fit.value == float(risk.value(fit.theta))
+
+
+def test_the_trace_tells_every_evaluation_and_ends_where_the_fit_does() -> None:
+    risk, told = digits_risk(300), list[tuple[int, float]]()
+    fit = NewtonFit()(risk, progress=lambda passes, norm: told.append((passes, norm)))
+    passes, norms = zip(*fit.trace, strict=True)
+    assert list(passes) == sorted(set(passes))
+    assert fit.trace[-1] == (fit.passes, fit.gradient_norm)
+    assert norms[0] == pytest.approx(float(risk.gradient(risk.initial_parameters()).norm()), rel=1e-12)
+    # The hand-over from L-BFGS is told as its last evaluation and kept as its best one.
+    assert len(told) == len(fit.trace)
+    assert sum(ours != theirs for ours, theirs in zip(told, fit.trace, strict=True)) <= 1
+
+
+@pytest.mark.parametrize("steps", [1, 7, 120])
+def test_the_trace_of_a_stochastic_fit_ends_at_the_norm_of_the_whole_risk(steps: int) -> None:
+    risk = digits_risk(300)
+    fit = StochasticFit(steps=steps, batch_size=50)(risk)
+    passes = [number for number, _ in fit.trace]
+    assert passes == sorted(set(passes))
+    assert fit.trace[-1] == (fit.passes, float(risk.gradient(fit.theta).norm()))
 
 
 def test_fit_from_elsewhere_ends_at_the_same_minimiser() -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import NOTHING
+from retrain.schedule import Progress, RetrainSettings, solve_missing
 from retrain.weights import LeaveOneOutWeights, WeightCache
 from tests.problems import fitted_digits, read_all
 
@@ -92,10 +93,33 @@ def test_only_what_is_missing_is_solved_again(cache: WeightCache) -> None:
     risk, fit = fitted_digits(100)
     settings = RetrainSettings(batch_size=4)
     solved = [
-        solve_missing(risk, fit.theta, indices, cache, settings, lambda _: None)
+        solve_missing(risk, fit.theta, indices, cache, settings, lambda _: None).indices
         for indices in ([1, 2, 3], [2, 3, 4, 5], [1, 5])
     ]
-    assert solved == [4, 2, 0]  # the null control is solved once, with the first
+    # The null control is solved once, with the first.
+    assert solved == [(NOTHING, 1, 2, 3), (4, 5), ()]
+
+
+def test_the_trace_is_the_worst_of_the_batches_and_counts_every_pass(cache: WeightCache) -> None:
+    risk, fit = fitted_digits(100)
+    reports: list[Progress] = []
+    solved = solve_missing(risk, fit.theta, range(20), cache, RetrainSettings(batch_size=6), reports.append)
+    weights = read_all(cache)
+    assert weights is not None
+    numbers, norms, models = zip(*solved.trace, strict=True)
+    assert numbers == tuple(range(1, 1 + int(weights.passes.max())))
+    assert models == tuple(int((weights.passes >= number).sum()) for number in numbers)
+    assert norms[-1] <= 1e-9 < norms[0]
+    told = [report.last_pass for report in reports if report.last_pass is not None]
+    for number, norm in zip(numbers, norms, strict=True):
+        assert norm == max(found.max_gradient_norm for found in told if found.number == number)
+    # Over the same models, a pass contracts by what their norms say.
+    first = next(found for found in told if found.number == 2 and found.num_models == 6)
+    before = told[told.index(first) - 1]
+    assert first.contraction == pytest.approx(first.max_gradient_norm / before.max_gradient_norm)
+    done = [report.models_done for report in reports]
+    assert done == sorted(done)
+    assert done[-1] == reports[-1].models_total == 21
 
 
 def test_batches_of_any_size_give_the_same_models(tmp_path: Path, cache: WeightCache) -> None:

@@ -14,11 +14,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cli.compose import Config, checked
-from cli.console import progress_bar, say
+from cli.console import say
 from cli.errors import StageError, UsageError
 from cli.influence_files import read_record, read_table
 from cli.manifest import Manifest, file_checksum, read_manifest
 from cli.problem import compute_device, load_dataset, load_model, make_risk
+from cli.progress import Standing, progress_bar
 from cli.run_folder import RunFolder
 from cli.stages.retrain import softmax_risk
 from cli.verdicts import say_verdict
@@ -121,7 +122,8 @@ def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
         for part in cache.parts(wanted):
             parts.append(part)
             plain.append(recheck(risk, model.theta, part, x_test, y_test))
-            bar.update(sum(len(found.indices) for found in plain), len(wanted), "models, by plain formulas")
+            done = sum(len(found.indices) for found in plain)
+            bar.update(Standing(stage="plain formulas", done=done, total=len(wanted), unit="models"))
     truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(device))
     return [
         *verdicts,

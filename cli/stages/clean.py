@@ -52,13 +52,14 @@ def clean(path: Path, confirm: Callable[[str], bool]) -> None:
             say("nothing here that no table needs")
             return
         files = [file for kind in spare for file in kind.files]
-        size = _size(sum(kind.num_bytes for kind in spare))
+        num_bytes = sum(kind.num_bytes for kind in spare)
+        size = _size(num_bytes)
         if not confirm(f"Remove {len(files)} files ({size}) that no table needs?"):
             say("nothing removed")
             return
         for file in files:
             file.unlink()
-        say(f"removed {len(files)} files, {size}")
+        say(f"removed {len(files)} files, {size}", "removed", files=files, bytes=num_bytes)
 
 
 def _kinds(folder: RunFolder) -> Iterator[Kind]:
@@ -96,10 +97,14 @@ def _say(kinds: list[Kind]) -> None:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("what", "files", "size", ""):
         table.add_column(name, justify="right" if name in ("files", "size") else "left")
+    rows = []
     for kind in sorted(kinds, key=lambda kind: -kind.num_bytes):
+        rows.append(
+            {"what": kind.name, "files": len(kind.files), "bytes": kind.num_bytes, "needed": kind.needed}
+        )
         needed = "needed" if kind.needed else "can go"
         table.add_row(kind.name, str(len(kind.files)), _size(kind.num_bytes), needed)
-    show(table)
+    show(table, "files", rows)
 
 
 def _size(num_bytes: float) -> str:

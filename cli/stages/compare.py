@@ -15,11 +15,12 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import SELECTION_KEYS, Config, check_method_names, compose, compose_methods
-from cli.console import Bar, progress_bar, say, show
+from cli.console import say, show
 from cli.errors import StageError, UsageError
 from cli.manifest import write_result
 from cli.open_run import open_run_folder
 from cli.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
+from cli.progress import Bar, Standing, progress_bar
 from cli.run_folder import RunFolder
 from cli.stages.train import train_unless_done
 from erm.risk import Curvature, EmpiricalRisk
@@ -124,14 +125,16 @@ def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
     with progress_bar("comparing") as bar:
         exact, truth = _reference(question, entries, bar, len(entries))
         for done, entry in enumerate(entries):
-            bar.update(done + 1, len(entries) + 1, f"{entry.method} {entry.settings}")
+            stage = f"{entry.method} {entry.settings}".strip()
+            bar.update(Standing(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
             found = truth if entry.solver == exact else question.ask(entry.solver)
             rows.append(_row(entry, question.test_index, found, truth))
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
     _draw(folder, _as_table(rows))
     _say(rows)
-    say(f"wrote {folder.comparison}, {folder.figure('png', 'compare')} and .pdf")
+    figures = [folder.figure(suffix, "compare") for suffix in ("png", "pdf")]
+    say(f"wrote {folder.comparison}, {figures[0]} and .pdf", "wrote", files=[folder.comparison, *figures])
 
 
 def read_entries(config: Config) -> list[Entry]:
@@ -183,7 +186,7 @@ def _reference(question: Question, entries: list[Entry], bar: Bar, total: int) -
     damping = _damping(entries)
     few = question.risk.num_parameters <= LARGEST_EXPLICIT
     solver: Solver = Exact(damping=damping) if few else CG(damping=damping, tolerance=1e-12)
-    bar.update(0, total + 1, "the exact solution")
+    bar.update(Standing(stage="the exact solution", total=total + 1, unit="settings"))
     truth = question.ask(solver)
     if truth.predicted_change is None:
         raise StageError(f"there is no exact solution to compare with. {truth.solution.message}")
@@ -254,12 +257,15 @@ def _say(rows: list[dict[str, Any]]) -> None:
             disagreement = max(0.0, 1 - row["pearson"])
             quality = f"{row['s_test_error']:.1e}", f"{disagreement:.1e}", f"{row['slope']:.4f}"
         shown.add_row(_label(row), *quality, *cost)
-    show(shown)
+    show(shown, "comparison", rows)
     good = [row for row in rows if row.get("s_test_error", math.inf) <= GOOD_ERROR]
     if good:
         best = min(good, key=lambda row: row["seconds"])
         say(
-            f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {_label(best)} ({best['seconds']:.2g} s)"
+            f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {_label(best)} "
+            f"({best['seconds']:.2g} s)",
+            "cheapest",
+            **best,
         )
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import Config, compose
-from cli.console import progress_bar, say, show
+from cli.console import say, show
 from cli.errors import StageError
 from cli.influence_files import read_record, read_table
 from cli.manifest import write_json_result, write_result
@@ -24,6 +24,7 @@ from cli.problem import (
     make_solver,
     test_indices,
 )
+from cli.progress import Standing, progress_bar
 from cli.run_folder import RunFolder
 from cli.stages.retrain import weight_cache
 from cli.stages.train import train_unless_done
@@ -92,25 +93,26 @@ def diagnose(config: Config) -> None:
 
 def _diagnose(subject: Subject) -> None:
     config = subject.config
-    say(f"run folder  {subject.folder.path}   test point {subject.target}")
+    path, target = subject.folder.path, subject.target
+    say(f"run folder  {path}   test point {target}", run_folder=path, test_index=target)
     verdicts: list[Verdict] = []
     with progress_bar("diagnosing") as bar:
-        bar.update(0, None, "spectrum of H in float32 and float64")
+        bar.update(Standing(stage="spectrum of H in float32 and float64"))
         spectra = [
             spectrum(subject.risk.to(dtype).curvature(subject.theta.to(dtype)), dtype, subject.theta.device)
             for dtype in PRECISIONS
         ]
         damping = float(config["influence"].get("damping", 0.0))
         curvature = check_curvature(spectra, damping)
-        bar.update(1, None, "gradient of θ̂ against a removal")
+        bar.update(Standing(stage="gradient of θ̂ against a removal", done=1))
         probe = 0.0 if check_curvature(spectra, 0.0).passed else PROBE_DAMPING
         solution = CG(damping=probe, tolerance=1e-6).at(subject.risk.curvature(subject.theta))(
             subject.test_gradient
         )
         verdicts += [_convergence(subject, solution, probe), curvature]
-        bar.update(2, None, "LiSSA")
+        bar.update(Standing(stage="LiSSA", done=2))
         verdicts.append(_recursion(subject, spectra[-1]))
-        bar.update(3, None, "a few points, predicted and retrained")
+        bar.update(Standing(stage="a few points, predicted and retrained", done=3))
         verdicts += _against_retraining(subject, solution)
     for verdict in verdicts:
         say_verdict(verdict)
@@ -233,7 +235,13 @@ def _show_spectra(spectra: list[Spectrum]) -> None:
     for name in spectra[0].counts():
         table.add_row(name, *(f"{found.counts()[name]:,}" for found in spectra))
     table.add_row("rounding, p·eps·λ_max", *(f"{found.rounding:.1e}" for found in spectra))
-    show(table)
+    show(table, "spectrum", [_row(found) for found in spectra])
+
+
+def _row(found: Spectrum) -> dict[str, Any]:
+    """One precision's column of the table, for a program."""
+    numbers = {name: getattr(found, name) for name in ("precision", "smallest", "largest", "rounding")}
+    return numbers | {"complete": found.complete, "counts": found.counts()}
 
 
 def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
@@ -249,7 +257,8 @@ def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) 
     )
     for suffix in ("png", "pdf"):
         write_result(folder, folder.figure(suffix, "spectrum"), lambda path: save(figure, path))
-    say(f"wrote {folder.diagnosis}, {folder.figure('png', 'spectrum')} and .pdf")
+    figures = [folder.figure(suffix, "spectrum") for suffix in ("png", "pdf")]
+    say(f"wrote {folder.diagnosis}, {figures[0]} and .pdf", "wrote", files=[folder.diagnosis, *figures])
 
 
 def _repair(config: Config, failed: list[Verdict]) -> str:

@@ -46,10 +46,16 @@ def _export(folder: RunFolder, config: Config, out: Path) -> None:
     table = _table(truth, targets)
     write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
     write_atomically(out, lambda path: write(path, index=False))
-    num_left_out = len(truth.indices) - 1
+    num_left_out, certificate = len(truth.indices) - 1, float(table["certificate"].max())
     say(
         f"{len(targets)} test points × {num_left_out} left-out training points of {risk.num_examples}; "
-        f"largest certificate {table['certificate'].max():.1e}\nwrote {out}"
+        f"largest certificate {certificate:.1e}\nwrote {out}",
+        "wrote",
+        files=[out],
+        test_points=len(targets),
+        training_points=num_left_out,
+        examples=risk.num_examples,
+        max_certificate=certificate,
     )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cli.compose import Config
-from cli.console import progress_bar, say, warn
+from cli.console import say, warn
 from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.open_run import open_run_folder
@@ -21,6 +21,7 @@ from cli.problem import (
     not_converged,
     test_indices,
 )
+from cli.progress import Bar, Standing, progress_bar
 from cli.ranks import run_in_ranks
 from cli.run_folder import RunFolder
 from cli.traces import draw_traces
@@ -28,7 +29,7 @@ from erm.dataset import Dataset
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
-from influence.solution import Solution, Solve, Status
+from influence.solution import Solution, Solve, Solver, Status
 from retrain import distributed
 
 
@@ -56,15 +57,8 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
         warn(not_converged(model.facts, config))
     targets = test_indices(config, dataset, risk, model.theta)
     earlier_solutions, earlier_table = _earlier(folder, config, model.key)
-    started = time.perf_counter()
-    with progress_bar(f"influence ({method})") as bar:
-        curvature = shared_out(risk.curvature(model.theta))
-        try:
-            solve = solver.at(curvature, lambda done, total: bar.update(done, total))
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        prepared = time.perf_counter() - started
-        explained = [_explain(risk, model.theta, dataset, target, solve, prepared) for target in targets]
+    with progress_bar(f"influence ({method})", shown=distributed.rank() == 0) as bar:
+        explained = _explain_all(risk, model.theta, dataset, targets, solver, bar)
     if distributed.rank() != 0:
         # All have computed the same; one speaks and writes.
         return
@@ -87,7 +81,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     parts = [kept] if len(kept) else []
     write_predictions(folder, record, pd.concat([*parts, *(found.as_table(dataset) for found in explained)]))
     for found in explained:
-        say(found.as_text(method, config["influence"]["top_k"]))
+        found.say(method, config["influence"]["top_k"])
 
 
 @dataclass(frozen=True)
@@ -126,16 +120,29 @@ class Explained:
             }
         )
 
-    def as_text(self, method: str, top_k: int) -> str:
+    def say(self, method: str, top_k: int) -> None:
         assert self.scores is not None
         top = most_influential(self.scores.influence, top_k)
         strongest = self.scores.predicted_change[top].cpu()
-        return (
+        smallest, largest = float(strongest.abs().min()), float(strongest.abs().max())
+        negative, positive = int((strongest < 0).sum()), int((strongest > 0).sum())
+        say(
             f"{method}: test point {self.target}: {self.solution.message}\n"
             f"  top {len(top)} of {len(self.scores.influence)} predicted changes: "
-            f"{strongest.abs().min():.3g} to {strongest.abs().max():.3g} in absolute value, "
-            f"{int((strongest < 0).sum())} negative, {int((strongest > 0).sum())} positive; "
-            f"{self.seconds:.1f} s"
+            f"{smallest:.3g} to {largest:.3g} in absolute value, "
+            f"{negative} negative, {positive} positive; {self.seconds:.1f} s",
+            "predicted",
+            method=method,
+            test_index=self.target,
+            relative_residual=self.solution.relative_residual,
+            hessian_vector_products=self.solution.num_hvps,
+            seconds=self.seconds,
+            top_k=len(top),
+            examples=len(self.scores.influence),
+            smallest_change=smallest,
+            largest_change=largest,
+            negative=negative,
+            positive=positive,
         )
 
 
@@ -145,6 +152,28 @@ def shared_out(curvature: Curvature) -> Curvature:
         return curvature
     rows = distributed.rank_rows(curvature.num_examples)
     return replace(curvature, own_rows=rows, total=distributed.sum_over_ranks)
+
+
+def _explain_all(
+    risk: EmpiricalRisk, theta: Tensor, dataset: Dataset, targets: list[int], solver: Solver, bar: Bar
+) -> list[Explained]:
+    """Prepare the solver once, then explain one test point after the other."""
+    stage = "preparing"
+
+    def report(done: int, total: int) -> None:
+        bar.update(Standing(stage=stage, done=done, total=total))
+
+    started = time.perf_counter()
+    try:
+        solve = solver.at(shared_out(risk.curvature(theta)), report)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    prepared = time.perf_counter() - started
+    explained = []
+    for target in targets:
+        stage = f"test point {target}"
+        explained.append(_explain(risk, theta, dataset, target, solve, prepared))
+    return explained
 
 
 def _explain(

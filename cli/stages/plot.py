@@ -206,12 +206,21 @@ def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None
             table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
         for method, result in point["methods"].items():
             table.add_row(method, *(_cell(name, result[name]) for name in columns))
-        show(table)
+        rows = [{"method": method} | result for method, result in point["methods"].items()]
+        show(table, "agreement", rows, test_index=int(target))
         say(
             f"largest certificate {point['max_certificate']:.1e}; null control {point['null_control']:.1e} "
-            f"(certificate {point['null_control_certificate']:.1e})"
+            f"(certificate {point['null_control_certificate']:.1e})",
+            "certified",
+            test_index=int(target),
+            **{name: value for name, value in point.items() if name not in ("methods", "test_points")},
         )
-    say(f"wrote {folder.table}, {folder.summary}, {folder.figure('png')} and .pdf")
+    figures = [folder.figure(suffix) for suffix in ("png", "pdf")]
+    say(
+        f"wrote {folder.table}, {folder.summary}, {figures[0]} and .pdf",
+        "wrote",
+        files=[folder.table, folder.summary, *figures],
+    )
 
 
 def _cell(name: str, value: float) -> str:

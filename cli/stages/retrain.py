@@ -1,19 +1,22 @@
 """`repro retrain`: solve every leave-one-out model that is asked for."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cli.compose import Config
-from cli.console import Bar, progress_bar, say, warn
+from cli.console import say, warn
 from cli.errors import StageError, UsageError
 from cli.open_run import open_run_folder
 from cli.predictions import read_predictions, selected_indices
 from cli.problem import load_dataset, load_model, make_risk, test_indices
+from cli.progress import Standing, progress_bar
 from cli.ranks import run_in_ranks
+from cli.retrain_record import append_run
 from cli.run_folder import RunFolder
 from cli.selection import chosen_points
 from erm.aligned import aligned
@@ -22,7 +25,7 @@ from erm.softmax import SoftmaxRisk
 from retrain import distributed
 from retrain.preconditioner import PreconditionerError
 from retrain.removal import NOTHING
-from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, solve_missing
+from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, Solved, solve_missing
 from retrain.weights import WeightCache
 
 SOLVER_KEYS = ("tolerance", "precision", "batch_size", "shard")
@@ -77,13 +80,24 @@ def _solve_and_say(folder: RunFolder, config: Config, device: torch.device) -> N
     cache = weight_cache(folder, task.key)
     settings = RetrainSettings(**{key: config["retrain"][key] for key in SOLVER_KEYS})
     started = time.perf_counter()
-    with progress_bar("retraining") as bar:
+    with progress_bar("retraining", shown=distributed.rank() == 0) as bar:
         try:
-            solved = solve_missing(risk, task.theta, task.indices, cache, settings, _show(bar), device=device)
+            solved = solve_missing(
+                risk,
+                task.theta,
+                task.indices,
+                cache,
+                settings,
+                lambda progress: bar.update(_standing(progress)),
+                device=device,
+            )
         except (LeaveOneOutError, PreconditionerError) as error:
             raise StageError(str(error)) from error
     if distributed.rank() == 0:
-        _say_result(task.indices, cache, solved, time.perf_counter() - started, settings.tolerance)
+        stored = _stored(task.indices, cache, solved, settings.tolerance)
+        seconds = time.perf_counter() - started
+        append_run(folder, _entry(stored, solved, seconds, device) if solved.indices else None)
+        _say_result(stored, cache, seconds, settings.tolerance)
 
 
 def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: SoftmaxRisk) -> Task:
@@ -112,40 +126,90 @@ def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: Softma
     return Task(aligned(task.theta, like=risk.x), task.key, task.indices)
 
 
-def _show(bar: Bar) -> Callable[[Progress], None]:
-    stages: list[str] = []
+def _standing(progress: Progress) -> Standing:
+    """Progress of rank 0's share, as it is shown."""
+    standing = Standing(
+        stage=progress.stage,
+        done=progress.models_done,
+        total=progress.models_total or None,
+        unit="models",
+    )
+    if progress.last_pass is None:
+        return standing
+    return replace(
+        standing,
+        passes=progress.last_pass.number,
+        num_models=progress.last_pass.num_models,
+        gradient_norm=progress.last_pass.max_gradient_norm,
+        contraction=progress.last_pass.contraction,
+    )
 
-    def report(progress: Progress) -> None:
-        if distributed.rank() != 0:
-            return
-        if stages[-1:] != [progress.stage]:
-            # The set-up is no measure of how long the models will take.
-            stages.append(progress.stage)
-            bar.restart()
-        bar.update(progress.models_done, progress.models_total, f"{progress.stage}: {progress.detail}")
 
-    return report
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """All models that were asked for, the null control among them, as the cache holds them now."""
+
+    wanted: int
+    solved: int
+    """Of these, solved now."""
+    passes: int
+    passes_now: int
+    """Of those solved now."""
+    gradient_norm: float
+    """The largest."""
+    missed: list[int]
+    """Training points whose model did not reach the tolerance."""
 
 
-def _say_result(
-    indices: list[int], cache: WeightCache, solved: int, seconds: float, tolerance: float
-) -> None:
-    count = passes = 0
-    largest, missed = 0.0, []
+def _stored(indices: list[int], cache: WeightCache, solved: Solved, tolerance: float) -> Stored:
+    count = passes = passes_now = 0
+    largest, missed = 0.0, list[int]()
     for part in cache.parts([*indices, NOTHING]):
         count, passes = count + len(part.indices), passes + int(part.passes.sum())
+        passes_now += int(part.passes[np.isin(part.indices, solved.indices)].sum())
         largest = max(largest, float(part.gradient_norms.max()))
         missed += part.indices[part.gradient_norms > tolerance].tolist()
-    say(
-        f"{len(indices)} leave-one-out models and the null control: {solved} solved now in {seconds:.1f} s, "
-        f"{count - solved} from {cache.folder}"
+    return Stored(
+        wanted=count,
+        solved=len(solved.indices),
+        passes=passes,
+        passes_now=passes_now,
+        gradient_norm=largest,
+        missed=missed,
     )
+
+
+def _entry(stored: Stored, solved: Solved, seconds: float, device: torch.device) -> dict[str, Any]:
+    """What the record keeps of this run."""
+    return {
+        "models": stored.solved,
+        "seconds": seconds,
+        "passes_per_model": stored.passes_now / stored.solved,
+        "processes": distributed.num_ranks(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "trace": solved.trace,
+    }
+
+
+def _say_result(stored: Stored, cache: WeightCache, seconds: float, tolerance: float) -> None:
+    reused, per_model = stored.wanted - stored.solved, stored.passes / stored.wanted
     say(
-        f"largest gradient norm {largest:.1e} (tolerance {tolerance:.0e}), "
-        f"{passes / count:.1f} passes over the data a model"
+        f"{stored.wanted - 1} leave-one-out models and the null control: {stored.solved} solved now in "
+        f"{seconds:.1f} s, {reused} from {cache.folder}\n"
+        f"largest gradient norm {stored.gradient_norm:.1e} (tolerance {tolerance:.0e}), "
+        f"{per_model:.1f} passes over the data a model",
+        "retrained",
+        models=stored.wanted,
+        solved=stored.solved,
+        seconds=seconds,
+        gradient_norm=stored.gradient_norm,
+        tolerance=tolerance,
+        passes_per_model=per_model,
+        missed=stored.missed,
     )
-    if missed:
+    if stored.missed:
         raise StageError(
-            f"{len(missed)} models did not reach retrain.tolerance={tolerance:g}, first training index "
-            f"{min(missed)}. Their certificates say by how much they may be off; more model.l2 helps"
+            f"{len(stored.missed)} models did not reach retrain.tolerance={tolerance:g}, first training "
+            f"index {min(stored.missed)}. Their certificates say by how much they may be off; more model.l2 "
+            "helps"
         )

@@ -45,7 +45,8 @@ def _run(folder: RunFolder, configs: list[Config]) -> None:
 def _predict(folder: RunFolder, config: Config) -> str | None:
     """Run a method unless its table is there; why it failed, if it did."""
     if _is_done(folder, config):
-        say(f"already predicted: {folder.influence_table(config.method)}")
+        table = folder.influence_table(config.method)
+        say(f"already predicted: {table}", "skipped", file=table)
         return None
     try:
         influence(config)

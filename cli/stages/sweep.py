@@ -53,7 +53,8 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         figure = draw_sweep(table, swept)
         for suffix in ("png", "pdf"):
             write_atomically(folder / f"sweep.{suffix}", lambda path: save(figure, path))
-        say(f"wrote {folder / 'sweep.csv'}, {folder / 'sweep.png'} and .pdf")
+        files = [folder / f"sweep.{suffix}" for suffix in ("csv", "png", "pdf")]
+        say(f"wrote {files[0]}, {files[1]} and .pdf", "wrote", files=files, runs=len(records))
     if failed:
         lines = "\n".join(f"  {' '.join(record['overrides'])}" for record in failed)
         raise StageError(f"{len(failed)} of {len(records)} runs failed; each has said why:\n{lines}")

@@ -9,7 +9,7 @@ import torch
 from omegaconf import OmegaConf
 
 from cli.compose import Config
-from cli.console import progress_bar, say, warn
+from cli.console import say, warn
 from cli.errors import StageError
 from cli.manifest import write_json_result, write_text_result
 from cli.open_run import open_run_folder
@@ -22,9 +22,11 @@ from cli.problem import (
     read_facts,
     save_model,
 )
+from cli.progress import Standing, progress_bar
 from cli.provenance import provenance
 from cli.run_folder import RunFolder, determining, run_folder
 from erm.dataset import Dataset
+from erm.files import without_non_finite
 from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 
@@ -56,14 +58,7 @@ def _train(
     }
     _write_records(folder, config, facts)
     save_model(folder, fit.theta, facts)
-    say(f"run folder     {folder.path}")
-    say(
-        f"objective      {fit.value:.10f}   "
-        f"(R(θ̂): {risk.num_examples} examples, {risk.num_parameters} parameters)"
-    )
-    say(f"test accuracy  {facts['test_accuracy']:.4f}   ({len(dataset.y_test)} examples)")
-    say(f"gradient norm  {fit.gradient_norm:.1e}   after {fit.passes} passes over the data")
-    say(f"seconds        {seconds:.1f}")
+    _say_result(folder, fit, risk, dataset, facts)
     if not fit.converged and "tolerance" not in config["fit"]:
         warn(
             f"{config.choices['fit']} ends after its steps, not at a minimum, which influence and retraining "
@@ -71,6 +66,29 @@ def _train(
         )
     elif not fit.converged:
         raise StageError(not_converged(facts, config))
+
+
+def _say_result(
+    folder: RunFolder, fit: Fit, risk: EmpiricalRisk, dataset: Dataset, facts: dict[str, Any]
+) -> None:
+    of = f"(R(θ̂): {risk.num_examples} examples, {risk.num_parameters} parameters)"
+    lines = (
+        f"run folder     {folder.path}",
+        f"objective      {fit.value:.10f}   {of}",
+        f"test accuracy  {facts['test_accuracy']:.4f}   ({len(dataset.y_test)} examples)",
+        f"gradient norm  {fit.gradient_norm:.1e}   after {fit.passes} passes over the data",
+        f"seconds        {facts['seconds']:.1f}",
+    )
+    said = ("objective", "test_accuracy", "gradient_norm", "converged", "passes", "seconds")
+    say(
+        "\n".join(lines),
+        "trained",
+        run_folder=folder.path,
+        examples=risk.num_examples,
+        parameters=risk.num_parameters,
+        test_examples=len(dataset.y_test),
+        **{name: facts[name] for name in said},
+    )
 
 
 def _write_records(folder: RunFolder, config: Config, facts: dict[str, Any]) -> None:
@@ -86,7 +104,7 @@ def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFo
     """
     with open_run_folder(config) as folder:
         if folder.model.exists():
-            say(f"already trained: {folder.model}")
+            say(f"already trained: {folder.model}", "skipped", file=folder.model)
             facts = read_facts(folder, config)
             if not (folder.config.exists() and folder.provenance.exists()):
                 _write_records(folder, config, facts)
@@ -102,20 +120,31 @@ def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFo
 
 def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) -> Fit:
     with progress_bar("training") as bar:
-        first: list[float] = []
+        norms: list[float] = []
 
-        def report(norm: float) -> None:
-            # Progress on a logarithmic scale, from the first gradient norm down to the tolerance.
-            if not first:
-                first.append(max(norm, tolerance))
-            decades = max(1.0, math.log10(first[0] / tolerance))
-            done = math.log10(first[0] / max(norm, tolerance)) if math.isfinite(norm) else 0.0
-            bar.update(max(0, round(done)), round(decades), f"‖∇R‖ {norm:.0e}")
+        def report(passes: int, norm: float) -> None:
+            bar.update(_standing(passes, norm, norms, tolerance))
+            norms.append(norm)
 
         assert callable(minimise)
         result = minimise(risk, progress=report)
         assert isinstance(result, Fit)
         return result
+
+
+def _standing(passes: int, norm: float, before: list[float], tolerance: float) -> Standing:
+    """Done on a logarithmic scale, from the first gradient norm down to the tolerance."""
+    first = max(before[0] if before else norm, tolerance)
+    done = math.log10(first / max(norm, tolerance)) if math.isfinite(norm) else 0.0
+    return Standing(
+        stage="fit",
+        done=max(0, round(done)),
+        total=max(1, round(math.log10(first / tolerance))),
+        unit="decades",
+        passes=passes,
+        gradient_norm=norm,
+        contraction=norm / before[-1] if before and before[-1] > 0 else None,
+    )
 
 
 def _facts(fit: Fit, risk: EmpiricalRisk, dataset: Dataset, seconds: float) -> dict[str, object]:
@@ -125,6 +154,7 @@ def _facts(fit: Fit, risk: EmpiricalRisk, dataset: Dataset, seconds: float) -> d
         "gradient_norm": fit.gradient_norm,
         "converged": fit.converged,
         "passes": fit.passes,
+        "trace": without_non_finite(fit.trace),
         "test_accuracy": float((predicted == dataset.y_test).mean()),
         "seconds": seconds,
         "data_checksum": dataset.checksum,

@@ -9,7 +9,7 @@ function drawTraces() {
       x: line.steps,
       y: line.values,
       line: { color: methodColour(index) },
-      hovertemplate: "step %{x}: %{y:.2e}<extra></extra>",
+      hovertemplate: `${trace.step} %{x}: %{y:.2e}<extra></extra>`,
     }));
     Plotly.react(`trace-${place}`, lines, {
       width: element(`trace-${place}`).clientWidth,
@@ -21,7 +21,7 @@ function drawTraces() {
       font: { color: colour("--text"), family: "system-ui, sans-serif", size: 11 },
       showlegend: lines.length > 1,
       hoverlabel: { bgcolor: colour("--panel"), font: { color: colour("--text") } },
-      xaxis: { ...axis, title: { text: "step" } },
+      xaxis: { ...axis, title: { text: trace.step } },
       yaxis: { ...axis, type: "log", exponentformat: "power", title: { text: trace.label } },
     }, { displayModeBar: false });
   });

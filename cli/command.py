@@ -1,0 +1,100 @@
+"""What all commands have in common: how they speak, and the exit code that an exception turns into."""
+
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, overload
+
+import typer
+from typer.core import TyperGroup
+
+from cli.console import complain, is_json, speaking
+from cli.errors import StageError, TerminatedError, UsageError
+from cli.family import started_by_command
+from cli.options import LogJson, Quiet
+
+Command = Callable[..., None]
+
+
+@overload
+def command(function: Command) -> Command: ...
+
+
+@overload
+def command(*, quiet: bool) -> Callable[[Command], Command]: ...
+
+
+def command(function: Command | None = None, *, quiet: bool = True) -> Command | Callable[[Command], Command]:
+    """Make a function a command: with --quiet and --log-json, and exceptions as messages and exit codes.
+
+    Args:
+        function: does the work; its parameters are the command's own options and arguments.
+        quiet: whether it takes --quiet; not where the lines are all there is of the result.
+    """
+    if function is None:
+        return functools.partial(_as_command, quiet=quiet)
+    return _as_command(function, quiet=quiet)
+
+
+def _as_command(function: Command, quiet: bool) -> Command:
+    @functools.wraps(function)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        manner = {name: options.pop(name, False) for name in ("quiet", "log_json")}
+        with speaking(**manner):
+            _run(lambda: function(*arguments, **options))
+
+    # Typer reads the options off the signature.
+    own = inspect.signature(function)
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    added = {"quiet": Quiet, "log_json": LogJson} if quiet else {"log_json": LogJson}
+    more = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in added.items()]
+    wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
+    return wrapped
+
+
+def _run(work: Callable[[], None]) -> None:
+    """Do the work; turn the project's own exceptions into a message on stderr and an exit code."""
+    try:
+        work()
+    except UsageError as error:
+        complain(str(error), 2)
+        raise typer.Exit(2) from error
+    except StageError as error:
+        complain(str(error), 1)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        complain(f"{error.filename or 'file system'}: {error.strerror or error}", 1)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt as error:
+        _say_ended("interrupted", 130)
+        raise typer.Exit(130) from error
+    except TerminatedError as error:
+        _say_ended("terminated", 143)
+        raise typer.Exit(143) from error
+
+
+def _say_ended(how: str, exit_code: int) -> None:
+    if not started_by_command():
+        complain(
+            f"{how}. Finished stages and batches are kept; the same command goes on from there", exit_code
+        )
+
+
+class Commands(TyperGroup):
+    """All commands. What Typer itself has against a command line is a JSON object too, if lines are to be."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
+        given = sys.argv[1:] if args is None else list(args)
+        with speaking(quiet=False, log_json="--log-json" in given):
+            if not is_json():
+                return super().main(args, *rest, **settings)
+            try:
+                ended = super().main(args, *rest, **settings | {"standalone_mode": False})
+            except Exception as error:
+                # Typer's usage errors have no public base class that all of its versions share.
+                if not hasattr(error, "format_message"):
+                    raise
+                ended = int(getattr(error, "exit_code", 2))
+                complain(str(error.format_message()), ended)
+            sys.exit(ended or 0)

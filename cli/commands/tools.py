@@ -1,0 +1,188 @@
+"""The tools around the figure: can it be trusted, what else is there to know, what lies in a folder."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.command import command
+from cli.compose import compose, compose_methods, groups
+from cli.console import confirm, say
+from cli.errors import UsageError
+from cli.options import Folder, Method, Methods, Overrides, as_list
+
+
+@command
+def diagnose(overrides: Overrides = None, method: Method = None) -> None:
+    """Say whether the figure of this configuration can be trusted, and if not, why not and what to do.
+
+    Trains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, conventions.
+    Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails.
+
+    [bold]Examples[/]
+
+    repro diagnose data=digits
+
+    repro diagnose experiment=report
+    """
+    config = compose_methods(as_list(overrides), [method] if method else [])[0]
+    from cli.stages.diagnose import diagnose as stage
+
+    stage(config)
+
+
+@command
+def compare(overrides: Overrides = None) -> None:
+    """Solve for s_test by every method at several settings: error, agreement, seconds, what to use.
+
+    Trains if need be; all start from the same θ̂ and explain the same test point, and the exact solution
+    judges them. Writes compare.csv and plots/compare.png and .pdf. What runs is compare.settings.
+
+    [bold]Examples[/]
+
+    repro compare
+
+    repro compare data=digits
+
+    repro compare 'compare.settings=[cg,lissa,"lissa depth=20000","lissa scale=50 depth=10000"]'
+    """
+    config = compose(as_list(overrides))
+    from cli.stages.compare import compare as stage
+
+    stage(config)
+
+
+@command
+def ground_truth(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="File to write; its name ends in .csv or .parquet")
+    ],
+    overrides: Overrides = None,
+    test_index: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--test-index",
+            "-t",
+            help="Test point; may be given several times. Short for influence.test_index=[…]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Export the actual changes of any test point, with certificates, for every point left out so far.
+
+    Nothing is retrained: a stored leave-one-out model answers for every test point. One row for each test
+    point and training point, with the columns test_index, train_index, actual_change, certificate.
+
+    [bold]Examples[/]
+
+    repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
+
+    repro ground-truth data=digits --out truth.csv
+    """
+    config = compose([*as_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
+    if out.suffix not in (".csv", ".parquet"):
+        raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
+    from cli.stages.ground_truth import export_ground_truth
+
+    export_ground_truth(config, out)
+
+
+@command
+def check(
+    folder: Folder,
+    data_root: Annotated[
+        str | None, typer.Option("--data-root", help="Where the data lie, if elsewhere than for the run")
+    ] = None,
+) -> None:
+    """Verify a finished run: does everything in it follow from the data and the stored weights?
+
+    Checksums; θ̂ on the data; gradients of all leave-one-out models, recomputed by plain formulas; the table
+    from the weights; the predictions; the summary from the table. Changes nothing; exits 1 if anything fails.
+
+    [bold]Examples[/]
+
+    repro check outputs/demo
+
+    repro check outputs/figure --data-root ~/data
+    """
+    from cli.stages.check import check as stage
+
+    stage(folder, data_root)
+
+
+@command
+def clean(
+    folder: Folder,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
+) -> None:
+    """List what a run folder holds, by size, and remove the caches that no table needs, asking first.
+
+    What can go: weights of points that are in no table, or of another θ̂, and files that were set aside. What
+    `ground-truth` could say of those points is then to be retrained.
+
+    [bold]Examples[/]
+
+    repro clean outputs/demo
+
+    repro clean outputs/demo --yes
+    """
+    from cli.stages.clean import clean as stage
+
+    stage(folder, lambda question: yes or confirm(question))
+
+
+@command
+def sweep(
+    overrides: Overrides = None,
+    method: Methods = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the sweep; its runs lie in it, one folder each")
+    ] = Path("outputs/sweep"),
+) -> None:
+    """Run every combination of KEY=a,b,c …, then join the results: sweep.csv, and r and slope as a figure.
+
+    Hydra's multirun does the running: its sweeper, and the launcher that hydra/launcher=… names (basic, or an
+    installed plugin: joblib, submitit_slurm, …). Runs with the same θ̂ share it and its retrained models. The
+    same command goes on where a sweep was interrupted.
+
+    [bold]Examples[/]
+
+    repro sweep data=digits --method cg model.l2=0.001,0.01,0.1
+
+    repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
+
+    repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2 hydra/launcher=joblib
+    """
+    from cli.stages.sweep import sweep as stage
+
+    stage(as_list(overrides), list(method or []) or [compose([]).method], out)
+
+
+@command(quiet=False)
+def config(
+    overrides: Overrides = None,
+    method: Method = None,
+    show_groups: Annotated[
+        bool, typer.Option("--groups", help="Print what can be chosen in each group instead.")
+    ] = False,
+) -> None:
+    """Print the composed configuration.
+
+    [bold]Examples[/]
+
+    repro config
+
+    repro config --groups
+
+    repro config --method cg data=digits model.l2=0.1
+    """
+    if show_groups:
+        choices = groups()
+        lines = (f"{group}={'|'.join(names)}" for group, names in choices.items())
+        say("\n".join(lines), "groups", always=True, groups=choices)
+        return
+    from omegaconf import OmegaConf
+
+    composed = compose_methods(as_list(overrides), [method] if method else [])[0]
+    text = OmegaConf.to_yaml(OmegaConf.create(composed.values)).rstrip()
+    say(text, "configuration", always=True, values=composed.values)

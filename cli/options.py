@@ -1,0 +1,62 @@
+"""Options and arguments that several commands take."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+METHODS = "a file of configs/influence/"
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        help="Overrides of the configuration, such as data=digits model.l2=0.1 influence.top_k=200",
+        show_default=False,
+    ),
+]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus",
+        min=0,
+        help="Processes, one a GPU; on a machine without any, so many on the CPU. 0: one process on the CPU. "
+        "Default: one GPU if there is any. Short for retrain.gpus=N",
+        show_default=False,
+    ),
+]
+Method = Annotated[
+    str | None,
+    typer.Option("--method", "-m", help=f"How s_test is computed: {METHODS}", show_default="lissa"),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option("--method", "-m", help=f"May be given several times: {METHODS}", show_default="lissa"),
+]
+Folder = Annotated[Path, typer.Argument(help="A run folder, such as outputs/mnist-logistic-3f2a91c0")]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet",
+        help="No progress and no result lines: only warnings, errors, failed checks and questions.",
+        show_default=False,
+    ),
+]
+LogJson = Annotated[
+    bool,
+    typer.Option(
+        "--log-json",
+        help="Every line a JSON object: results on stdout, progress, warnings and errors on stderr.",
+        show_default=False,
+    ),
+]
+
+
+def as_list(overrides: list[str] | None) -> list[str]:
+    """Overrides as typed."""
+    return list(overrides or [])
+
+
+def with_gpus(overrides: list[str] | None, gpus: int | None) -> list[str]:
+    """The overrides, and what --gpus is short for."""
+    return as_list(overrides) + ([] if gpus is None else [f"retrain.gpus={gpus}"])

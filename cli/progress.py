@@ -1,0 +1,194 @@
+"""How long work is shown: a bar on a terminal, a plain line a minute elsewhere, JSON lines for a program.
+
+All three come from the same numbers: a `Standing`, which the stage fills, and the pace measured here.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from cli.console import emit, err, is_json, is_quiet
+
+SECONDS_BETWEEN_LINES = 60.0
+"""Between plain lines."""
+SECONDS_BETWEEN_OBJECTS = 1.0
+"""Between JSON lines that tell of no new stage or pass."""
+SECONDS_BETWEEN_PASSES = 0.1
+"""Passes quicker than that are not told one by one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """Where a piece of long work stands; None for what does not apply or is not known."""
+
+    stage: str
+    done: float = 0
+    total: float | None = None
+    unit: str = "steps"
+    """What `done` and `total` count."""
+    passes: int | None = None
+    """Passes over the data: of the fit so far, or the number of the pass within a batch of models."""
+    num_models: int | None = None
+    """Models in the pass."""
+    gradient_norm: float | None = None
+    """After the pass; the largest, if there are several models."""
+    contraction: float | None = None
+    """That norm over the one before the pass."""
+
+    def words(self) -> str:
+        """Stage, passes, gradient norm and contraction."""
+        largest = "" if self.num_models is None else "largest "
+        over = "" if self.num_models is None else f" over {self.num_models} models"
+        parts = [
+            self.stage,
+            None if self.passes is None else f"pass {self.passes}{over}",
+            None if self.gradient_norm is None else f"{largest}gradient norm {self.gradient_norm:.0e}",
+            None if self.contraction is None else f"contraction {self.contraction:.2g}",
+        ]
+        return ", ".join(part for part in parts if part)
+
+
+@dataclass(slots=True)
+class Pace:
+    """How fast a count goes, since it began. Another count (unit, total, or back to fewer) begins anew."""
+
+    count: tuple[str, float | None] = ("", None)
+    began: float = 0.0
+    began_at: float = 0.0
+    done: float = 0.0
+
+    def follow(self, standing: Standing) -> bool:
+        """Whether this is the beginning of another count: set-up is no measure of what comes after it."""
+        count = standing.unit, standing.total
+        another = count != self.count or standing.done < self.done
+        if another:
+            self.count, self.began, self.began_at = count, time.monotonic(), standing.done
+        self.done = standing.done
+        return another
+
+    @property
+    def per_second(self) -> float | None:
+        """The pace of the whole count, because steps are long and bursty; None before there is one."""
+        seconds = time.monotonic() - self.began
+        return (self.done - self.began_at) / seconds if self.done > self.began_at and seconds > 0 else None
+
+    @property
+    def seconds_left(self) -> float | None:
+        rate, (_, total) = self.per_second, self.count
+        return None if rate is None or total is None else max(0.0, (total - self.done) / rate)
+
+
+@dataclass(slots=True)
+class Bar:
+    """What one piece of long work shows."""
+
+    task: str
+    shown: bool
+    """Whether anything is said of it at all."""
+    progress: Progress
+    rich_task: TaskID
+    began: float = field(default_factory=lambda: time.monotonic())
+    pace: Pace = field(default_factory=Pace)
+    last: Standing | None = None
+    last_told: Standing | None = None
+    told_at: float = field(default_factory=lambda: time.monotonic())
+
+    def update(self, standing: Standing) -> None:
+        """Show where the work stands, now or when it is time for it."""
+        another_count = self.pace.follow(standing)
+        self.last = standing
+        if not self.shown:
+            return
+        if is_json():
+            if self._is_due(standing):
+                self._emit(standing)
+        elif self.progress.disable:
+            self._print_line(standing)
+        else:
+            if another_count:
+                self.progress.reset(self.rich_task)
+            words = ", ".join([standing.words(), *self._rate()])
+            self.progress.update(self.rich_task, completed=standing.done, total=standing.total, detail=words)
+
+    def finish(self) -> None:
+        """Tell a program the last standing, however soon it came."""
+        if self.shown and is_json() and self.last is not None and self.last is not self.last_told:
+            self._emit(self.last)
+
+    def _is_due(self, standing: Standing) -> bool:
+        told, since = self.last_told, time.monotonic() - self.told_at
+        if told is None or told.stage != standing.stage or since >= SECONDS_BETWEEN_OBJECTS:
+            return True
+        return told.passes != standing.passes and since >= SECONDS_BETWEEN_PASSES
+
+    def _emit(self, standing: Standing) -> None:
+        self.last_told, self.told_at = standing, time.monotonic()
+        measured = {
+            "per_second": self.pace.per_second,
+            "seconds_left": self.pace.seconds_left,
+            "seconds": self.told_at - self.began,
+        }
+        emit(sys.stderr, "progress", {"task": self.task} | asdict(standing) | measured)
+
+    def _print_line(self, standing: Standing) -> None:
+        if time.monotonic() - self.told_at < SECONDS_BETWEEN_LINES:
+            return
+        self.told_at = time.monotonic()
+        parts = [standing.words(), *self._count(standing), *self._rate(), *self._remaining()]
+        err.print(f"{self.task}: {', '.join(parts)}", markup=False)
+
+    def _count(self, standing: Standing) -> list[str]:
+        return [] if standing.total is None else [f"{standing.done:g} of {standing.total:g} {standing.unit}"]
+
+    def _rate(self) -> list[str]:
+        rate = self.pace.per_second
+        return [] if rate is None else [f"{rate:.3g} {self.pace.count[0]} a second"]
+
+    def _remaining(self) -> list[str]:
+        seconds = self.pace.seconds_left
+        return [] if seconds is None else [f"about {math.ceil(seconds / 60)} min left"]
+
+
+@contextmanager
+def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
+    """What shows the work of the block on stderr; on a terminal it leaves nothing behind.
+
+    Args:
+        task: what the work is.
+        shown: whether this process is the one that speaks.
+    """
+    shown = shown and not is_quiet()
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", style="dim"),
+    )
+    with Progress(
+        *columns,
+        console=err,
+        transient=True,
+        disable=not shown or is_json() or not err.is_terminal,
+        # The pace of the whole work, because its steps are long and bursty.
+        speed_estimate_period=24 * 3600,
+    ) as progress:
+        bar = Bar(task, shown, progress, progress.add_task(task, total=None, detail=""))
+        try:
+            yield bar
+        finally:
+            bar.finish()

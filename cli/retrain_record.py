@@ -1,0 +1,32 @@
+"""retrain/record.json: how long each retraining took, and how its gradient norms came down.
+
+{"runs": [{"models", "seconds", "passes_per_model", "processes", "device", "trace"}, ...]} has an entry for
+each time that models were solved. Its trace is [[pass, largest gradient norm, number of models], ...]: the
+worst over the batches of rank 0 at each number of a pass, which is enough to see how the iteration converges.
+
+It is written after the weights, so a run that was killed before has no entry. No number of the figure follows
+from it: where it is missing or damaged it begins anew.
+"""
+
+import json
+from typing import Any
+
+from cli.manifest import write_json_result
+from cli.run_folder import RunFolder
+
+
+def read_runs(folder: RunFolder) -> list[dict[str, Any]] | None:
+    """The entries, oldest first; None when there is no record that can be read."""
+    try:
+        runs = json.loads(folder.retrain_record.read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return runs if isinstance(runs, list) and all(isinstance(run, dict) for run in runs) else None
+
+
+def append_run(folder: RunFolder, entry: dict[str, Any] | None) -> None:
+    """Add an entry; None where no model had to be solved. The record is there afterwards."""
+    runs = read_runs(folder)
+    if runs is None or entry is not None:
+        added = [] if entry is None else [entry]
+        write_json_result(folder, folder.retrain_record, {"runs": [*(runs or []), *added]})
