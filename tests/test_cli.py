@@ -356,13 +356,14 @@ OPTIONS = {
     "influence": {"--method", "-m", "--gpus", *SPEAKING},
     "retrain": {"--gpus", *SPEAKING},
     "plot": SPEAKING,
-    "ground-truth": {"--out", "-o", "--test-index", "-t", *SPEAKING},
+    "run": {"--method", "-m", "--gpus", *SPEAKING},
+    "report": {"--open", *SPEAKING},
     "diagnose": {"--method", "-m", *SPEAKING},
     "compare": SPEAKING,
+    "ground-truth": {"--out", "-o", "--test-index", "-t", *SPEAKING},
+    "sweep": {"--method", "-m", "--out", "-o", *SPEAKING},
     "check": {"--data-root", *SPEAKING},
     "clean": {"--yes", "-y", *SPEAKING},
-    "run": {"--method", "-m", "--gpus", *SPEAKING},
-    "sweep": {"--method", "-m", "--out", "-o", *SPEAKING},
     "config": {"--method", "-m", "--groups", "--log-json", "--help"},
 }
 

@@ -16,7 +16,7 @@ VALUES = (
     "${oc.env:HOME}", "${nothing}", "'", "ü", "all", "random", "misclassified", "cuda", "auto", "float64",
     "/dev/null", "../..", "lissa", "cg",
 )  # fmt: skip
-COMMANDS = ("config", "train", "influence", "retrain", "plot", "run", "diagnose", "compare")
+COMMANDS = ("config", "train", "influence", "retrain", "plot", "run", "report", "diagnose", "compare")
 TINY = ("data=digits", "data.num_train=30", "influence.top_k=3", "compare.settings=[cg]")
 OPTIONS: tuple[tuple[str, ...], ...] = (
     (), (), (), (), ("--method", "cg"), ("--method", "exact"), ("--method", "nosuch"), ("--gpus", "-1"),
