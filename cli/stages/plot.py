@@ -12,6 +12,7 @@ from rich.table import Table
 from cli.compose import Config
 from cli.console import say, show
 from cli.errors import StageError
+from cli.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
 from cli.manifest import write_json_result, write_result
 from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
@@ -21,8 +22,6 @@ from cli.selection import chosen_points, describe_selection, selection_name
 from cli.stages.retrain import softmax_risk, weight_cache
 from cli.traces import draw_missing_traces
 from plots.agreement import Agreement, agreement
-from plots.leave_one_out import draw_leave_one_out
-from plots.style import save
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING
 
@@ -40,7 +39,7 @@ COLUMNS = (
 
 
 def plot(config: Config) -> None:
-    """Write `leave_one_out.csv`, `summary.json` and the figure, and print the table of results.
+    """Write `leave_one_out.csv`, `summary.json` and the figures, and print the table of results.
 
     Raises:
         StageError: an earlier stage is missing.
@@ -81,7 +80,11 @@ def _plot(folder: RunFolder, config: Config) -> None:
         draw_missing_traces(folder, prediction.record)
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
-    _draw(folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets)))
+    draw_scatter(
+        folder, config, table, agreements, describe_selection(config, risk.num_examples, len(targets))
+    )
+    draw_errors_and_certificates(folder, config, table)
+    draw_galleries(folder, config, table, dataset, risk, model.theta)
     _say(folder, summary, targets)
 
 
@@ -136,19 +139,6 @@ def _summary(
     return first | ({"test_points": points} if len(targets) > 1 else {})
 
 
-def _draw(
-    folder: RunFolder,
-    config: Config,
-    table: pd.DataFrame,
-    agreements: dict[tuple[str, int], Agreement],
-    selection: str,
-) -> None:
-    titles, limits = config["plot"]["titles"], config["plot"]["limits"]
-    figure = draw_leave_one_out(table, agreements, titles=titles, limits=limits, selection=selection)
-    for suffix in ("png", "pdf"):
-        write_result(folder, folder.figure(suffix), lambda path: save(figure, path))
-
-
 def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:
     points = summary.get("test_points", {str(targets[0]): summary})
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
@@ -169,7 +159,7 @@ def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None
             f"largest certificate {point['max_certificate']:.1e}; null control {point['null_control']:.1e} "
             f"(certificate {point['null_control_certificate']:.1e})"
         )
-    say(f"wrote {folder.table}, {folder.summary}, {folder.figure('png')} and .pdf")
+    say(f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}")
 
 
 def _cell(name: str, value: float) -> str:
