@@ -72,6 +72,7 @@ def draw_galleries(
             images,
             {int(str(index)): float(change) for index, change in predicted.items()},
             config["plot"]["titles"].get(method, method),
+            num_ranked=rows["train_index"].nunique(),
         )
         write_figure(folder, figure, f"gallery_{test_index}")
 

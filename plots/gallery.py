@@ -111,6 +111,7 @@ def draw_gallery(
     images: Num[np.ndarray, "n height width"],
     predicted: Mapping[int, float],
     method: str,
+    num_ranked: int,
 ) -> Figure:
     """The test image at the left, at its right a block of helpful and one of harmful training images.
 
@@ -123,6 +124,7 @@ def draw_gallery(
         images: the training images by index.
         predicted: a method's predicted changes by training index; a point that it lacks has a dash.
         method: the title of this method.
+        num_ranked: training points that were left out, and so could be among the helpful or harmful.
 
     Returns:
         The figure, to be written with `plots.style.save`.
@@ -131,7 +133,7 @@ def draw_gallery(
         Block(gid="helpful", heading=HELPFUL, none=NO_HELPFUL, color=BLUE, rows=helpful),
         Block(gid="harmful", heading=HARMFUL, none=NO_HARMFUL, color=VERMILLION, rows=harmful),
     )
-    key = f"label · index\nactual change\n(predicted change,\n{textwrap.fill(f'{method})', KEY_CHARACTERS)}"
+    key = _key(method, num_ranked)
     height = 2 * MARGIN + max(sum(block.height for block in blocks) + BLOCK_GAP, _test_height(test, key))
     shown = [test.image, *(images[index] for block in blocks for index in block.rows["train_index"])]
     with styled():
@@ -150,6 +152,13 @@ def draw_gallery(
         # After the images, which set limits of their own.
         page.axes.set(xlim=(0, WIDTH), ylim=(height, 0), aspect="auto")
     return figure
+
+
+def _key(method: str, num_ranked: int) -> str:
+    """What the captions say, and among how many points the images were found."""
+    among = textwrap.fill(f"Of {num_ranked:,} training points that were left out.", KEY_CHARACTERS)
+    named = textwrap.fill(f"{method})", KEY_CHARACTERS)
+    return f"label · index\nactual change\n(predicted change,\n{named}\n\n{among}"
 
 
 def _test_height(test: TestExample, key: str) -> float:

@@ -28,7 +28,7 @@ def ranked(indices: list[int], sign: float = 1.0) -> DataFrame:
 def gallery(helpful: list[int], harmful: list[int], images: np.ndarray = IMAGES, method: str = "M") -> Figure:
     test = TestExample(index=8, image=images[0], label=5, predicted_class=6, loss=3.24091)
     predicted = {index: 0.5 * index for index in helpful[:1] + harmful[:1]}
-    return draw_gallery(test, ranked(helpful), ranked(harmful, -1.0), images, predicted, method)
+    return draw_gallery(test, ranked(helpful), ranked(harmful, -1.0), images, predicted, method, 1234)
 
 
 def drawn(figure: Figure, gid: str) -> list[AxesImage]:
@@ -70,7 +70,9 @@ def test_captions_name_label_index_actual_and_predicted_change() -> None:
     assert texts(figure, "harmful caption") == ["5 · 4\n−0.0300\n(+2.00)"]
     assert texts(figure, "test title") == ["Test point 8"]
     assert texts(figure, "test") == ["label 5\npredicted class 6\nloss 3.24"]
-    assert texts(figure, "key") == ["label · index\nactual change\n(predicted change,\nM)"]
+    (key,) = texts(figure, "key")
+    assert key.startswith("label · index\nactual change\n(predicted change,\nM)\n\n")
+    assert key.replace("\n", " ").endswith("Of 1,234 training points that were left out.")
 
 
 @pytest.mark.parametrize(
