@@ -84,8 +84,12 @@ class RunFolder:
     def comparison(self) -> Path:
         return self.path / "compare.csv"
 
+    @property
+    def figures(self) -> Path:
+        return self.path / "plots"
+
     def figure(self, suffix: str, name: str = "leave_one_out") -> Path:
-        return self.path / "plots" / f"{name}.{suffix}"
+        return self.figures / f"{name}.{suffix}"
 
 
 def determining(values: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,10 @@
 import math
 from typing import Any
 
-from cli.manifest import write_result
+from cli.figures import SUFFIXES, write_figure
 from cli.run_folder import RunFolder
-from plots.style import save
 from plots.trace import draw_trace
 
-SUFFIXES = ("png", "pdf")
 FEWEST_STEPS = 3
 """What takes fewer steps has no figure."""
 
@@ -24,8 +22,7 @@ def draw_traces(folder: RunFolder, record: dict[str, Any]) -> None:
     if max((step for trace in traces.values() for step, _ in trace), default=0) < FEWEST_STEPS:
         return
     figure = draw_trace(traces, title=method, label=solutions[0]["traced"])
-    for suffix in SUFFIXES:
-        write_result(folder, folder.figure(suffix, f"trace_{method}"), lambda path: save(figure, path))
+    write_figure(folder, figure, f"trace_{method}")
 
 
 def draw_missing_traces(folder: RunFolder, record: dict[str, Any]) -> None:

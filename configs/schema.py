@@ -194,6 +194,8 @@ class Plot:
 
     limits: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="half-width of the axes")]
     titles: Annotated[dict[str, str], Field(description="panel title of each method")]
+    # A default, so that folders written before there were styles can still be checked.
+    style: Annotated[Literal["default", "paper"], Field(description="look of the scatter")] = "default"
 
 
 @_checked

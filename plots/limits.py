@@ -65,6 +65,11 @@ def nice_limit(largest: float) -> float:
     return next(nice for factor in NICE_NUMBERS if (nice := float(f"{factor * decade:.3g}")) >= wanted)
 
 
+def tick(limit: float) -> float:
+    """Where an axis of few ticks has them besides 0: at three fifths of ±limit, rounded to one digit."""
+    return float(f"{0.6 * limit:.1g}")
+
+
 def _on_scale(size: float, reference: float) -> bool:
     """Zeros fit any scale, and without an actual change there is no scale to be off."""
     return size == 0 or reference == 0 or TOO_SMALL <= size / reference <= TOO_LARGE

@@ -11,19 +11,17 @@ from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
 from plots.agreement import Agreement
-from plots.limits import Limits
-from plots.style import BLUE, MUTED, NOTE_SIZE, VERMILLION
+from plots.limits import Limits, tick
+from plots.style import BLUE, NOTE_SIZE, VERMILLION, Style, minus
 
-AXES_INCHES = 2.5
-"""Side of a panel's square frame."""
-MARKER_INCHES = 0.05
-"""Diameter of a marker, which stands for one training example."""
 POINTS_PER_INCH = 72
 MAX_VECTORS = 5000
 """With more points than so many a PDF draws them as pixels, as paths would be megabytes of it."""
 CORNER = 0.84, 0.48
 """Width and height of the statistics, in half panels."""
-MARKER: dict[str, Any] = {"alpha": 0.45, "linewidths": 0, "zorder": 3}
+MAX_DECIMALS = 3
+"""Of a tick's label; what needs more has an exponent."""
+OUTSIDE: dict[str, Any] = {"color": VERMILLION, "alpha": 0.45, "linewidths": 0, "zorder": 3}
 BARS: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "alpha": 0.35, "elinewidth": 0.6, "zorder": 2.5}
 
 
@@ -57,36 +55,44 @@ class Points:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
-    """What a panel turned out to hold: its notes, and which error bars the figure has to explain."""
+    """What a panel turned out to hold: notes, error bars that the figure has to explain, and whose scale."""
 
     notes: str = ""
     certificates: bool = False
     stderrs: bool = False
+    own_scale: bool = False
 
 
-def draw_panel(axes: Axes, points: Points, limits: Limits, agreement: Agreement | None) -> Drawn:
-    """Draw scatter, identity line, error bars that a marker does not hide, and statistics.
+def draw_panel(
+    axes: Axes, points: Points, limits: Limits, agreement: Agreement | None, style: Style
+) -> Drawn:
+    """Draw scatter and identity line, and unless the style is bare error bars and statistics.
 
     `agreement` may be None only where no pair is finite; the panel then says why it is empty.
     """
-    _prepare_axes(axes, limits)
+    _prepare_axes(axes, limits, style)
     if not len(points.actual):
         reason = axes.text(0.5, 0.5, _why_empty(points), transform=axes.transAxes, color=VERMILLION)
         reason.set(ha="center", va="center", gid="reason")
         return Drawn()
     end = min(limits.actual, limits.predicted)
-    axes.plot([-end, end], [-end, end], color=MUTED, linewidth=0.8, zorder=1.5, gid="identity")
+    axes.plot([-end, end], [-end, end], zorder=1.5, gid="identity", **style.identity)
     inside = (np.abs(points.actual) <= limits.actual) & (np.abs(points.predicted) <= limits.predicted)
-    area = (MARKER_INCHES * POINTS_PER_INCH) ** 2
-    scatter = axes.scatter(points.actual[inside], points.predicted[inside], s=area, color=BLUE, **MARKER)
+    area = (style.marker_inches * POINTS_PER_INCH) ** 2
+    scatter = axes.scatter(points.actual[inside], points.predicted[inside], s=area, zorder=3, **style.marker)
     scatter.set(gid="points", rasterized=len(points.actual) > MAX_VECTORS)
-    _draw_outside(axes, points, limits, ~inside)
+    notes = _notes(limits, int((~inside).sum()), points.num_left_out, style)
+    if style.bare:
+        return Drawn(notes=notes, own_scale=limits.own)
+    _draw_outside(axes, points, limits, ~inside, style)
     if agreement is not None:
         _write_statistics(axes, points, limits, agreement)
+    shortest = style.marker_inches / style.side
     return Drawn(
-        notes=_notes(limits, int((~inside).sum()), points.num_left_out),
-        certificates=_draw_bars(axes, points, "xerr", points.certificate, inside, limits.actual),
-        stderrs=_draw_bars(axes, points, "yerr", points.predicted_stderr, inside, limits.predicted),
+        notes=notes,
+        certificates=_draw_bars(axes, points, "xerr", inside, limits.actual, shortest),
+        stderrs=_draw_bars(axes, points, "yerr", inside, limits.predicted, shortest),
+        own_scale=limits.own,
     )
 
 
@@ -106,7 +112,7 @@ def write_title(axes: Axes, title: str, notes: str, raised: bool) -> None:
     )
 
 
-def _prepare_axes(axes: Axes, limits: Limits) -> None:
+def _prepare_axes(axes: Axes, limits: Limits, style: Style) -> None:
     axes.set(xlim=(-limits.actual, limits.actual), ylim=(-limits.predicted, limits.predicted))
     if limits.own:
         axes.set_box_aspect(1)
@@ -114,8 +120,18 @@ def _prepare_axes(axes: Axes, limits: Limits) -> None:
         axes.spines["left"].set_color(VERMILLION)
     else:
         axes.set_aspect("equal")
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+    for axis, limit in ((axes.xaxis, limits.actual), (axes.yaxis, limits.predicted)):
+        if style.bare:
+            ticks = [-tick(limit), 0.0, tick(limit)]
+            axis.set_ticks(ticks, labels=[_tick_label(place, ticks[-1]) for place in ticks])
+        else:
+            axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _tick_label(place: float, largest: float) -> str:
+    """With the decimals of the largest tick, which has one digit; short also where these are many."""
+    decimals = max(0, -math.floor(math.log10(largest)))
+    return minus(f"{place:.{decimals}f}" if decimals <= MAX_DECIMALS else f"{place:.0e}" if place else "0")
 
 
 def _why_empty(points: Points) -> str:
@@ -128,13 +144,13 @@ def _draw_bars(
     axes: Axes,
     points: Points,
     direction: str,
-    half_lengths: Float[np.ndarray, " points"],
     inside: Bool[np.ndarray, " points"],
     limit: float,
+    shortest: float,
 ) -> bool:
-    """Error bars of the points inside, where they are longer than a marker; whether there are any."""
-    half_marker = MARKER_INCHES / AXES_INCHES * limit
-    visible = inside & (half_lengths > half_marker)
+    """Error bars of the points inside that exceed `shortest`, a share of the limit; whether there are any."""
+    half_lengths = points.certificate if direction == "xerr" else points.predicted_stderr
+    visible = inside & (half_lengths > shortest * limit)
     if visible.any():
         # An infinite half length is drawn as one that leaves the panel on both sides.
         lengths: dict[str, Any] = {direction: np.minimum(half_lengths[visible], 4 * limit)}
@@ -143,7 +159,9 @@ def _draw_bars(
     return bool(visible.any())
 
 
-def _draw_outside(axes: Axes, points: Points, limits: Limits, outside: Bool[np.ndarray, " points"]) -> None:
+def _draw_outside(
+    axes: Axes, points: Points, limits: Limits, outside: Bool[np.ndarray, " points"], style: Style
+) -> None:
     """Triangles on the frame that point to where the points are; up or down if both coordinates are out."""
     x, y = points.actual[outside] / limits.actual, points.predicted[outside] / limits.predicted
     sideways = np.abs(y) <= 1
@@ -157,22 +175,23 @@ def _draw_outside(axes: Axes, points: Points, limits: Limits, outside: Bool[np.n
             axes.scatter(
                 x[chosen].clip(-1, 1) * limits.actual,
                 y[chosen].clip(-1, 1) * limits.predicted,
-                s=(1.4 * MARKER_INCHES * POINTS_PER_INCH) ** 2,
+                s=(1.4 * style.marker_inches * POINTS_PER_INCH) ** 2,
                 marker=marker,
-                color=VERMILLION,
                 clip_on=False,
                 gid="outside",
-                **MARKER,
+                **OUTSIDE,
             )
 
 
-def _notes(limits: Limits, num_outside: int, num_left_out: int) -> str:
-    notes = ["own vertical scale"] if limits.own else []
-    if num_outside:
-        notes.append(f"{_count(num_outside)} outside")
-    if num_left_out:
-        notes.append(f"{_count(num_left_out)} not finite")
-    return ", ".join(notes)
+def _notes(limits: Limits, num_outside: int, num_left_out: int, style: Style) -> str:
+    counts = {"outside": num_outside, "not finite": num_left_out}
+    found = {what: count for what, count in counts.items() if count}
+    if style.bare and len(found) + limits.own > 1:
+        # Its panels have no room for more words.
+        notes = [f"{count:,} {what}" for what, count in found.items()]
+        return ", ".join(["own scale", *notes] if limits.own else notes)
+    notes = [f"{_count(count)} {what}" for what, count in found.items()]
+    return ", ".join(["own vertical scale", *notes] if limits.own else notes)
 
 
 def _write_statistics(axes: Axes, points: Points, limits: Limits, agreement: Agreement) -> None:
@@ -204,18 +223,14 @@ def format_r(r: float) -> str:
         return "undefined"
     # The small term keeps 1 − 0.99999, which rounding puts just below 1e-5, at five decimals.
     decimals = math.ceil(-math.log10(max(1 - abs(r), 1e-6)) - 1e-6)
-    return _minus(f"{r:.{max(3, decimals)}f}")
+    return minus(f"{r:.{max(3, decimals)}f}")
 
 
 def format_slope(slope: float) -> str:
     """Three decimals near 1, three digits far from it."""
     if math.isnan(slope):
         return "undefined"
-    return _minus(f"{slope:.3f}" if 0.1 <= abs(slope) < 10 else f"{slope:.3g}")
-
-
-def _minus(number: str) -> str:
-    return number.replace("-", "−")
+    return minus(f"{slope:.3f}" if 0.1 <= abs(slope) < 10 else f"{slope:.3g}")
 
 
 def _count(num_points: int) -> str:

@@ -1,5 +1,6 @@
 """Tables to draw, and what a drawn figure holds."""
 
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,17 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import BboxBase
 from pandas import DataFrame, concat
 
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
-from plots.panel import AXES_INCHES, MARKER_INCHES
+from plots.style import DEFAULT, Style
 
-HALF_MARKER = 0.5 * MARKER_INCHES / (AXES_INCHES / 2)
+HALF_MARKER = 0.5 * DEFAULT.marker_inches / (DEFAULT.side / 2)
 """As a share of the limit: what an error bar must exceed to be seen."""
+SMALLEST_TEXT = 6.5
+"""Points, in print."""
 
 
 def rows(
@@ -43,10 +47,32 @@ def all_agreements(table: DataFrame) -> dict[tuple[str, int], Agreement]:
     }
 
 
-def draw(*parts: DataFrame, limits: float | None = None, selection: str | None = None) -> Figure:
+def draw(
+    *parts: DataFrame, limits: float | None = None, selection: str | None = None, style: Style = DEFAULT
+) -> Figure:
     table = concat(parts)
     titles = {"exact": "Linear (exact)", "lissa": "Linear (approx)"}
-    return draw_leave_one_out(table, all_agreements(table), titles, limits=limits, selection=selection)
+    return draw_leave_one_out(
+        table, all_agreements(table), titles, limits=limits, selection=selection, style=style
+    )
+
+
+def assert_texts_are_apart(figure: Figure) -> list[BboxBase]:
+    """Every text lies inside the figure, is large enough to read, and overlaps no other; their boxes."""
+    figure.draw_without_rendering()
+    found = [text for text in figure.findobj(Text) if text.get_text().strip() and _is_shown(text)]
+    boxes = [text.get_window_extent() for text in found]
+    for text, box in zip(found, boxes, strict=True):
+        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+        assert inside, text.get_text()
+        assert float(text.get_fontsize()) >= SMALLEST_TEXT, text.get_text()
+    for (text, box), (other, other_box) in combinations(zip(found, boxes, strict=True), 2):
+        assert not box.overlaps(other_box), (text.get_text(), other.get_text())
+    return list(boxes)
+
+
+def _is_shown(text: Text) -> bool:
+    return text.get_visible() and (text.axes is None or text.axes.axison or text in text.axes.texts)
 
 
 def texts(panel: Axes | Figure, gid: str) -> list[str]:

@@ -88,6 +88,7 @@ def test_influence_table_scores_every_training_point_and_selects_the_largest(fin
 def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     weights = {name for name in names if name.startswith("retrain/weights/")}
+    (test_index,) = pd.read_csv(finished / "leave_one_out.csv")["test_index"].unique()
     assert weights
     assert names - weights == {
         "checksums.json",
@@ -99,9 +100,11 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         "retrain/record.json",
         "leave_one_out.csv",
         "summary.json",
-        "plots/leave_one_out.png",
-        "plots/leave_one_out.pdf",
-        *(f"plots/trace_{name}.{suffix}" for name in ("cg", "lissa") for suffix in ("png", "pdf")),
+        *(
+            f"plots/{name}.{suffix}"
+            for name in ("leave_one_out", "errors", f"gallery_{test_index}", "trace_cg", "trace_lissa")
+            for suffix in ("png", "pdf")
+        ),
     }
 
 
@@ -127,6 +130,20 @@ def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
     assert sorted(table["test_index"].unique()) == [3, 14]
 
 
+def test_every_test_point_has_its_gallery_and_the_scatter_its_style(tmp_path: Path) -> None:
+    overrides = [*FAST, "influence.test_index=[3,14]", f"output_dir={tmp_path}/run"]
+    succeed("run", "--method", "cg", *overrides)
+    figures = tmp_path / "run" / "plots"
+    default = (figures / "leave_one_out.png").read_bytes()
+    assert {path.stem for path in figures.glob("gallery_*.pdf")} == {"gallery_3", "gallery_14"}
+    before = {path.name: path.read_bytes() for path in figures.iterdir() if "leave_one_out" not in path.name}
+    assert f"the figures in {figures}" in succeed("plot", "plot=paper", *overrides)
+    assert (figures / "leave_one_out.png").read_bytes() != default
+    # The style is the scatter's alone, and the others are written byte for byte as before.
+    after = {path.name: path.read_bytes() for path in figures.iterdir() if "leave_one_out" not in path.name}
+    assert after == before
+
+
 def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     centres = generator.normal(size=(3, 6))
@@ -144,6 +161,11 @@ def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
         "influence.top_k=50", f"output_dir={tmp_path}/run",
     )  # fmt: skip
     result = json.loads((tmp_path / "run" / "summary.json").read_text())["methods"]["exact"]
+    # Rows of features are no images, so there is no gallery.
+    assert {path.name for path in (tmp_path / "run" / "plots").glob("*.png")} == {
+        "leave_one_out.png",
+        "errors.png",
+    }
     # 200 examples: one weighs half a per cent, and influence is first order in that weight.
     assert result["pearson"] > 0.998
     assert 0.95 < result["slope"] < 1.15

@@ -7,7 +7,7 @@ from pandas import concat
 
 from plots.agreement import Agreement
 from plots.leave_one_out import draw_leave_one_out
-from plots.panel import AXES_INCHES
+from plots.style import DEFAULT
 from tests.figure_parts import draw, rows, texts
 
 
@@ -49,7 +49,7 @@ def test_one_panel_is_a_column_of_a_paper_wide_and_its_frame_square() -> None:
     assert figure.get_figwidth() == pytest.approx(3.3)
     frame = figure.axes[0].get_position()
     sides = frame.width * figure.get_figwidth(), frame.height * figure.get_figheight()
-    assert sides == pytest.approx((AXES_INCHES, AXES_INCHES))
+    assert sides == pytest.approx((DEFAULT.side, DEFAULT.side))
 
 
 def test_the_title_above_a_note_is_level_with_the_others() -> None:

@@ -4,17 +4,15 @@ import io
 import math
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import pytest
-from matplotlib.text import Text
 from pandas import DataFrame, concat
 
 from plots.style import save
-from tests.figure_parts import draw, rows
+from tests.figure_parts import assert_texts_are_apart, draw, rows
 
 
 def render_cases() -> dict[str, DataFrame]:
@@ -51,17 +49,7 @@ def crowded_parts() -> list[DataFrame]:
 @pytest.mark.parametrize("parts", [crowded_parts(), crowded_parts()[3:4]], ids=["nine panels", "one panel"])
 def test_text_stays_inside_the_figure_and_apart(parts: list[DataFrame]) -> None:
     figure = draw(*parts, selection="The 500 of 55,000 training points with the largest influence")
-    figure.draw_without_rendering()
-    texts_and_boxes = [
-        (text, text.get_window_extent())
-        for text in figure.findobj(Text)
-        if text.get_text() and text.get_visible()
-    ]
-    for text, box in texts_and_boxes:
-        inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
-        assert inside, text.get_text()
-    for (text, box), (other, other_box) in combinations(texts_and_boxes, 2):
-        assert not box.overlaps(other_box), (text.get_text(), other.get_text())
+    assert_texts_are_apart(figure)
 
 
 def test_writing_is_reproducible_and_ignores_the_user_s_settings(tmp_path: Path) -> None:

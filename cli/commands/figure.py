@@ -83,13 +83,16 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 def plot(overrides: Overrides = None) -> None:
     """Scatter predicted against actual change, one panel a method, and print how well they agree.
 
-    Writes leave_one_out.csv, summary.json and plots/leave_one_out.png and .pdf.
+    Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter),
+    errors (beside certificates) and for images gallery_TEST (the training images that help and harm most).
 
     [bold]Examples[/]
 
     repro plot
 
     repro plot plot.limits=0.05 influence.top_k=200
+
+    repro plot plot=paper
 
     repro plot retrain.points=all 'influence.test_index=[8,33,46]'
     """

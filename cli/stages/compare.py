@@ -17,6 +17,7 @@ from torch import Tensor
 from cli.compose import SELECTION_KEYS, Config, check_method_names, compose, compose_methods
 from cli.console import say, show
 from cli.errors import StageError, UsageError
+from cli.figures import write_figure
 from cli.manifest import write_result
 from cli.open_run import open_run_folder
 from cli.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
@@ -30,7 +31,6 @@ from influence.scores import influence_scores
 from influence.solution import Solution, Solver
 from plots.agreement import agreement
 from plots.cost import draw_cost
-from plots.style import save
 
 LARGEST_EXPLICIT = 10_000
 """Parameters up to which the Cholesky factor is the judge; above, CG to a residual of 1e-12."""
@@ -241,8 +241,7 @@ def _draw(folder: RunFolder, table: pd.DataFrame) -> None:
         good={"s_test_error": GOOD_ERROR},
         note="from θ̂ to the predicted change of every training point, judged by the exact solution",
     )
-    for suffix in ("png", "pdf"):
-        write_result(folder, folder.figure(suffix, "compare"), lambda path: save(figure, path))
+    write_figure(folder, figure, "compare")
 
 
 def _say(rows: list[dict[str, Any]]) -> None:

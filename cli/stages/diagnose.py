@@ -12,8 +12,9 @@ from torch import Tensor
 from cli.compose import Config, compose
 from cli.console import say, show
 from cli.errors import StageError
+from cli.figures import SUFFIXES, write_figure
 from cli.influence_files import read_record, read_table
-from cli.manifest import write_json_result, write_result
+from cli.manifest import write_json_result
 from cli.open_run import open_run_folder
 from cli.problem import (
     compute_device,
@@ -44,7 +45,6 @@ from influence.scores import influence_scores, most_influential
 from influence.solution import Solution
 from influence.spectrum import Spectrum, spectrum
 from plots.spectrum import ComputedSpectrum, draw_spectrum
-from plots.style import save
 from retrain.ground_truth import ground_truth
 from retrain.removal import NOTHING
 from retrain.schedule import RetrainSettings, solve_missing
@@ -255,9 +255,8 @@ def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) 
             for found in spectra
         }
     )
-    for suffix in ("png", "pdf"):
-        write_result(folder, folder.figure(suffix, "spectrum"), lambda path: save(figure, path))
-    figures = [folder.figure(suffix, "spectrum") for suffix in ("png", "pdf")]
+    write_figure(folder, figure, "spectrum")
+    figures = [folder.figure(suffix, "spectrum") for suffix in SUFFIXES]
     say(f"wrote {folder.diagnosis}, {figures[0]} and .pdf", "wrote", files=[folder.diagnosis, *figures])
 
 

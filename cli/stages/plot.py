@@ -12,6 +12,7 @@ from rich.table import Table
 from cli.compose import Config
 from cli.console import say, show
 from cli.errors import StageError
+from cli.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
 from cli.manifest import write_json_result, write_result
 from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
@@ -31,8 +32,6 @@ from cli.traces import draw_missing_traces
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from plots.agreement import Agreement, agreement
-from plots.leave_one_out import draw_leave_one_out
-from plots.style import save
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING
 
@@ -71,7 +70,7 @@ class Plotted:
 
 
 def plot(config: Config) -> Plotted:
-    """Write `leave_one_out.csv`, `summary.json` and the figure, and print the table of results.
+    """Write `leave_one_out.csv`, `summary.json` and the figures, and print the table of results.
 
     Raises:
         StageError: an earlier stage is missing.
@@ -113,7 +112,9 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
     selection = describe_selection(config, risk.num_examples, len(targets))
-    _draw(folder, config, table, agreements, selection)
+    draw_scatter(folder, config, table, agreements, selection)
+    draw_errors_and_certificates(folder, config, table)
+    draw_galleries(folder, config, table, dataset, risk, model.theta)
     _say(folder, summary, targets)
     return Plotted(
         dataset=dataset,
@@ -178,19 +179,6 @@ def _summary(
     return first | ({"test_points": points} if len(targets) > 1 else {})
 
 
-def _draw(
-    folder: RunFolder,
-    config: Config,
-    table: pd.DataFrame,
-    agreements: dict[tuple[str, int], Agreement],
-    selection: str,
-) -> None:
-    titles, limits = config["plot"]["titles"], config["plot"]["limits"]
-    figure = draw_leave_one_out(table, agreements, titles=titles, limits=limits, selection=selection)
-    for suffix in ("png", "pdf"):
-        write_result(folder, folder.figure(suffix), lambda path: save(figure, path))
-
-
 def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:
     points = summary.get("test_points", {str(targets[0]): summary})
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
@@ -215,11 +203,10 @@ def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None
             test_index=int(target),
             **{name: value for name, value in point.items() if name not in ("methods", "test_points")},
         )
-    figures = [folder.figure(suffix) for suffix in ("png", "pdf")]
     say(
-        f"wrote {folder.table}, {folder.summary}, {figures[0]} and .pdf",
+        f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
         "wrote",
-        files=[folder.table, folder.summary, *figures],
+        files=[folder.table, folder.summary, *sorted(folder.figures.iterdir())],
     )
 
 

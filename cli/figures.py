@@ -1,0 +1,98 @@
+"""Figures in plots/: how all are written, and which `repro plot` draws: scatter, errors, galleries."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from pandas import DataFrame
+from torch import Tensor
+
+from cli.compose import Config
+from cli.manifest import write_result
+from cli.run_folder import RunFolder
+from erm.dataset import Dataset
+from erm.risk import EmpiricalRisk
+from plots.agreement import Agreement
+from plots.errors import draw_errors
+from plots.gallery import TestExample, draw_gallery
+from plots.leave_one_out import draw_leave_one_out
+from plots.ranking import most_harmful, most_helpful
+from plots.style import DEFAULT, STYLES, Style, save
+
+SUFFIXES = ("png", "pdf")
+
+
+def draw_scatter(
+    folder: RunFolder,
+    config: Config,
+    table: DataFrame,
+    agreements: dict[tuple[str, int], Agreement],
+    selection: str,
+) -> None:
+    """plots/leave_one_out: predicted against actual changes, in the configured style."""
+    settings, style = config["plot"], STYLES[config["plot"]["style"]]
+    figure = draw_leave_one_out(
+        table,
+        agreements,
+        titles=settings["titles"],
+        limits=settings["limits"],
+        selection=selection,
+        style=style,
+    )
+    write_figure(folder, figure, "leave_one_out", style)
+
+
+def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> None:
+    """plots/errors: how far each method is from the truth, and how well the truth is known."""
+    write_figure(folder, draw_errors(table, config["plot"]["titles"]), "errors")
+
+
+def draw_galleries(
+    folder: RunFolder,
+    config: Config,
+    table: DataFrame,
+    dataset: Dataset,
+    risk: EmpiricalRisk,
+    theta: Float[Tensor, " p"],
+) -> None:
+    """plots/gallery_TEST for each test point of the table, where examples are images.
+
+    The predicted changes beside the actual ones are those of the table's first method.
+    """
+    if dataset.image_shape is None:
+        return
+    images = dataset.x_train.reshape(-1, *dataset.image_shape)
+    method = str(table["method"].iloc[0])
+    for test_index, rows in table.groupby("test_index", sort=False):
+        predicted = rows[rows["method"] == method].set_index("train_index")["predicted_change"]
+        figure = draw_gallery(
+            _test_example(dataset, risk, theta, int(str(test_index))),
+            most_helpful(rows),
+            most_harmful(rows),
+            images,
+            {int(str(index)): float(change) for index, change in predicted.items()},
+            config["plot"]["titles"].get(method, method),
+            num_ranked=rows["train_index"].nunique(),
+        )
+        write_figure(folder, figure, f"gallery_{test_index}")
+
+
+def write_figure(folder: RunFolder, figure: Figure, name: str, style: Style = DEFAULT) -> None:
+    """Write plots/NAME.png and .pdf as results of the folder."""
+    for suffix in SUFFIXES:
+        write_result(folder, folder.figure(suffix, name), lambda path: save(figure, path, style=style))
+
+
+def _test_example(
+    dataset: Dataset, risk: EmpiricalRisk, theta: Float[Tensor, " p"], test_index: int
+) -> TestExample:
+    assert dataset.image_shape is not None
+    x, y = dataset.x_test[[test_index]], dataset.y_test[[test_index]]
+    features, labels = torch.from_numpy(x), torch.from_numpy(y).to(theta.device)
+    return TestExample(
+        index=test_index,
+        image=np.asarray(x[0]).reshape(dataset.image_shape),
+        label=int(y[0]),
+        predicted_class=int(risk.predict(theta, features)[0]),
+        loss=float(risk.losses(theta, features, labels)[0]),
+    )
