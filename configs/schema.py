@@ -206,6 +206,10 @@ class Compare:
     ]
 
 
+GROUPS: dict[str, type] = {"retrain": Retrain, "plot": Plot, "compare": Compare}
+"""The groups that name no implementation."""
+
+
 @_checked
 class Top:
     """Keys outside the groups."""

@@ -19,6 +19,7 @@ from cli.console import Bar, progress_bar, say, show
 from cli.errors import StageError, UsageError
 from cli.manifest import write_result
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code, solution_of
 from cli.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
 from cli.run_folder import RunFolder
 from cli.stages.train import train_unless_done
@@ -96,7 +97,7 @@ class Question:
         started = time.perf_counter()
         curvature: Curvature = self.risk.curvature(self.theta)
         try:
-            solution = solver.at(curvature)(self.v)
+            solution: Solution = solution_of(solver.at(curvature), self.v, type(solver).__name__)
         except ValueError as error:
             raise UsageError(str(error)) from error
         changes = None
@@ -118,6 +119,7 @@ def compare(config: Config) -> None:
         _compare(folder, config, entries)
 
 
+@naming_own_code()
 def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
     question = _question(folder, config)
     rows: list[dict[str, Any]] = []

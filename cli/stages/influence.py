@@ -1,5 +1,6 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
+import functools
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from cli.console import progress_bar, say, warn
 from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code, solution_of
 from cli.problem import (
     load_dataset,
     load_model,
@@ -46,6 +48,7 @@ def influence(config: Config) -> None:
         run_in_ranks(config, arguments, lambda device: _predict(folder, config, device))
 
 
+@naming_own_code()
 def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     method = config.method
     dataset = load_dataset(config)
@@ -60,9 +63,10 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     with progress_bar(f"influence ({method})") as bar:
         curvature = shared_out(risk.curvature(model.theta))
         try:
-            solve = solver.at(curvature, lambda done, total: bar.update(done, total))
+            unchecked = solver.at(curvature, lambda done, total: bar.update(done, total))
         except ValueError as error:
-            raise UsageError(str(error)) from error
+            raise UsageError(f"{method}: {error}") from error
+        solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")
         prepared = time.perf_counter() - started
         explained = [_explain(risk, model.theta, dataset, target, solve, prepared) for target in targets]
     if distributed.rank() != 0:
