@@ -67,7 +67,7 @@ def search_path() -> list[str]:
     own = own_folder()
     if own is None:
         return []
-    quoted = str(own).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
 
 

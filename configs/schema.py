@@ -98,7 +98,7 @@ class CG:
     """Conjugate gradient."""
 
     damping: Damping
-    tolerance: Annotated[Positive, Field(description="true relative residual to reach")]
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="true relative residual to reach")]
     max_iterations: Annotated[Count, Field(description="iterations at the most")]
     preconditioner: Annotated[
         Literal["none", "subsample", "kronecker"], Field(description="what makes the iterations fewer")

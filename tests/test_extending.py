@@ -149,8 +149,7 @@ def test_own_model_predicts_what_leaving_out_does(outputs: Path, own: None) -> N
         actual.append(float((risk.losses(fit.theta, x, y) - before)[0]))
     slope, _ = np.polyfit(top["predicted_change"], actual, 1)
     assert np.corrcoef(top["predicted_change"], actual)[0, 1] > 0.95
-    print("XX", slope, np.corrcoef(top["predicted_change"], actual)[0, 1], top["predicted_change"].tolist(), actual)
-    assert 1.0 < slope < 2.0
+    assert 1.0 < slope < 1.5
 
 
 def test_own_model_influence_is_the_derivative(outputs: Path, own: None) -> None:
