@@ -99,7 +99,6 @@ def test_own_solver_is_exact_to_its_tolerance(outputs: Path, own: None) -> None:
     dataset, risk, theta, target = problem(run)
     x, y = torch.from_numpy(dataset.x_test[[target]]), torch.from_numpy(dataset.y_test[[target]])
     record = json.loads((run / "influence" / "neumann.json").read_text())
-    # The last command of the page that ran the solver was `run`, at the tolerance of its YAML file.
     assert record["solutions"][0]["status"] == "converged"
     assert 1e-9 < record["solutions"][0]["relative_residual"] <= record["settings"]["tolerance"] == 1e-6
     distance = 1e-6 * float(risk.loss_gradient(theta, x, y).norm()) / risk.l2
