@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figure test lint types check slow bench peers clean
+.PHONY: help install demo figure test lint types check slow bench docs peers clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -52,6 +52,9 @@ bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.leave_one_out
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
+
+docs: $(INSTALLED)  ## docs/configuration.md from the schema and the YAML files
+	$(BIN)/python -m configs.page > docs/configuration.md
 
 .venv-peers/installed: pyproject.toml constraints-peers.txt
 	$(PYTHON) -m venv .venv-peers

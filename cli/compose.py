@@ -3,7 +3,6 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
@@ -15,13 +14,14 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
+from yaml import YAMLError
 
-import configs
+from cli.config_files import config_files, search_path, where_own_files_belong
+from cli.config_files import groups as groups
 from cli.errors import UsageError
-from configs.schema import SETTINGS, Compare, Plot, Retrain, Selection, Top
+from configs.schema import GROUPS, SETTINGS, Selection, Top
 
 SELECTION_KEYS = ("test_index", "top_k")
-CONFIG_FOLDER = Path(configs.__file__).parent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +45,6 @@ class Config:
     def solver_settings(self) -> dict[str, Any]:
         """The influence group less the keys that select points: what the solver is made with."""
         return {key: value for key, value in self["influence"].items() if key not in SELECTION_KEYS}
-
-
-def groups() -> dict[str, list[str]]:
-    """Every config group and the files that can be chosen in it."""
-    return {
-        folder.name: sorted(path.stem for path in folder.glob("*.yaml"))
-        for folder in sorted(CONFIG_FOLDER.iterdir())
-        if folder.is_dir() and any(folder.glob("*.yaml"))
-    }
 
 
 def compose(overrides: list[str], method: str | None = None) -> Config:
@@ -114,10 +105,11 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
 
 
 def check_method_names(methods: list[str]) -> None:
-    """Raise UsageError for a method that no file of configs/influence/ defines."""
+    """Raise UsageError for a method that no file of the influence group defines."""
     for method in methods:
         if method not in groups()["influence"]:
-            raise UsageError(f"--method {method}: no such method. {_nearest(method, groups()['influence'])}")
+            known, where = groups()["influence"], where_own_files_belong("influence")
+            raise UsageError(f"--method {method}: no such method{where}. {_nearest(method, known)}")
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
@@ -146,16 +138,19 @@ def _check_choices(overrides: list[Override]) -> None:
         if override.is_sweep_override():
             raise UsageError(f"{text}: a list of values to sweep over is not one configuration")
         if key in known and value not in [*known[key], *([None] if key == "experiment" else [])]:
-            raise UsageError(f"{text}: no such {key}. {_nearest(str(value), known[key])}")
+            where = where_own_files_belong(key)
+            raise UsageError(f"{text}: no such {key}{where}. {_nearest(str(value), known[key])}")
 
 
 def _hydra_compose(overrides: list[str]) -> DictConfig:
     GlobalHydra.instance().clear()
     try:
         with initialize_config_module("configs", version_base="1.3"):
-            return hydra_compose("config", overrides=overrides, return_hydra_config=True)
+            return hydra_compose("config", overrides=[*search_path(), *overrides], return_hydra_config=True)
     except HydraException as error:
         raise UsageError(_explain(error, overrides)) from error
+    except YAMLError as error:
+        raise UsageError(f"a configuration file is no YAML: {' '.join(str(error).split())}") from error
 
 
 def _explain(error: HydraException, overrides: list[str]) -> str:
@@ -176,9 +171,9 @@ def _all_keys() -> set[str]:
     """Every dotted key of the default tree and of every file of every group."""
     tree: Any = OmegaConf.to_container(_default_tree(), resolve=False)
     keys = _dotted(tree, "")
-    for group, names in groups().items():
-        for name in names:
-            node: Any = OmegaConf.to_container(OmegaConf.load(CONFIG_FOLDER / group / f"{name}.yaml"))
+    for group, files in config_files().items():
+        for path in files.values():
+            node: Any = OmegaConf.to_container(OmegaConf.load(path))
             keys |= _dotted(node.get(group, node), f"{group}.") if isinstance(node, dict) else set()
     return {key for key in keys if "_target_" not in key and "defaults" not in key}
 
@@ -223,9 +218,7 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
             **_validated(Selection, selection, "influence."),
             **_validated_target(solver, "influence."),
         },
-        "retrain": _validated(Retrain, nodes["retrain"], "retrain."),
-        "plot": _validated(Plot, nodes["plot"], "plot."),
-        "compare": _validated(Compare, nodes["compare"], "compare."),
+        **{group: _validated(schema, nodes[group], f"{group}.") for group, schema in GROUPS.items()},
     }
 
 

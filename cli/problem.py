@@ -17,10 +17,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from cli.compose import Config
+from cli.config_files import make_own_modules_importable
 from cli.console import warn
 from cli.errors import StageError, UsageError
 from cli.manifest import write_result
+from cli.own_code import check_made, explain_import, naming_own_code
 from cli.run_folder import RunFolder, describe_differences, determining
+from configs.schema import SETTINGS
 from erm.aligned import aligned
 from erm.data.errors import DataUnavailableError
 from erm.dataset import Dataset
@@ -65,13 +68,16 @@ def load_dataset(config: Config) -> Dataset:
         StageError: they are not here and cannot be downloaded.
     """
     dataset: Dataset = _instantiate(config["data"], "data")
+    check_made(dataset, Dataset, _name(config["data"], "data"))
     _check_selection(config, dataset)
     return dataset
 
 
 def make_risk(config: Config, dataset: Dataset, device: torch.device) -> Any:
     """The empirical risk of the configured model over the training examples, in float64."""
-    return _instantiate(config["model"], "model", dataset=dataset, dtype=torch.float64, device=device)
+    risk = _instantiate(config["model"], "model", dataset=dataset, dtype=torch.float64, device=device)
+    check_made(risk, EmpiricalRisk, _name(config["model"], "model"))
+    return risk
 
 
 def make_fit(config: Config) -> Any:
@@ -186,17 +192,26 @@ def command(stage: str, config: Config, *options: str) -> str:
 
 def _instantiate(node: dict[str, Any], group: str, **arguments: Any) -> Any:
     """Call what `_target_` names with the group's settings and these arguments."""
-    try:
-        # Partial, so that Hydra does not turn the arguments, which are no configuration, into one.
-        make = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
-    except (InstantiationException, TypeError) as error:
-        raise UsageError(f"{group}._target_={node.get('_target_')}: {error}".splitlines()[0]) from error
-    try:
-        return make(**arguments)
-    except DataUnavailableError as error:
-        raise StageError(str(error)) from error
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
+    if not node.get("_target_"):
+        raise UsageError(f"{group}: the file chosen names no _target_, the class or function to call")
+    own = "" if node["_target_"] in SETTINGS else f"{_name(node, group)}: "
+    make_own_modules_importable()
+    with naming_own_code():
+        try:
+            # Partial, so that Hydra does not turn the arguments, which are no configuration, into one.
+            make = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+        except (InstantiationException, TypeError) as error:
+            raise UsageError(f"{_name(node, group)}: {explain_import(error)}") from error
+        try:
+            return make(**arguments)
+        except DataUnavailableError as error:
+            raise StageError(f"{own}{error}") from error
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"{own}{error}") from error
+
+
+def _name(node: dict[str, Any], group: str) -> str:
+    return f"{group}._target_={node['_target_']}"
 
 
 def _check_selection(config: Config, dataset: Dataset) -> None:

@@ -98,7 +98,7 @@ class CG:
     """Conjugate gradient."""
 
     damping: Damping
-    tolerance: Annotated[Positive, Field(description="true relative residual to reach")]
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="true relative residual to reach")]
     max_iterations: Annotated[Count, Field(description="iterations at the most")]
     preconditioner: Annotated[
         Literal["none", "subsample", "kronecker"], Field(description="what makes the iterations fewer")
@@ -206,6 +206,10 @@ class Compare:
         list[Annotated[str, Field(min_length=1)]],
         Field(min_length=1, description="a method and KEY=VALUE settings of it, such as: cg tolerance=1e-2"),
     ]
+
+
+GROUPS: dict[str, type] = {"retrain": Retrain, "plot": Plot, "compare": Compare}
+"""The groups that name no implementation."""
 
 
 @_checked

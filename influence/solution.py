@@ -51,7 +51,11 @@ ITERATE_NORM = "largest ‖hₜ‖ of the repeats"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solution:
-    """s ≈ (H + damping·I)⁻¹v, and how far to trust it."""
+    """s ≈ (H + damping·I)⁻¹v, and how far to trust it.
+
+    Raises:
+        ValueError: the status is no failure, and the value holds NaN or infinity.
+    """
 
     value: Float[Tensor, " p"]
     """s, or NaN in every entry when `status.failed`."""
@@ -67,6 +71,13 @@ class Solution:
     trace: tuple[tuple[int, float], ...] = ()
     """(step, value), the value being what `traced` names."""
     traced: str = RESIDUAL
+
+    def __post_init__(self) -> None:
+        if not self.status.failed and not torch.isfinite(self.value).all():
+            raise ValueError(
+                f"a solution with status {self.status} whose value holds NaN or infinity; "
+                "a solver that fails returns influence.solution.failure(…)"
+            )
 
 
 Solve = Callable[[Float[Tensor, " p"]], Solution]

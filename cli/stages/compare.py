@@ -20,6 +20,7 @@ from cli.errors import StageError, UsageError
 from cli.figures import write_figure
 from cli.manifest import write_result
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code, solution_of
 from cli.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
 from cli.progress import Bar, Standing, progress_bar
 from cli.run_folder import RunFolder
@@ -97,7 +98,7 @@ class Question:
         started = time.perf_counter()
         curvature: Curvature = self.risk.curvature(self.theta)
         try:
-            solution = solver.at(curvature)(self.v)
+            solution: Solution = solution_of(solver.at(curvature), self.v, type(solver).__name__)
         except ValueError as error:
             raise UsageError(str(error)) from error
         changes = None
@@ -119,6 +120,7 @@ def compare(config: Config) -> None:
         _compare(folder, config, entries)
 
 
+@naming_own_code()
 def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
     question = _question(folder, config)
     rows: list[dict[str, Any]] = []

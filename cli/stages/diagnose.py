@@ -16,6 +16,7 @@ from cli.figures import SUFFIXES, write_figure
 from cli.influence_files import read_record, read_table
 from cli.manifest import write_json_result
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code
 from cli.problem import (
     compute_device,
     load_dataset,
@@ -91,6 +92,7 @@ def diagnose(config: Config) -> None:
         _diagnose(_subject(folder, config))
 
 
+@naming_own_code()
 def _diagnose(subject: Subject) -> None:
     config = subject.config
     path, target = subject.folder.path, subject.target

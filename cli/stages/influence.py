@@ -1,5 +1,6 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
+import functools
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from cli.console import say, warn
 from cli.errors import StageError, UsageError
 from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code, solution_of
 from cli.problem import (
     load_dataset,
     load_model,
@@ -47,6 +49,7 @@ def influence(config: Config) -> None:
         run_in_ranks(config, arguments, lambda device: _predict(folder, config, device))
 
 
+@naming_own_code()
 def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     method = config.method
     dataset = load_dataset(config)
@@ -58,7 +61,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     targets = test_indices(config, dataset, risk, model.theta)
     earlier_solutions, earlier_table = _earlier(folder, config, model.key)
     with progress_bar(f"influence ({method})", shown=distributed.rank() == 0) as bar:
-        explained = _explain_all(risk, model.theta, dataset, targets, solver, bar)
+        explained = _explain_all(risk, model.theta, dataset, targets, solver, method, bar)
     if distributed.rank() != 0:
         # All have computed the same; one speaks and writes.
         return
@@ -155,7 +158,13 @@ def shared_out(curvature: Curvature) -> Curvature:
 
 
 def _explain_all(
-    risk: EmpiricalRisk, theta: Tensor, dataset: Dataset, targets: list[int], solver: Solver, bar: Bar
+    risk: EmpiricalRisk,
+    theta: Tensor,
+    dataset: Dataset,
+    targets: list[int],
+    solver: Solver,
+    method: str,
+    bar: Bar,
 ) -> list[Explained]:
     """Prepare the solver once, then explain one test point after the other."""
     stage = "preparing"
@@ -165,9 +174,10 @@ def _explain_all(
 
     started = time.perf_counter()
     try:
-        solve = solver.at(shared_out(risk.curvature(theta)), report)
+        unchecked = solver.at(shared_out(risk.curvature(theta)), report)
     except ValueError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(f"{method}: {error}") from error
+    solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")
     prepared = time.perf_counter() - started
     explained = []
     for target in targets:

@@ -10,6 +10,7 @@ import pandas as pd
 from hydra.core.override_parser.types import Override
 
 from cli.compose import compose_methods, parse_overrides
+from cli.config_files import search_path
 from cli.console import say
 from cli.errors import StageError, UsageError
 from cli.sweep_job import METHODS_FILE, job
@@ -40,7 +41,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
     where = [f"hydra.sweep.dir='{folder.absolute()}'", f"hydra.sweep.subdir={SUBFOLDER}"]
     before = sys.argv
     # Hydra's engine takes its overrides from the command line.
-    sys.argv = ["repro sweep", "--multirun", *quiet, *where, *overrides]
+    sys.argv = ["repro sweep", "--multirun", *quiet, *where, *search_path(), *overrides]
     try:
         job()
     finally:

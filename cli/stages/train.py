@@ -13,6 +13,7 @@ from cli.console import say, warn
 from cli.errors import StageError
 from cli.manifest import write_json_result, write_text_result
 from cli.open_run import open_run_folder
+from cli.own_code import naming_own_code
 from cli.problem import (
     compute_device,
     load_dataset,
@@ -118,6 +119,7 @@ def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFo
     return folder
 
 
+@naming_own_code()
 def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) -> Fit:
     with progress_bar("training") as bar:
         norms: list[float] = []

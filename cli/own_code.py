@@ -1,0 +1,89 @@
+"""Code that a configuration brings along: what it must return, and errors that say where in it they arose."""
+
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from cli.config_files import VARIABLE, own_folder
+from cli.errors import StageError, UsageError
+
+
+@contextmanager
+def naming_own_code() -> Iterator[None]:
+    """Turn what is raised in a file of the own folder into a line that names file, line and function.
+
+    What is raised elsewhere passes: there the traceback is what is needed.
+
+    Raises:
+        StageError: in place of an exception that went through such a file.
+    """
+    try:
+        yield
+    except (StageError, UsageError):
+        raise
+    except Exception as error:
+        place = _innermost_own_frame(error)
+        if place is None:
+            raise
+        raise StageError(f"{place}: {type(error).__name__}: {error}") from error
+
+
+def explain_import(error: Exception) -> str:
+    """Why a `_target_` could not be had: the innermost cause, which Hydra hides, on one line."""
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    said = str(cause).splitlines()[0] if str(cause) else ""
+    hint = ""
+    if isinstance(cause, ModuleNotFoundError) and own_folder() is None:
+        hint = f". {VARIABLE}=FOLDER makes the modules in FOLDER known"
+    return f"{type(cause).__name__}: {said}{hint}"
+
+
+def check_made(made: Any, kind: type, name: str) -> None:
+    """Raise UsageError unless an object is of a kind, or has all members of a protocol.
+
+    Args:
+        made: what a `_target_` returned.
+        kind: a class or a protocol.
+        name: of the target, such as model._target_=network.network.
+    """
+    if isinstance(made, kind):
+        return
+    missing = [member for member in dir(kind) if not member.startswith("_") and not hasattr(made, member)]
+    raise UsageError(
+        f"{name} returned a {type(made).__name__}, expected {kind.__module__}.{kind.__name__}; "
+        f"it lacks {', '.join(missing) or 'nothing, but is of another class'}"
+    )
+
+
+def solution_of(solve: Callable[[Any], Any], v: Any, name: str) -> Any:
+    """What a solver returns for v, once it is a `Solution` with a value like v.
+
+    Raises:
+        StageError: it is not.
+    """
+    from influence.solution import Solution
+
+    found = solve(v)
+    if not isinstance(found, Solution):
+        raise StageError(f"{name} returned a {type(found).__name__}, expected influence.solution.Solution")
+    if found.value.shape != v.shape or found.value.dtype != v.dtype:
+        raise StageError(
+            f"{name} returned a value of shape {tuple(found.value.shape)} in {found.value.dtype}, "
+            f"expected {tuple(v.shape)} in {v.dtype}, like v"
+        )
+    return found
+
+
+def _innermost_own_frame(error: Exception) -> str | None:
+    own = own_folder()
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if own is not None and frame.filename.startswith(f"{own}/")
+    ]
+    if not frames:
+        return None
+    return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"
