@@ -39,8 +39,8 @@ lint: $(INSTALLED)  ## ruff: style and formatting
 types: $(INSTALLED)  ## mypy, strict, on package and tests
 	$(BIN)/mypy
 
-test: $(INSTALLED)  ## the tests that take minutes at the most
-	$(BIN)/pytest
+test: $(INSTALLED)  ## the tests that take minutes at the most, in two processes
+	$(BIN)/pytest -n 2 --dist worksteal
 
 check: lint types test  ## all that a change must pass
 

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 import typer
@@ -72,6 +73,12 @@ def say(line: str | Text, event: str = "message", *, always: bool = False, **num
         emit(sys.stdout, event, {"message": str(line)} | numbers)
     else:
         out.print(line, markup=False)
+
+
+def say_wrote(*files: Path) -> None:
+    """Which files there are now."""
+    *others, last = map(str, files)
+    say(f"wrote {', '.join(others)} and {last}" if others else f"wrote {last}", "wrote", files=list(files))
 
 
 def show(table: Table, name: str, rows: Sequence[Mapping[str, Any]], **numbers: Any) -> None:

@@ -1,5 +1,7 @@
 """Figures in plots/: how all are written, and which `repro plot` draws: scatter, errors, galleries."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -19,8 +21,6 @@ from plots.leave_one_out import draw_leave_one_out
 from plots.ranking import most_harmful, most_helpful
 from plots.style import DEFAULT, STYLES, Style, save
 
-SUFFIXES = ("png", "pdf")
-
 
 def draw_scatter(
     folder: RunFolder,
@@ -30,21 +30,33 @@ def draw_scatter(
     selection: str,
 ) -> None:
     """plots/leave_one_out: predicted against actual changes, in the configured style."""
-    settings, style = config["plot"], STYLES[config["plot"]["style"]]
-    figure = draw_leave_one_out(
+    figure = scatter(config, table, agreements, selection)
+    write_figure(folder, config, figure, "leave_one_out", configured_style(config))
+
+
+def scatter(
+    config: Config, table: DataFrame, agreements: dict[tuple[str, int], Agreement], selection: str
+) -> Figure:
+    """The figure of predicted against actual changes, as configured."""
+    settings = config["plot"]
+    return draw_leave_one_out(
         table,
         agreements,
         titles=settings["titles"],
         limits=settings["limits"],
         selection=selection,
-        style=style,
+        style=configured_style(config),
     )
-    write_figure(folder, figure, "leave_one_out", style)
+
+
+def configured_style(config: Config) -> Style:
+    """The look of the scatter."""
+    return STYLES[config["plot"]["style"]]
 
 
 def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> None:
     """plots/errors: how far each method is from the truth, and how well the truth is known."""
-    write_figure(folder, draw_errors(table, config["plot"]["titles"]), "errors")
+    write_figure(folder, config, draw_errors(table, config["plot"]["titles"]), "errors")
 
 
 def draw_galleries(
@@ -74,13 +86,21 @@ def draw_galleries(
             config["plot"]["titles"].get(method, method),
             num_ranked=rows["train_index"].nunique(),
         )
-        write_figure(folder, figure, f"gallery_{test_index}")
+        write_figure(folder, config, figure, f"gallery_{test_index}")
 
 
-def write_figure(folder: RunFolder, figure: Figure, name: str, style: Style = DEFAULT) -> None:
-    """Write plots/NAME.png and .pdf as results of the folder."""
-    for suffix in SUFFIXES:
-        write_result(folder, folder.figure(suffix, name), lambda path: save(figure, path, style=style))
+def write_figure(
+    folder: RunFolder, config: Config, figure: Figure, name: str, style: Style = DEFAULT
+) -> list[Path]:
+    """Write plots/NAME in the configured formats, as results of the folder.
+
+    Returns:
+        The files.
+    """
+    paths = [folder.figure(suffix, name) for suffix in config["plot"]["formats"]]
+    for path in paths:
+        write_result(folder, path, lambda temporary: save(figure, temporary, style=style))
+    return paths
 
 
 def _test_example(

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from cli.figures import SUFFIXES, write_figure
+from cli.compose import Config
+from cli.figures import write_figure
 from cli.run_folder import RunFolder
 from plots.trace import draw_trace
 
@@ -11,7 +12,7 @@ FEWEST_STEPS = 3
 """What takes fewer steps has no figure."""
 
 
-def draw_traces(folder: RunFolder, record: dict[str, Any]) -> None:
+def draw_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> None:
     """Draw the iterations that a record holds, also those that failed."""
     method, solutions = record["method"], record["solutions"]
     traces = {
@@ -22,10 +23,11 @@ def draw_traces(folder: RunFolder, record: dict[str, Any]) -> None:
     if max((step for trace in traces.values() for step, _ in trace), default=0) < FEWEST_STEPS:
         return
     figure = draw_trace(traces, title=method, label=solutions[0]["traced"])
-    write_figure(folder, figure, f"trace_{method}")
+    write_figure(folder, config, figure, f"trace_{method}")
 
 
-def draw_missing_traces(folder: RunFolder, record: dict[str, Any]) -> None:
+def draw_missing_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> None:
     """Draw them where a figure was lost."""
-    if not all(folder.figure(suffix, f"trace_{record['method']}").exists() for suffix in SUFFIXES):
-        draw_traces(folder, record)
+    paths = [folder.figure(suffix, f"trace_{record['method']}") for suffix in config["plot"]["formats"]]
+    if not all(path.exists() for path in paths):
+        draw_traces(folder, config, record)

@@ -4,6 +4,7 @@ Each YAML file of a group names its implementation by `_target_`; `SETTINGS` giv
 target of your own needs none: its values then go to its constructor as they are, which is the judge.
 """
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
@@ -151,6 +152,7 @@ SETTINGS: dict[str, type] = {
     "influence.grad_dot.GradDot": GradDot,
 }
 
+Format = Literal["png", "pdf", "svg"]
 TestIndex = Annotated[int, Field(ge=0)]
 TrainIndex = Annotated[int, Field(ge=0)]
 
@@ -194,8 +196,11 @@ class Plot:
 
     limits: Annotated[float | None, Field(gt=0, allow_inf_nan=False, description="half-width of the axes")]
     titles: Annotated[dict[str, str], Field(description="panel title of each method")]
-    # A default, so that folders written before there were styles can still be checked.
+    # A default, so that folders written before there were styles or formats can still be checked.
     style: Annotated[Literal["default", "paper"], Field(description="look of the scatter")] = "default"
+    formats: Annotated[list[Format], Field(min_length=1, description="files of every figure")] = field(
+        default_factory=lambda: list[Format](["png", "pdf"])
+    )
 
 
 @_checked

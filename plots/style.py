@@ -59,6 +59,9 @@ SETTINGS: dict[Any, Any] = {
     # TrueType: text stays text in the PDF, and journals refuse Type 3.
     "pdf.fonttype": 42,
     "ps.fonttype": 42,
+    # Text stays text, and the names of parts do not change from one writing to the next.
+    "svg.fonttype": "none",
+    "svg.hashsalt": "leave-one-out",
 }
 
 
@@ -159,15 +162,15 @@ def minus(number: str) -> str:
 def save(
     figure: Figure, target: Path | BytesIO, file_format: str | None = None, style: Style = DEFAULT
 ) -> None:
-    """Write a figure as PNG (300 dpi) or PDF, byte for byte the same whenever it is written.
+    """Write a figure as PNG (300 dpi), PDF or SVG, byte for byte the same whenever it is written.
 
     Args:
         target: a path, whose suffix names the format, or a buffer.
-        file_format: "png" or "pdf"; from the suffix when None, and "png" for a buffer.
+        file_format: "png", "pdf" or "svg"; from the suffix when None, and "png" for a buffer.
         style: the one it was drawn in.
     """
     name = file_format or (target.suffix.removeprefix(".") if isinstance(target, Path) else "png")
-    # A PDF would otherwise carry the time of writing.
-    metadata = {"CreationDate": None} if name == "pdf" else None
+    # These would otherwise carry the time of writing.
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(name)
     with styled(style):
         figure.savefig(target, format=name, dpi=style.settings["figure.dpi"], metadata=metadata)

@@ -19,7 +19,7 @@ CHANGES_NOTHING = {
     "retrain.batch_size", "retrain.precision",
     # Weights say for themselves how good they are, and `retrain` says when that is not good enough.
     "retrain.tolerance",
-    "plot.limits", "plot.titles", "plot.style", "compare.settings",
+    "plot.limits", "plot.titles", "plot.style", "plot.formats", "compare.settings",
 }  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def render_cases() -> dict[str, DataFrame]:
 
 
 @pytest.mark.parametrize("case", render_cases())
-@pytest.mark.parametrize(("file_format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF")])
+@pytest.mark.parametrize(("file_format", "start"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
 def test_renders_without_a_warning(case: str, file_format: str, start: bytes) -> None:
     buffer = io.BytesIO()
     save(draw(render_cases()[case]), buffer, file_format)
@@ -53,7 +53,7 @@ def test_text_stays_inside_the_figure_and_apart(parts: list[DataFrame]) -> None:
 
 
 def test_writing_is_reproducible_and_ignores_the_user_s_settings(tmp_path: Path) -> None:
-    for file_format in ("png", "pdf"):
+    for file_format in ("png", "pdf", "svg"):
         first, second = tmp_path / f"first.{file_format}", tmp_path / f"second.{file_format}"
         save(draw(rows()), first)
         with matplotlib.rc_context({"font.size": 30, "pdf.fonttype": 3, "xtick.direction": "in"}):

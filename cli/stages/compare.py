@@ -5,6 +5,7 @@ import shlex
 import statistics
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import pandas as pd
@@ -15,7 +16,7 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import SELECTION_KEYS, Config, check_method_names, compose, compose_methods
-from cli.console import say, show
+from cli.console import say, say_wrote, show
 from cli.errors import StageError, UsageError
 from cli.figures import write_figure
 from cli.manifest import write_result
@@ -133,10 +134,9 @@ def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
             rows.append(_row(entry, question.test_index, found, truth))
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
-    _draw(folder, _as_table(rows))
+    figures = _draw(folder, config, _as_table(rows))
     _say(rows)
-    figures = [folder.figure(suffix, "compare") for suffix in ("png", "pdf")]
-    say(f"wrote {folder.comparison}, {figures[0]} and .pdf", "wrote", files=[folder.comparison, *figures])
+    say_wrote(folder.comparison, *figures)
 
 
 def read_entries(config: Config) -> list[Entry]:
@@ -234,7 +234,7 @@ def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("method")
 
 
-def _draw(folder: RunFolder, table: pd.DataFrame) -> None:
+def _draw(folder: RunFolder, config: Config, table: pd.DataFrame) -> list[Path]:
     families = [family(str(row.Index), str(row.settings)) for row in table.itertuples()]
     drawn = table.assign(family=families, disagreement=1 - table["pearson"])
     figure = draw_cost(
@@ -243,7 +243,7 @@ def _draw(folder: RunFolder, table: pd.DataFrame) -> None:
         good={"s_test_error": GOOD_ERROR},
         note="from θ̂ to the predicted change of every training point, judged by the exact solution",
     )
-    write_figure(folder, figure, "compare")
+    return write_figure(folder, config, figure, "compare")
 
 
 def _say(rows: list[dict[str, Any]]) -> None:

@@ -10,9 +10,9 @@ from rich.table import Table
 from torch import Tensor
 
 from cli.compose import Config, compose
-from cli.console import say, show
+from cli.console import say, say_wrote, show
 from cli.errors import StageError
-from cli.figures import SUFFIXES, write_figure
+from cli.figures import write_figure
 from cli.influence_files import read_record, read_table
 from cli.manifest import write_json_result
 from cli.open_run import open_run_folder
@@ -119,7 +119,7 @@ def _diagnose(subject: Subject) -> None:
     for verdict in verdicts:
         say_verdict(verdict)
     _show_spectra(spectra)
-    _write(subject.folder, verdicts, spectra)
+    _write(subject.folder, config, verdicts, spectra)
     failed = [verdict for verdict in verdicts if verdict.passed is False]
     if failed:
         say(_repair(config, failed))
@@ -246,7 +246,7 @@ def _row(found: Spectrum) -> dict[str, Any]:
     return numbers | {"complete": found.complete, "counts": found.counts()}
 
 
-def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
+def _write(folder: RunFolder, config: Config, verdicts: list[Verdict], spectra: list[Spectrum]) -> None:
     passed = all(verdict.passed is not False for verdict in verdicts)
     write_json_result(
         folder, folder.diagnosis, {"trusted": passed, "checks": [asdict(verdict) for verdict in verdicts]}
@@ -257,9 +257,7 @@ def _write(folder: RunFolder, verdicts: list[Verdict], spectra: list[Spectrum]) 
             for found in spectra
         }
     )
-    write_figure(folder, figure, "spectrum")
-    figures = [folder.figure(suffix, "spectrum") for suffix in SUFFIXES]
-    say(f"wrote {folder.diagnosis}, {figures[0]} and .pdf", "wrote", files=[folder.diagnosis, *figures])
+    say_wrote(folder.diagnosis, *write_figure(folder, config, figure, "spectrum"))
 
 
 def _repair(config: Config, failed: list[Verdict]) -> str:

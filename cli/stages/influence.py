@@ -74,7 +74,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
         "test_index": [*(row["test_index"] for row in rows), *targets],
         "solutions": [*rows, *(found.as_record() for found in explained)],
     }
-    draw_traces(folder, record)
+    draw_traces(folder, config, record)
     if failed:
         write_failure(folder, record)
         if failed[0].solution.status is Status.REFUSED:

@@ -108,7 +108,7 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
         for target in targets
     }
     for prediction in predictions:
-        draw_missing_traces(folder, prediction.record)
+        draw_missing_traces(folder, config, prediction.record)
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
     selection = describe_selection(config, risk.num_examples, len(targets))

@@ -4,16 +4,19 @@ import base64
 import os
 import sys
 import webbrowser
+from io import BytesIO
 from pathlib import Path
 
 from cli.compose import Config
 from cli.console import say
+from cli.figures import configured_style, scatter
 from cli.manifest import write_text_result
 from cli.open_run import open_run_folder
 from cli.report_examples import Pictures, describe_test_point
 from cli.report_making import describe_making
 from cli.run_folder import RunFolder
 from cli.stages.plot import Plotted, plot
+from plots.style import save
 from report.content import Page
 from report.page import render
 from report.points import drawn_points, figure_data
@@ -62,10 +65,14 @@ def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
             for target in table["test_index"].unique()
         ],
         figure=figure | {"images": images, "noun": noun},
-        printed_figure=_as_uri(folder.figure("png")),
+        printed_figure=_printed_figure(config, plotted),
         making=describe_making(folder, config, plotted),
     )
 
 
-def _as_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+def _printed_figure(config: Config, plotted: Plotted) -> str:
+    """The figure for paper, whatever formats the files of figures have, as a `data:` address."""
+    picture = BytesIO()
+    figure = scatter(config, plotted.table, plotted.agreements, plotted.selection)
+    save(figure, picture, "png", style=configured_style(config))
+    return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")
