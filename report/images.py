@@ -11,9 +11,9 @@ from PIL import Image
 def grey_levels(
     features: Float[np.ndarray, "b features"], low: float, high: float, shape: tuple[int, int]
 ) -> np.ndarray:
-    """Bytes of shape (b, height, width): `low` is black and `high` white, as the data mean them."""
+    """Bytes of shape (b, height, width), as ink on paper: `low` is white and `high` black."""
     spread = high - low or 1.0
-    levels = np.clip((features - low) / spread, 0, 1) * 255
+    levels = np.clip((high - features) / spread, 0, 1) * 255
     return levels.round().astype(np.uint8).reshape(-1, *shape)
 
 

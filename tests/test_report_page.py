@@ -267,12 +267,15 @@ def test_it_is_accessible_in_light_and_dark(browser: Browser, run: Path, scheme:
         assert page.evaluate(paper) == page.evaluate("getComputedStyle(document.body).backgroundColor")
 
 
-def test_on_paper_it_shows_the_printed_figure_and_no_controls(page: Page) -> None:
-    page.emulate_media(media="print")
-    assert page.locator("#interactive").is_hidden()
-    assert page.locator("img.only-print").is_visible()
-    assert page.evaluate("document.querySelector('img.only-print').naturalWidth") > 500
-    keep_screenshot(page, "print")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_it_is_light_and_shows_the_printed_figure(browser: Browser, run: Path, scheme: Any) -> None:
+    with opened(browser, run / "report.html", color_scheme=scheme) as page:
+        page.emulate_media(media="print")
+        assert page.locator("#interactive").is_hidden()
+        assert page.locator("img.only-print").is_visible()
+        assert page.evaluate("document.querySelector('img.only-print').naturalWidth") > 500
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        keep_screenshot(page, f"print-{scheme}")
 
 
 def test_without_scripts_the_verdict_and_the_figure_are_there(browser: Browser, run: Path) -> None:

@@ -67,9 +67,9 @@ def test_too_many_points_leave_those_of_largest_change(monkeypatch: pytest.Monke
     assert drawn_points(table()) == [2, 3]
 
 
-def test_pictures_keep_the_meaning_of_light_and_dark() -> None:
+def test_pictures_are_ink_on_paper() -> None:
     features = np.array([[0.0, 0.5, 1.0, 2.0]])
-    assert grey_levels(features, 0.0, 1.0, (2, 2)).tolist() == [[[0, 128], [255, 255]]]
+    assert grey_levels(features, 0.0, 1.0, (2, 2)).tolist() == [[[255, 128], [0, 0]]]
     assert grey_levels(np.zeros((1, 4)), 0.0, 0.0, (2, 2)).max() == 0
 
 

@@ -32,5 +32,10 @@ function number(value, digits = 3) {
   return text.replaceAll("-", "−").replace("e+", "e");
 }
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// A colour of the style sheet as it is now, in the light or in the dark.
+const probe = document.body.appendChild(make("span", { hidden: "" }));
+function colour(name) {
+  probe.style.color = `var(${name})`;
+  return getComputedStyle(probe).color;
+}
 const methodColour = (index) => colour(`--method-${index % SYMBOLS.length}`);
