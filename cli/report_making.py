@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from cli.compose import SELECTION_KEYS, Config, compose
+from cli.config_files import VARIABLE, own_folder
 from cli.manifest import read_manifest
 from cli.predictions import Prediction
 from cli.retrain_record import read_runs
@@ -47,17 +48,18 @@ def _commands(config: Config, predictions: Sequence[Prediction]) -> list[str]:
     """The command lines that make this run and this page again."""
     shared = [text for text in config.overrides if not _is_of_a_method(text)]
     own = {p.method: _own_settings(p.method, p.record["settings"]) for p in predictions}
-    if not any(own.values()):
-        methods = [word for method in own for word in ("--method", method)]
-        return [shlex.join(["repro", "run", *methods, *shared]), shlex.join(["repro", "report", *shared])]
+    if any(own.values()):
+        stages = [
+            ["train", *shared],
+            *(["influence", "--method", method, *shared, *settings] for method, settings in own.items()),
+            ["retrain", *shared],
+        ]
+    else:
+        stages = [["run", *(word for method in own for word in ("--method", method)), *shared]]
+    folder = own_folder()
+    environment = [] if folder is None else [f"{VARIABLE}={shlex.quote(str(folder))}"]
     return [
-        shlex.join(["repro", "train", *shared]),
-        *(
-            shlex.join(["repro", "influence", "--method", method, *shared, *settings])
-            for method, settings in own.items()
-        ),
-        shlex.join(["repro", "retrain", *shared]),
-        shlex.join(["repro", "report", *shared]),
+        " ".join([*environment, shlex.join(["repro", *stage])]) for stage in [*stages, ["report", *shared]]
     ]
 
 

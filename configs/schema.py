@@ -117,7 +117,7 @@ class LiSSA:
     repeats: Annotated[Count, Field(description="independent recursions that are averaged")]
     damping: Damping
     seed: Annotated[int, Field(ge=0, lt=2**63, description="of the drawn batches")]
-    allow_divergence: Annotated[bool, Field(description="start also where it is sure to diverge")]
+    allow_divergence: Annotated[bool, Field(description="start also where the batches foretell divergence")]
 
 
 @_checked

@@ -53,7 +53,8 @@ class LiSSA:
 
     E[M²] ⪯ I needs uᵀE[H_B²]u ≤ (2·scale − damping) uᵀHu for every u, hence for their traces: with λ the
     largest eigenvalue of a batch, E[λ²]/E[λ] ≤ 2·scale − damping, up to the smaller ones. Where that does not
-    hold, the recursion is refused before it starts, unless `allow_divergence`.
+    hold, steps expand on average, a strong sign of divergence though no proof of it, and the recursion is
+    refused before it starts, unless `allow_divergence`.
 
     Args:
         scale: divides the batch Hessians; larger is stabler and slower.
@@ -62,7 +63,7 @@ class LiSSA:
         repeats: independent recursions that are averaged.
         damping: added to the diagonal of H.
         seed: of the batches: the same seed gives the same s, bit by bit, on one machine.
-        allow_divergence: start also where the sampled batches say that it will diverge.
+        allow_divergence: start also where the sampled batches foretell divergence.
 
     Raises:
         ValueError: a setting is outside its range.

@@ -39,7 +39,7 @@ class Status(StrEnum):
 CAUSES = {
     Status.NOT_CONVERGED: "The solver ended above its tolerance",
     Status.DIVERGED: "The recursion grows without bound: its scale is too small for the batch Hessians",
-    Status.REFUSED: "The recursion would grow without bound, so it was not started",
+    Status.REFUSED: "The recursion would most likely grow without bound, so it was not started",
     Status.SINGULAR: "H + damping·I is not positive definite, so (H + damping·I)⁻¹v is not defined",
 }
 """Why there are no numbers. Evidence and remedy, with numbers of their own, follow in the message."""

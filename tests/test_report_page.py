@@ -173,6 +173,14 @@ def test_axes_can_be_the_papers_and_the_line_can_go(page: Page) -> None:
     assert page.evaluate("figure.layout.shapes.length") == 0
 
 
+def test_nothing_offers_to_send_the_figure_away(page: Page) -> None:
+    offered = page.evaluate("[...document.querySelectorAll('.modebar-btn')].map(e => e.dataset.title)")
+    assert offered == [
+        "Download plot as a PNG", "Zoom", "Pan", "Box Select", "Lasso Select", "Zoom in", "Zoom out",
+        "Reset axes",
+    ]  # fmt: skip
+
+
 def test_a_box_selects_points_and_the_selection_can_be_cleared(page: Page, run: Path) -> None:
     table = rows(run, "cg")
     area = page.locator("#figure .nsewdrag").first

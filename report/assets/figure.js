@@ -81,6 +81,8 @@ function drawFigure() {
   const drawn = data.methods.map((method, index) => [method, index]).filter(([method]) => choice.methods.has(method.name));
   Plotly.react("figure", drawn.map(([method, index]) => scatter(method, rows, index)), layout(found), {
     displaylogo: false,
+    // Nothing leaves the reader's machine.
+    showSendToCloud: false,
     modeBarButtonsToRemove: ["autoScale2d"],
   });
   count(rows, found);

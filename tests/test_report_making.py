@@ -1,0 +1,73 @@
+"""The commands that the report prints make the same run again."""
+
+import json
+import shlex
+from pathlib import Path
+
+import pandas as pd
+
+from tests.command_line import FAST, succeed
+
+
+def printed_commands(folder: Path) -> list[list[str]]:
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    block = page.split('aria-label="Commands">')[1].split("</pre>")[0]
+    return [shlex.split(line.replace("&#39;", "'")) for line in block.strip().splitlines()]
+
+
+def run_again(commands: list[list[str]], here: Path, there: Path) -> None:
+    for program, *arguments in commands:
+        assert program == "repro"
+        succeed(*(argument.replace(str(here), str(there)) for argument in arguments))
+
+
+def assert_same_results(here: Path, there: Path) -> None:
+    pd.testing.assert_frame_equal(
+        pd.read_csv(here / "leave_one_out.csv"), pd.read_csv(there / "leave_one_out.csv")
+    )
+
+
+def test_the_commands_make_the_same_table_again(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    overrides = (*FAST, "model.l2=0.02", "influence.test_index=[3,14]", f"output_dir={here}")
+    succeed("run", "--method", "cg", "--method", "grad_dot", *overrides)
+    succeed("report", *overrides)
+    commands = printed_commands(here)
+    assert [command[1] for command in commands] == ["run", "report"]
+    run_again(commands, here, there)
+    assert_same_results(here, there)
+
+
+def test_settings_of_a_method_that_are_not_its_files_are_printed_with_it(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    overrides = (*FAST, f"output_dir={here}")
+    own = ("influence.depth=300", "influence.scale=40.0", "influence.repeats=3")
+    succeed("train", *overrides)
+    succeed("influence", "--method", "lissa", *overrides, *own)
+    succeed("influence", "--method", "cg", *overrides)
+    succeed("retrain", *overrides)
+    succeed("report", *overrides)
+    commands = printed_commands(here)
+    assert [command[1] for command in commands] == ["train", "influence", "influence", "retrain", "report"]
+    assert set(own) <= set(commands[2])
+    run_again(commands, here, there)
+    assert_same_results(here, there)
+
+
+def test_it_names_the_stages_with_the_seconds_of_their_records(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = (*FAST, f"output_dir={folder}")
+    succeed("run", "--method", "cg", *overrides)
+    succeed("report", *overrides)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    table = page.split("<caption>Stages</caption>")[1].split("</table>")[0]
+    rows = [row.split("</tr>")[0] for row in table.split("<tr>")[2:]]
+    assert ["train" in rows[0], "influence, cg" in rows[1], "retrain" in rows[2]] == [True] * 3
+    record = json.loads((folder / "influence" / "cg.json").read_text(encoding="utf-8"))
+    assert f"<td>{record['solutions'][0]['seconds']:.1f}</td>" in rows[1]
+    retrained = json.loads((folder / "retrain" / "record.json").read_text(encoding="utf-8"))
+    assert f"<td>{retrained['runs'][0]['seconds']:.1f}</td>" in rows[2]
+    traces = json.loads(page.split('id="trace-data">')[1].split("</script>")[0])
+    assert [trace["title"] for trace in traces] == ["train", "influence, cg", "retrain"]
+    steps = traces[1]["lines"][0]["steps"]
+    assert steps == [step for step, _ in record["solutions"][0]["trace"]]
