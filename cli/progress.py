@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
+from rich.console import RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -19,6 +20,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from cli.console import emit, err, is_json, is_quiet
 
@@ -155,11 +157,23 @@ class Bar:
 
     def _rate(self) -> list[str]:
         rate = self.pace.per_second
-        return [] if rate is None else [f"{rate:.3g} {self.pace.count[0]} a second"]
+        if rate is None:
+            return []
+        number = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+        return [f"{number} {self.pace.count[0]} a second"]
 
     def _remaining(self) -> list[str]:
         seconds = self.pace.seconds_left
         return [] if seconds is None else [f"about {math.ceil(seconds / 60)} min left"]
+
+
+class TwoLines(Progress):
+    """The bar, and beneath it the details, which beside it would not fit on a terminal."""
+
+    def get_renderables(self) -> Iterator[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            yield Text(f"  {task.fields['detail']}", style="dim", overflow="ellipsis", no_wrap=True)
 
 
 @contextmanager
@@ -177,9 +191,8 @@ def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim"),
     )
-    with Progress(
+    with TwoLines(
         *columns,
         console=err,
         transient=True,
