@@ -1,6 +1,7 @@
 """Figures in plots/: how all are written, and which `repro plot` draws: scatter, errors, galleries."""
 
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from cli.compose import Config
 from cli.manifest import write_result
 from cli.run_folder import RunFolder
+from configs.schema import Format
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement
@@ -21,6 +23,8 @@ from plots.leave_one_out import draw_leave_one_out
 from plots.ranking import most_harmful, most_helpful
 from plots.style import DEFAULT, STYLES, Style, save
 
+FORMATS = get_args(Format)
+
 
 def draw_scatter(
     folder: RunFolder,
@@ -28,10 +32,10 @@ def draw_scatter(
     table: DataFrame,
     agreements: dict[tuple[str, int], Agreement],
     selection: str,
-) -> None:
+) -> list[Path]:
     """plots/leave_one_out: predicted against actual changes, in the configured style."""
     figure = scatter(config, table, agreements, selection)
-    write_figure(folder, config, figure, "leave_one_out", configured_style(config))
+    return write_figure(folder, config, figure, "leave_one_out", configured_style(config))
 
 
 def scatter(
@@ -54,9 +58,9 @@ def configured_style(config: Config) -> Style:
     return STYLES[config["plot"]["style"]]
 
 
-def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> None:
+def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> list[Path]:
     """plots/errors: how far each method is from the truth, and how well the truth is known."""
-    write_figure(folder, config, draw_errors(table, config["plot"]["titles"]), "errors")
+    return write_figure(folder, config, draw_errors(table, config["plot"]["titles"]), "errors")
 
 
 def draw_galleries(
@@ -66,13 +70,18 @@ def draw_galleries(
     dataset: Dataset,
     risk: EmpiricalRisk,
     theta: Float[Tensor, " p"],
-) -> None:
+) -> list[Path]:
     """plots/gallery_TEST for each test point of the table, where examples are images.
 
-    The predicted changes beside the actual ones are those of the table's first method.
+    The predicted changes beside the actual ones are those of the table's first method. Galleries of other
+    test points, which an earlier table had, are removed.
     """
+    for path in folder.figures.glob("gallery_*"):
+        if path.stem not in {f"gallery_{test_index}" for test_index in table["test_index"]}:
+            path.unlink()
     if dataset.image_shape is None:
-        return
+        return []
+    written = []
     images = dataset.x_train.reshape(-1, *dataset.image_shape)
     method = str(table["method"].iloc[0])
     for test_index, rows in table.groupby("test_index", sort=False):
@@ -86,7 +95,8 @@ def draw_galleries(
             config["plot"]["titles"].get(method, method),
             num_ranked=rows["train_index"].nunique(),
         )
-        write_figure(folder, config, figure, f"gallery_{test_index}")
+        written += write_figure(folder, config, figure, f"gallery_{test_index}")
+    return written
 
 
 def write_figure(
@@ -94,12 +104,17 @@ def write_figure(
 ) -> list[Path]:
     """Write plots/NAME in the configured formats, as results of the folder.
 
+    What lies there in other formats would show an earlier run, and is removed.
+
     Returns:
         The files.
     """
-    paths = [folder.figure(suffix, name) for suffix in config["plot"]["formats"]]
+    formats = config["plot"]["formats"]
+    paths = [folder.figure(suffix, name) for suffix in formats]
     for path in paths:
         write_result(folder, path, lambda temporary: save(figure, temporary, style=style))
+    for suffix in set(FORMATS).difference(formats):
+        folder.figure(suffix, name).unlink(missing_ok=True)
     return paths
 
 

@@ -3,10 +3,14 @@
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cli.config_files import VARIABLE, own_folder
 from cli.errors import StageError, UsageError
+
+PACKAGE = Path(__file__).parents[1]
+PARTS = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "report", "retrain")
 
 
 @contextmanager
@@ -77,13 +81,16 @@ def solution_of(solve: Callable[[Any], Any], v: Any, name: str) -> Any:
     return found
 
 
-def _innermost_own_frame(error: Exception) -> str | None:
+def _is_own(file: Path) -> bool:
+    """Whether a file is the user's: in the own folder, which may itself hold this package."""
     own = own_folder()
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if own is not None and frame.filename.startswith(f"{own}/")
-    ]
+    if own is None or not file.is_relative_to(own) or "site-packages" in file.parts:
+        return False
+    return not any(file.is_relative_to(PACKAGE / name) for name in PARTS)
+
+
+def _innermost_own_frame(error: Exception) -> str | None:
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename))]
     if not frames:
         return None
     return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"

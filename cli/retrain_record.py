@@ -1,7 +1,8 @@
 """retrain/record.json: how long each retraining took, and how its gradient norms came down.
 
-{"runs": [{"models", "seconds", "passes_per_model", "processes", "device", "trace"}, ...]} has an entry for
-each time that models were solved. Its trace is [[pass, largest gradient norm, number of models], ...]: the
+{"runs": [{"model_checksum", "settings", "indices", "models", "seconds", "passes_per_model", "processes",
+"device", "trace"}, ...]} has an entry for each time that models were solved, the null control as index -1.
+Its trace is [[pass, largest gradient norm, number of models], ...]: the
 worst over the batches of rank 0 at each number of a pass, which is enough to see how the iteration converges.
 
 It is written after the weights, so a run that was killed before has no entry. No number of the figure follows

@@ -1,6 +1,7 @@
 """plots/trace_METHOD: how a method's iteration went, drawn from its record."""
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cli.compose import Config
@@ -9,7 +10,12 @@ from cli.run_folder import RunFolder
 from plots.trace import draw_trace
 
 FEWEST_STEPS = 3
-"""What takes fewer steps has no figure."""
+"""What takes fewer steps shows nothing."""
+
+
+def is_worth_drawing(traces: Iterable[Sequence[tuple[float, float | None]]]) -> bool:
+    """Whether any of these traces goes far enough to see how the iteration went."""
+    return max((trace[-1][0] for trace in traces if trace), default=0) >= FEWEST_STEPS
 
 
 def draw_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> None:
@@ -20,7 +26,7 @@ def draw_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> No
         f"test point {found['test_index']}": [(s, math.inf if x is None else x) for s, x in found["trace"]]
         for found in solutions
     }
-    if max((step for trace in traces.values() for step, _ in trace), default=0) < FEWEST_STEPS:
+    if not is_worth_drawing(traces.values()):
         return
     figure = draw_trace(traces, title=method, label=solutions[0]["traced"])
     write_figure(folder, config, figure, f"trace_{method}")

@@ -35,10 +35,13 @@ class TestPoint:
     feature_names: tuple[str, ...]
     """Columns of the gallery's table, for data that are no images."""
     features: tuple[float, ...]
-    holds: bool
+    holds: bool | None
+    """Whether the figure can be believed; None where it cannot be told."""
     summary: str
     methods: Sequence[MethodVerdict]
     truth: tuple[Finding, ...]
+    num_ranked: int
+    """Training points that were left out, among which the gallery ranks."""
     helpful: Sequence[Example]
     harmful: Sequence[Example]
 
@@ -49,7 +52,8 @@ class Stage:
 
     name: str
     seconds: float | None
-    passes: str
+    work: str
+    """Passes over the data, or products with H."""
     ended: str
 
 
@@ -73,6 +77,8 @@ class Making:
     """How the run was made, and how to make it again."""
 
     commands: Sequence[str]
+    caveat: str
+    """What the commands may not tell; empty where they tell all."""
     stages: Sequence[Stage]
     traces: Sequence[Trace]
     facts: Mapping[str, str]
@@ -95,6 +101,8 @@ class Page:
     test_points: Sequence[TestPoint]
     figure: dict[str, Any]
     """The interactive figure's data, of `report.points`."""
+    table_checksum: str
+    """SHA-256 of the table that the page shows, so that it can be told whether the page is of this table."""
     printed_figure: str
     """The figure for paper, as a `data:` address."""
     making: Making

@@ -1,5 +1,7 @@
 """The page as one HTML text: template, styles, scripts and data in one, nothing fetched when it is opened."""
 
+import base64
+import hashlib
 import json
 from collections.abc import Sequence
 from importlib.resources import files
@@ -10,7 +12,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from report.content import Page, Trace
-from report.verdict import format_number, measures
+from report.numbers import format_number, format_signed
+from report.verdict import CRITERIA, measures
 
 SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.js", "start.js")
 """In the order in which they are read; together they are one function."""
@@ -26,26 +29,34 @@ def render(page: Page) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = format_number
-    environment.filters["signed"] = _signed
+    environment.filters["hash"] = _content_hash
+    environment.filters["signed"] = format_signed
     template = environment.get_template("report.html.jinja")
     return template.render(
         page=page,
+        criteria=CRITERIA,
         measures=measures(page.test_points[0].methods),
         styles=Markup(_asset("page.css")),
-        script=Markup("\n".join(_asset(name) for name in SCRIPTS)),
+        script=_script(),
         plotly=Markup(get_plotlyjs()),
         figure=_json(page.figure),
         traces=_json(_trace_data(page.making.traces)),
     )
 
 
+def _script() -> Markup:
+    """The page's own scripts as one function, so that nothing of them is global."""
+    parts = "\n".join(_asset(name) for name in SCRIPTS)
+    return Markup(f'(() => {{\n"use strict";\n{parts}\n}})();')
+
+
+def _content_hash(script: str) -> str:
+    """What a content security policy knows an inline script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
 def _asset(name: str) -> str:
     return (files("report") / "assets" / name).read_text(encoding="utf-8")
-
-
-def _signed(value: float) -> str:
-    """Three digits and the sign, which says whether the example helps or harms."""
-    return f"{value:+.3g}".replace("-", "−")
 
 
 def _json(value: Any) -> Markup:

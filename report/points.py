@@ -13,32 +13,27 @@ from plots.limits import row_limits
 MOST_POINTS = 5000
 """Training points of one test point that are drawn; the others are counted. More would make the file, and a
 browser's memory, several times larger."""
-DIGITS = 5
+DIGITS = 9
+"""As many as a change of 0.01 has before a certificate of 1e-9."""
 
 
-def figure_data(
-    table: DataFrame, titles: Mapping[str, str], limits: float | None, paper_limits: float
-) -> dict[str, Any]:
+def figure_data(table: DataFrame, titles: Mapping[str, str]) -> dict[str, Any]:
     """Pack the table for the page.
 
     Args:
         table: `leave_one_out.csv`: one row per method × test point × training point.
         titles: a method's title by name; a method without one is called by its name.
-        limits: half the length of the axes; from the data when None.
-        paper_limits: the same in the paper's figure.
 
     Returns:
-        What JSON can hold: `methods`, `classes`, `paper_limits`, and for each of `tests` the columns of its
+        What JSON can hold: `methods`, `classes`, and for each of `tests` the columns of its
         points, and of each method the rows it has predictions for. What is not finite is None.
     """
     methods = table["method"].unique().tolist()
     return {
         "methods": [{"name": name, "title": titles.get(name, name)} for name in methods],
         "classes": sorted(int(label) for label in table["label"].unique()),
-        "paper_limits": paper_limits,
         "tests": [
-            _of_test(int(str(test)), rows, methods, limits)
-            for test, rows in table.groupby("test_index", sort=False)
+            _of_test(int(str(test)), rows, methods) for test, rows in table.groupby("test_index", sort=False)
         ],
     }
 
@@ -55,7 +50,7 @@ def _drawn(rows: DataFrame) -> DataFrame:
     return points.loc[order[:MOST_POINTS]].sort_index()
 
 
-def _of_test(test: int, rows: DataFrame, methods: Sequence[str], limits: float | None) -> dict[str, Any]:
+def _of_test(test: int, rows: DataFrame, methods: Sequence[str]) -> dict[str, Any]:
     points = _drawn(rows)
     predictions, finite = {}, {}
     for method in methods:
@@ -70,7 +65,6 @@ def _of_test(test: int, rows: DataFrame, methods: Sequence[str], limits: float |
     shown = row_limits(
         [part["actual_change"].to_numpy(np.float64) for part in finite.values()],
         [part["predicted_change"].to_numpy(np.float64) for part in finite.values()],
-        limits,
     )
     for method, panel in zip(methods, shown, strict=True):
         predictions[method]["limits"] = {

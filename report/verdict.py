@@ -8,9 +8,12 @@ from pandas import DataFrame
 
 from plots.agreement import Agreement
 from plots.panel import format_r, format_slope
+from report.numbers import format_number, format_share, format_times
 
 GOOD_R = 0.95
-"""Below, the points no longer lie on a line."""
+"""Pearson's r below which the points no longer lie on a line."""
+GOOD_RANK = 0.9
+"""Spearman's r below which the order is not right."""
 GOOD_SLOPE = 0.1
 """|slope − 1| up to which the scale is right; LiSSA with the paper's settings is within 0.07."""
 GOOD_INTERCEPT = 0.01
@@ -18,12 +21,24 @@ GOOD_INTERCEPT = 0.01
 GOOD_ERROR = 0.1
 """Largest error that leaves the figure readable, as a share of the largest actual change."""
 GOOD_UNDECIDED = 0.05
-"""Share of the points whose actual change may be smaller than its certificate."""
+"""Share of the points whose actual change may be no larger than its certificate."""
+FEWEST_POINTS = 3
+"""Through two points goes a line, whatever they are."""
+
+CRITERIA = (
+    f"Pearson r at least {GOOD_R}, Spearman r at least {GOOD_RANK}, slope within {GOOD_SLOPE} of 1, "
+    f"intercept at most {GOOD_INTERCEPT:.0%} and error at most {GOOD_ERROR:.0%} of the largest change; "
+    f"for the truth: at most {GOOD_UNDECIDED:.0%} of the changes smaller than their certificates, "
+    "every model at its tolerance, and the null control within its certificate"
+)
 
 PREDICTS = "predicts the change that retraining finds"
+ROUGHLY = "follows the change that retraining finds, but errs widely at some points"
 ORDERS = "gets the order of the changes right, but not their size"
 DOES_NOT = "does not predict the change that retraining finds"
-PLURALS = {"predicts": "predict", "gets": "get", "does": "do"}
+DIVERGED = "has predictions that are not finite"
+UNDECIDED = "cannot be judged by these points"
+PLURALS = {"predicts": "predict", "follows": "follow", "gets": "get", "does": "do", "has": "have"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +47,8 @@ class Finding:
 
     measure: str
     value: str
-    holds: bool
+    holds: bool | None
+    """None where it cannot be told."""
     words: str
 
 
@@ -42,19 +58,31 @@ class MethodVerdict:
 
     method: str
     title: str
-    headline: str
+    outcome: str
+    """PREDICTS, ROUGHLY, ORDERS, DOES_NOT, DIVERGED or UNDECIDED."""
     findings: tuple[Finding, ...]
     points: int
     seconds: float
 
     @property
-    def holds(self) -> bool:
-        return all(finding.holds for finding in self.findings)
+    def headline(self) -> str:
+        """The outcome, and why."""
+        wanted = self.outcome == PREDICTS
+        reasons = [finding.words for finding in self.findings if finding.holds is wanted]
+        return f"{self.outcome}: {'; '.join(reasons)}" if reasons else self.outcome
 
-    @property
-    def orders(self) -> bool:
-        """Whether at least the order is right."""
-        return self.findings[0].holds
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """How well the retrained models are known, apart from each point's certificate."""
+
+    null_control: float
+    """The change that is found when nothing is removed, which should be 0."""
+    null_certificate: float
+    """The bound on its error."""
+    models: int
+    missed: int
+    """Models whose gradient norm is above the tolerance."""
 
 
 def judge_method(
@@ -71,44 +99,50 @@ def judge_method(
     """
     findings = (
         _judge_r(agreement.pearson),
+        _judge_rank(agreement.spearman),
         _judge_slope(agreement.slope),
         _judge_intercept(agreement.intercept, largest_change),
         _judge_error(agreement.max_abs_error, largest_change),
     )
-    failed = [finding for finding in findings if not finding.holds]
-    if math.isnan(agreement.pearson):
-        headline = (
-            "has no agreement to speak of: its predictions or the changes do not vary, or are not finite"
-        )
-    elif not failed:
-        headline = PREDICTS
-    else:
-        outcome = ORDERS if findings[0].holds else DOES_NOT
-        headline = f"{outcome}: " + "; ".join(finding.words for finding in failed)
     return MethodVerdict(
         method=method,
         title=title,
-        headline=headline,
+        outcome=_outcome(agreement, findings),
         findings=findings,
         points=agreement.points,
         seconds=seconds,
     )
 
 
-def judge_truth(table: DataFrame, null_control: float, null_certificate: float) -> tuple[Finding, ...]:
+def _outcome(agreement: Agreement, findings: tuple[Finding, ...]) -> str:
+    line, order, slope, intercept, error = (finding.holds for finding in findings)
+    if not math.isfinite(agreement.max_abs_error):
+        return DIVERGED
+    if agreement.points < FEWEST_POINTS:
+        return UNDECIDED
+    if math.isnan(agreement.pearson):
+        # One side does not vary. An error that is large all the same speaks for itself.
+        return DOES_NOT if error is False else UNDECIDED
+    if all(finding.holds for finding in findings):
+        return PREDICTS
+    if not order:
+        return DOES_NOT
+    return ROUGHLY if line and slope and intercept else ORDERS
+
+
+def judge_truth(table: DataFrame, truth: Truth) -> tuple[Finding, ...]:
     """Judge the retrained models themselves.
 
     Args:
         table: rows of one test point with `train_index`, `actual_change` and `certificate`.
-        null_control: the change found when nothing is removed, which should be 0.
-        null_certificate: bound on its error.
+        truth: what else is known of them.
     """
     points = table.drop_duplicates("train_index")
     sizes = points["actual_change"].abs()
-    undecided = int((sizes <= points["certificate"]).sum())
-    largest = float(points["certificate"].max())
-    typical = float(sizes.median())
-    room = f", {_times(typical / largest)} less than the typical change" if typical > largest else ""
+    # Written so that NaN counts as undecided.
+    undecided = int((~(sizes > points["certificate"])).sum())
+    largest, typical = float(points["certificate"].max(skipna=False)), float(sizes.median())
+    room = f", {format_times(typical / largest)} less than the typical change" if typical > largest else ""
     return (
         Finding(
             measure="largest certificate",
@@ -118,99 +152,96 @@ def judge_truth(table: DataFrame, null_control: float, null_certificate: float) 
             + (f"; {undecided} of {len(points)} are too small to be told from 0" if undecided else ""),
         ),
         Finding(
+            measure="gradient norms",
+            value=str(truth.missed),
+            holds=truth.missed == 0,
+            words=f"all {truth.models:,} retrained models reached their tolerance"
+            if truth.missed == 0
+            else f"{truth.missed:,} of {truth.models:,} retrained models missed their tolerance",
+        ),
+        Finding(
             measure="null control",
-            value=format_number(null_control),
-            holds=abs(null_control) <= null_certificate,
-            words=f"retraining with nothing removed changes the loss by {format_number(null_control)}, "
-            f"its certificate being {format_number(null_certificate)}",
+            value=format_number(truth.null_control),
+            holds=abs(truth.null_control) <= truth.null_certificate,
+            words=f"retraining with nothing removed changes the loss by {format_number(truth.null_control)}, "
+            f"its certificate being {format_number(truth.null_certificate)}",
         ),
     )
 
 
-def summarise(verdicts: list[MethodVerdict], truth: tuple[Finding, ...]) -> tuple[bool, str]:
-    """Whether the figure can be believed, and a sentence that says so."""
+def summarise(verdicts: Sequence[MethodVerdict], truth: Sequence[Finding]) -> tuple[bool | None, str]:
+    """Whether the figure can be believed, None where it cannot be told, and a sentence that says so."""
     if not all(finding.holds for finding in truth):
         return False, "The retrained models are not known well enough to judge a method by."
-    outcomes: dict[str, list[str]] = {PREDICTS: [], ORDERS: [], DOES_NOT: []}
-    for verdict in verdicts:
-        outcomes[PREDICTS if verdict.holds else ORDERS if verdict.orders else DOES_NOT].append(verdict.method)
-    said = [_sentence(names, outcome) for outcome, names in outcomes.items() if names]
-    return bool(outcomes[PREDICTS]), "; ".join(said) + "."
-
-
-def format_number(value: float) -> str:
-    """Two significant digits, with a true minus; small and large numbers as powers of ten."""
-    if math.isnan(value):
-        return "undefined"
-    if math.isinf(value):
-        return "∞" if value > 0 else "−∞"
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(abs(value)))
-    text = f"{value:.1e}" if exponent < -3 or exponent > 4 else f"{value:.2g}"
-    return text.replace("-", "−")
-
-
-def _judge_r(r: float) -> Finding:
-    if not r >= GOOD_R:
-        words = "the points do not lie on a line" if not math.isnan(r) else "r is undefined"
-    elif r >= 0.999:
-        words = "the points lie on a line"
-    else:
-        words = "the points lie near a line"
-    return Finding(measure="Pearson r", value=format_r(r), holds=r >= GOOD_R, words=words)
-
-
-def _judge_slope(slope: float) -> Finding:
-    holds = abs(slope - 1) <= GOOD_SLOPE
-    if math.isnan(slope):
-        words = "the slope is undefined"
-    elif holds:
-        words = f"the scale is right to {abs(slope - 1):.1%}"
-    elif slope <= 0:
-        words = "predictions have the wrong sign"
-    else:
-        way, factor = ("small", slope) if slope > 1 else ("large", 1 / slope)
-        words = f"predictions are too {way} by a factor of {factor:.2g}"
-    return Finding(measure="slope", value=format_slope(slope), holds=holds, words=words)
-
-
-def _judge_intercept(intercept: float, largest_change: float) -> Finding:
-    share = abs(intercept) / largest_change if largest_change else math.nan
-    holds = share <= GOOD_INTERCEPT
-    words = "nothing is shifted" if holds else f"predictions are shifted by {format_number(intercept)}"
-    return Finding(measure="intercept", value=format_number(intercept), holds=holds, words=words)
-
-
-def _judge_error(error: float, largest_change: float) -> Finding:
-    share = error / largest_change if largest_change else math.nan
-    words = (
-        "the largest error is undefined"
-        if math.isnan(share)
-        else (f"the largest error is {_percent(share)} of the largest change")
-    )
-    return Finding(
-        measure="largest error", value=format_number(error), holds=share <= GOOD_ERROR, words=words
-    )
-
-
-def _percent(share: float) -> str:
-    return f"{share:.0%}" if 0.095 <= share < 100 else f"{100 * share:.2g} %".replace(" %", "%")
-
-
-def _times(factor: float) -> str:
-    if factor >= 1e7:
-        return f"{format_number(factor)} times"
-    return f"{float(f'{factor:.1g}'):,.0f} times" if factor >= 2 else f"a factor of {factor:.1f}"
-
-
-def _sentence(names: list[str], outcome: str) -> str:
-    if len(names) == 1:
-        return f"{names[0]} {outcome}"
-    verb, rest = outcome.split(" ", 1)
-    return f"{', '.join(names[:-1])} and {names[-1]} {PLURALS[verb]} {rest}"
+    outcomes: dict[str, list[str]] = {}
+    for outcome in (PREDICTS, ROUGHLY, ORDERS, DOES_NOT, DIVERGED, UNDECIDED):
+        names = [verdict.method for verdict in verdicts if verdict.outcome == outcome]
+        if names:
+            outcomes[outcome] = names
+    holds = True if PREDICTS in outcomes else None if set(outcomes) == {UNDECIDED} else False
+    return holds, "; ".join(_sentence(names, outcome) for outcome, names in outcomes.items()) + "."
 
 
 def measures(verdicts: Sequence[MethodVerdict]) -> list[str]:
     """The names of the findings, in order, once each: the columns of the table."""
     return list(dict.fromkeys(finding.measure for verdict in verdicts for finding in verdict.findings))
+
+
+def _judge_r(r: float) -> Finding:
+    if math.isnan(r):
+        return Finding(measure="Pearson r", value="undefined", holds=None, words="r is undefined")
+    if r >= GOOD_R:
+        words = "the points lie on a line" if r >= 0.999 else "the points lie near a line"
+    else:
+        words = "the line of the points falls" if r <= -GOOD_R else "the points do not lie on a line"
+    return Finding(measure="Pearson r", value=format_r(r), holds=r >= GOOD_R, words=words)
+
+
+def _judge_rank(r: float) -> Finding:
+    if math.isnan(r):
+        return Finding(measure="Spearman r", value="undefined", holds=None, words="there is no order")
+    words = "the order is right" if r >= GOOD_RANK else "the order is not right"
+    return Finding(measure="Spearman r", value=format_r(r), holds=r >= GOOD_RANK, words=words)
+
+
+def _judge_slope(slope: float) -> Finding:
+    holds: bool | None = abs(slope - 1) <= GOOD_SLOPE
+    if math.isnan(slope):
+        holds, words = None, "the slope is undefined"
+    elif holds:
+        words = f"the scale is right to {format_share(abs(slope - 1))}"
+    elif slope <= 0:
+        words = "predictions have the wrong sign" if slope else "the changes do not follow the predictions"
+    else:
+        way, factor = ("small", slope) if slope > 1 else ("large", 1 / slope)
+        words = f"predictions are too {way} by a factor of {format_number(factor)}"
+    return Finding(measure="slope", value=format_slope(slope), holds=holds, words=words)
+
+
+def _judge_intercept(intercept: float, largest_change: float) -> Finding:
+    if math.isnan(intercept) or not largest_change:
+        return Finding(
+            measure="intercept", value=format_number(intercept), holds=None, words="a shift cannot be told"
+        )
+    holds = abs(intercept) / largest_change <= GOOD_INTERCEPT
+    words = "nothing is shifted" if holds else f"predictions are shifted by {format_number(intercept)}"
+    return Finding(measure="intercept", value=format_number(intercept), holds=holds, words=words)
+
+
+def _judge_error(error: float, largest_change: float) -> Finding:
+    if math.isnan(error) or not largest_change:
+        return Finding(
+            measure="largest error", value=format_number(error), holds=None, words="nothing changes at all"
+        )
+    share = error / largest_change
+    words = f"the largest error is {format_share(share)} of the largest change"
+    return Finding(
+        measure="largest error", value=format_number(error), holds=share <= GOOD_ERROR, words=words
+    )
+
+
+def _sentence(names: Sequence[str], outcome: str) -> str:
+    if len(names) == 1:
+        return f"{names[0]} {outcome}"
+    verb, rest = outcome.split(" ", 1)
+    return f"{', '.join(names[:-1])} and {names[-1]} {PLURALS.get(verb, verb)} {rest}"

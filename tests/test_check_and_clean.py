@@ -140,3 +140,22 @@ def test_clean_removes_what_no_table_needs_and_asks_first(copied: RunFolder) -> 
     assert "0 solved now" in said
     assert copied.table.read_bytes() == table
     succeed("check", copied.path)
+
+
+def test_a_page_of_another_table_is_told_from_this_one_and_drawings_may_go(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = (*FAST, f"output_dir={folder}")
+    succeed("run", "--method", "cg", *overrides, "plot.formats=[png,pdf]")
+    succeed("report", *overrides, "plot.formats=[png,pdf]")
+    assert "good  page: report.html shows this table" in succeed("check", folder)
+    succeed("plot", *overrides, "influence.top_k=5")
+    # A figure in a format that was not asked for again would show the earlier table.
+    assert not list((folder / "plots").glob("leave_one_out.pdf"))
+    result = repro("check", folder)
+    assert result.exit_code == 1
+    assert "BAD   page: report.html shows another table" in result.stdout
+    assert "repro report" in result.stdout
+    (folder / "report.html").unlink()
+    for path in (folder / "plots").iterdir():
+        path.unlink()
+    assert "good  page" not in succeed("check", folder)

@@ -54,13 +54,46 @@ def test_settings_of_a_method_that_are_not_its_files_are_printed_with_it(tmp_pat
     assert_same_results(here, there)
 
 
+def test_settings_of_the_retraining_come_from_its_record_not_from_this_command(tmp_path: Path) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    overrides = (*FAST, f"output_dir={here}")
+    succeed("run", "--method", "cg", *overrides, "retrain.tolerance=1e-4", "retrain.precision=float64")
+    succeed("report", *overrides)
+    commands = printed_commands(here)
+    assert {"retrain.tolerance=0.0001", "retrain.precision=float64"} <= set(commands[0])
+    page = (here / "report.html").read_text(encoding="utf-8")
+    configuration = page.split('aria-label="Configuration">')[1].split("</pre>")[0]
+    assert "tolerance: 0.0001" in configuration
+    assert "influence.cg.CG" in configuration
+    assert "LiSSA" not in configuration
+    # Judged by what is asked for now: the models missed that.
+    assert "retrained models missed their tolerance" in page
+    run_again(commands, here, there)
+    assert_same_results(here, there)
+
+
+def test_seconds_are_given_only_for_the_models_they_were_spent_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = (*FAST, f"output_dir={folder}")
+    succeed("run", "--method", "cg", *overrides)
+    succeed("report", *overrides, "influence.top_k=5")
+    row = (folder / "report.html").read_text(encoding="utf-8").split('<th scope="row">retrain</th>')[1]
+    assert row.startswith("<td>–</td>")
+    assert "the records are of 41 models" in row.split("</tr>")[0]
+    (folder / "retrain" / "record.json").unlink()
+    succeed("report", *overrides)
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.split('<th scope="row">retrain</th>')[1].startswith("<td>–</td>")
+    assert "There is no record of how 41 of the 41 models were solved." in page
+
+
 def test_it_names_the_stages_with_the_seconds_of_their_records(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     overrides = (*FAST, f"output_dir={folder}")
     succeed("run", "--method", "cg", *overrides)
     succeed("report", *overrides)
     page = (folder / "report.html").read_text(encoding="utf-8")
-    table = page.split("<caption>Stages</caption>")[1].split("</table>")[0]
+    table = page.split("<caption>Stages")[1].split("</table>")[0]
     rows = [row.split("</tr>")[0] for row in table.split("<tr>")[2:]]
     assert ["train" in rows[0], "influence, cg" in rows[1], "retrain" in rows[2]] == [True] * 3
     record = json.loads((folder / "influence" / "cg.json").read_text(encoding="utf-8"))

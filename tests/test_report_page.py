@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 from sklearn.datasets import load_digits
 
 from cli.stages.report import open_in_browser
@@ -83,6 +83,13 @@ def place_of(page: Page, index: int) -> tuple[float, float]:
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
 
 
+def press(page: Page, key: str) -> None:
+    """A key on the slider, and the frame in which it is answered."""
+    page.locator("#step").focus()
+    page.keyboard.press(key)
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def points_shown(page: Page) -> tuple[int, int]:
     shown, total = page.inner_text("#count").split(" points")[0].split(" of ")
     return int(shown), int(total)
@@ -125,9 +132,8 @@ def test_tapping_does_the_same(browser: Browser, run: Path) -> None:
 
 def test_the_keyboard_goes_from_point_to_point_and_says_which(page: Page, run: Path) -> None:
     by_change = rows(run, "cg").sort_values("actual_change").index
-    page.locator("#step").focus()
     for key, index in (("End", by_change[-1]), ("ArrowLeft", by_change[-2]), ("Home", by_change[0])):
-        page.keyboard.press(key)
+        press(page, key)
         assert_card_shows(page, run, int(index))
         spoken = page.locator("#step").get_attribute("aria-valuetext")
         assert spoken is not None
@@ -162,6 +168,47 @@ def test_methods_can_be_switched_and_shown_together(page: Page, run: Path) -> No
     )
     expected = rows(run, "grad_dot")["predicted_change"]
     assert {int(i): y for i, y in drawn.items()} == pytest.approx(expected.to_dict(), rel=1e-4)
+
+
+def test_the_card_and_the_slider_never_speak_of_another_test_point(page: Page, run: Path) -> None:
+    table = pd.read_csv(run / "leave_one_out.csv")
+    there = table[table["test_index"] == TESTS[1]].set_index("train_index")["actual_change"]
+    here = set(table[table["test_index"] == TESTS[0]]["train_index"])
+    assert here & set(there.index)
+    assert here - set(there.index)
+    page.locator("#behind summary").click()
+    page.locator("input[value=grad_dot]").check()
+    for index in (max(here & set(there.index)), max(here - set(there.index))):
+        page.locator("#test").select_option("0")
+        page.locator(f"#table tr[data-index='{index}'] button").click()
+        assert page.locator("#card").get_attribute("data-index") == str(index)
+        page.locator("#test").select_option("1")
+        if index in there.index:
+            actual = page.locator("#card dd").nth(1).inner_text().replace("−", "-")
+            assert float(actual) == pytest.approx(there[[index]].iloc[0], rel=1e-3)
+        else:
+            assert page.locator("#card").get_attribute("data-index") is None
+            assert page.locator("#step").get_attribute("aria-valuetext") == "no point chosen"
+
+
+def test_card_table_and_figure_agree_on_what_is_selected(page: Page, run: Path) -> None:
+    page.locator("#behind summary").click()
+    press(page, "End")
+    page.locator("#card button").click()
+    assert page.locator("#table tbody tr").count() == 1
+    assert page.evaluate("figure.data[0].selectedpoints") == [len(rows(run, "cg")) - 1]
+    page.locator("#clear").click()
+    assert page.locator("#card button").get_attribute("aria-pressed") == "false"
+    assert page.locator("#table tbody tr").count() == len(rows(run, "cg"))
+
+
+def test_a_ring_marks_the_point_in_the_card(page: Page, run: Path) -> None:
+    press(page, "End")
+    expected = rows(run, "cg").sort_values("actual_change").iloc[-1]
+    ring = page.evaluate("figure.layout.shapes.at(-1)")
+    assert ring["type"] == "circle"
+    assert ring["xanchor"] == pytest.approx(expected["actual_change"], rel=1e-6)
+    assert ring["yanchor"] == pytest.approx(expected["predicted_change"], rel=1e-6)
 
 
 def test_axes_can_be_the_papers_and_the_line_can_go(page: Page) -> None:
@@ -205,8 +252,7 @@ def test_a_box_selects_points_and_the_selection_can_be_cleared(page: Page, run: 
 
 
 def test_a_point_can_be_selected_by_keyboard(page: Page, run: Path) -> None:
-    page.locator("#step").focus()
-    page.keyboard.press("End")
+    press(page, "End")
     page.locator("#card button").focus()
     page.keyboard.press("Enter")
     assert page.inner_text("#selected-count").startswith("1 ")
@@ -260,8 +306,7 @@ def test_the_gallery_shows_who_helps_and_who_harms_in_order(page: Page, run: Pat
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_accessible_in_light_and_dark(browser: Browser, run: Path, scheme: Any) -> None:
     with opened(browser, run / "report.html", color_scheme=scheme) as page:
-        page.locator("#step").focus()
-        page.keyboard.press("End")
+        press(page, "End")
         for summary in page.locator("summary").all():
             summary.click()
         ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -279,6 +324,7 @@ def test_it_is_accessible_in_light_and_dark(browser: Browser, run: Path, scheme:
 def test_on_paper_it_is_light_and_shows_the_printed_figure(browser: Browser, run: Path, scheme: Any) -> None:
     with opened(browser, run / "report.html", color_scheme=scheme) as page:
         page.emulate_media(media="print")
+        expect(page.locator(".trace .main-svg").first).to_have_css("background-color", "rgb(255, 255, 255)")
         assert page.locator("#interactive").is_hidden()
         assert page.locator("img.only-print").is_visible()
         assert page.evaluate("document.querySelector('img.only-print').naturalWidth") > 500
@@ -298,8 +344,7 @@ def test_data_that_are_no_images_have_a_table_of_features(browser: Browser, feat
         heads = table.locator("thead th").all_inner_texts()
         assert sorted(heads[4:]) == [f"feature {j}" for j in range(5)]
         assert page.locator("#gallery ~ article img").count() == 0
-        page.locator("#step").focus()
-        page.keyboard.press("End")
+        press(page, "End")
         assert "Training example" in page.inner_text("#card")
         assert Axe().run(page).response["violations"] == []
         keep_screenshot(page, "features")

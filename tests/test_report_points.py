@@ -30,7 +30,7 @@ def table(**columns: object) -> pd.DataFrame:
 
 
 def test_columns_come_in_the_order_of_the_training_index() -> None:
-    [found] = figure_data(table(), TITLES, None, 0.05)["tests"]
+    [found] = figure_data(table(), TITLES)["tests"]
     assert found["train_index"] == [1, 2, 3]
     assert found["actual"] == [-0.12, 0.19, 0.31]
     assert found["predictions"]["cg"]["change"] == [-0.1, 0.2, 0.3]
@@ -39,7 +39,7 @@ def test_columns_come_in_the_order_of_the_training_index() -> None:
 
 def test_a_method_has_only_the_points_it_chose() -> None:
     other = table(method="lissa", train_index=[7, 1, 2], predicted_change=[0.5, -0.11, 0.21])
-    [found] = figure_data(pd.concat([table(), other]), TITLES, None, 0.05)["tests"]
+    [found] = figure_data(pd.concat([table(), other]), TITLES)["tests"]
     assert found["train_index"] == [1, 2, 3, 7]
     assert found["predictions"]["cg"]["has"] == [True, True, True, False]
     assert found["predictions"]["lissa"]["has"] == [True, True, False, True]
@@ -48,20 +48,20 @@ def test_a_method_has_only_the_points_it_chose() -> None:
 
 def test_what_is_not_finite_becomes_none_and_the_rest_is_json() -> None:
     wild = table(predicted_change=[math.inf, math.nan, 0.2], predicted_stderr=[math.nan, 0.1, 0.1])
-    data = figure_data(wild, {}, None, 0.05)
+    data = figure_data(wild, {})
     [found] = json.loads(json.dumps(data, allow_nan=False))["tests"]
     assert found["predictions"]["cg"]["change"] == [None, 0.2, None]
     assert data["methods"] == [{"name": "cg", "title": "cg"}]
 
 
 def test_limits_leave_room_for_every_point() -> None:
-    [found] = figure_data(table(), TITLES, None, 0.05)["tests"]
+    [found] = figure_data(table(), TITLES)["tests"]
     assert found["predictions"]["cg"]["limits"] == {"actual": 0.4, "predicted": 0.4, "own": False}
 
 
 def test_too_many_points_leave_those_of_largest_change(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_POINTS", 2)
-    [found] = figure_data(table(), TITLES, None, 0.05)["tests"]
+    [found] = figure_data(table(), TITLES)["tests"]
     assert found["train_index"] == [2, 3]
     assert found["left_out"] == 1
     assert drawn_points(table()) == [2, 3]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -68,11 +69,14 @@ def _files(folder: RunFolder) -> Verdict:
     manifest: Manifest | None = read_manifest(folder)
     if manifest is None:
         return Verdict(check="files", passed=False, evidence=f"{folder.manifest} is damaged")
-    missing = [name for name in manifest if not (folder.path / name).exists()]
+    # Drawings are for people; whoever removes one misses nothing that follows from it.
+    missing = [
+        name for name in manifest if not (folder.path / name).exists() and not _is_drawing(folder, name)
+    ]
     changed = [
         name
         for name, known in manifest.items()
-        if name not in missing and file_checksum(folder.path / name) not in known
+        if (folder.path / name).exists() and file_checksum(folder.path / name) not in known
     ]
     weights, models = WeightCache(folder.weights, "", lambda _: None).files(), 0
     for path in weights:
@@ -89,6 +93,26 @@ def _files(folder: RunFolder) -> Verdict:
             else f"not as written: {', '.join(changed) or 'none'}; missing: {', '.join(missing) or 'none'}"
         ),
     )
+
+
+def _is_drawing(folder: RunFolder, name: str) -> bool:
+    return folder.path / name == folder.report or (folder.path / name).parent == folder.figures
+
+
+def _page(folder: RunFolder) -> list[Verdict]:
+    """Whether the page, if there is one, shows the table as it is now."""
+    if not folder.report.exists():
+        return []
+    shown = re.search(r'<meta name="table" content="([0-9a-f]{64})">', folder.report.read_text("utf-8"))
+    same = shown is not None and shown[1] == file_checksum(folder.table)
+    return [
+        Verdict(
+            check="page",
+            passed=same,
+            evidence=f"{folder.report.name} shows {'this table' if same else 'another table'}",
+            remedy="" if same else "run `repro report` with the overrides of the table",
+        )
+    ]
 
 
 def _stored_config(folder: RunFolder, data_root: str | None) -> Config:
@@ -131,6 +155,7 @@ def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
         _actual(table, targets, truth, plain),
         _predicted(folder, table, model.key, risk.num_examples),
         _summary(table, targets, summary, truth),
+        *_page(folder),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -112,10 +113,12 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
     summary = _summary(table, predictions, agreements, truth, targets)
     write_json_result(folder, folder.summary, summary)
     selection = describe_selection(config, risk.num_examples, len(targets))
-    draw_scatter(folder, config, table, agreements, selection)
-    draw_errors_and_certificates(folder, config, table)
-    draw_galleries(folder, config, table, dataset, risk, model.theta)
-    _say(folder, summary, targets)
+    figures = [
+        *draw_scatter(folder, config, table, agreements, selection),
+        *draw_errors_and_certificates(folder, config, table),
+        *draw_galleries(folder, config, table, dataset, risk, model.theta),
+    ]
+    _say(folder, summary, targets, figures)
     return Plotted(
         dataset=dataset,
         risk=risk,
@@ -179,7 +182,7 @@ def _summary(
     return first | ({"test_points": points} if len(targets) > 1 else {})
 
 
-def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None:
+def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int], figures: list[Path]) -> None:
     points = summary.get("test_points", {str(targets[0]): summary})
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
     for target, point in points.items():
@@ -206,7 +209,7 @@ def _say(folder: RunFolder, summary: dict[str, Any], targets: list[int]) -> None
     say(
         f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
         "wrote",
-        files=[folder.table, folder.summary, *sorted(folder.figures.iterdir())],
+        files=[folder.table, folder.summary, *figures],
     )
 
 

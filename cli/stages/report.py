@@ -7,21 +7,20 @@ import webbrowser
 from io import BytesIO
 from pathlib import Path
 
-from cli.compose import Config
+from cli.compose import Config, compose
 from cli.console import say
 from cli.figures import configured_style, scatter
-from cli.manifest import write_text_result
+from cli.manifest import file_checksum, write_text_result
 from cli.open_run import open_run_folder
-from cli.report_examples import Pictures, describe_test_point
-from cli.report_making import describe_making
+from cli.page.examples import Pictures, describe_test_point
+from cli.page.making import describe_making
+from cli.page.retraining import read_retraining
 from cli.run_folder import RunFolder
 from cli.stages.plot import Plotted, plot
 from plots.style import save
 from report.content import Page
 from report.page import render
 from report.points import drawn_points, figure_data
-
-PAPER_LIMITS = 0.05
 
 
 def report(config: Config) -> Path:
@@ -36,7 +35,8 @@ def report(config: Config) -> Path:
     with open_run_folder(config) as folder:
         plotted = plot(config)
         write_text_result(folder, folder.report, render(_page(folder, config, plotted)))
-        say(f"wrote {folder.report} ({folder.report.stat().st_size / 1e6:.1f} MB); open it in a browser")
+        size = folder.report.stat().st_size / 1e6
+        say(f"wrote {folder.report} ({size:.1f} MB); open it in a browser", "wrote", files=[folder.report])
     return folder.report
 
 
@@ -53,7 +53,8 @@ def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
     titles, pictures = dict(config["plot"]["titles"]), Pictures.of(plotted)
     noun = "image" if dataset.image_shape else "example"
     images = pictures.by_index(dataset.x_train, drawn_points(table))
-    figure = figure_data(table, titles, config["plot"]["limits"], PAPER_LIMITS)
+    retraining = read_retraining(folder, config, plotted)
+    figure = figure_data(table, titles)
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
         data=f"{config.choices['data']}, {sizes}",
@@ -61,13 +62,20 @@ def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
         selection=plotted.selection,
         example_noun=noun,
         test_points=[
-            describe_test_point(plotted, int(target), titles, pictures)
+            describe_test_point(plotted, retraining, int(target), titles, pictures)
             for target in table["test_index"].unique()
         ],
-        figure=figure | {"images": images, "noun": noun},
+        figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
+        table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted),
-        making=describe_making(folder, config, plotted),
+        making=describe_making(folder, config, plotted, retraining),
     )
+
+
+def _limits(config: Config) -> dict[str, float | None]:
+    """Half-widths of the axes to choose from beside that of the data: the paper's, and the configured one."""
+    paper, configured = compose(["plot=paper"])["plot"]["limits"], config["plot"]["limits"]
+    return {"paper": paper, "configured": None if configured == paper else configured}
 
 
 def _printed_figure(config: Config, plotted: Plotted) -> str:

@@ -96,7 +96,8 @@ def _solve_and_say(folder: RunFolder, config: Config, device: torch.device) -> N
     if distributed.rank() == 0:
         stored = _stored(task.indices, cache, solved, settings.tolerance)
         seconds = time.perf_counter() - started
-        append_run(folder, _entry(stored, solved, seconds, device) if solved.indices else None)
+        entry = _entry(task, settings, stored, solved, seconds, device) if solved.indices else None
+        append_run(folder, entry)
         _say_result(stored, cache, seconds, settings.tolerance)
 
 
@@ -179,9 +180,19 @@ def _stored(indices: list[int], cache: WeightCache, solved: Solved, tolerance: f
     )
 
 
-def _entry(stored: Stored, solved: Solved, seconds: float, device: torch.device) -> dict[str, Any]:
+def _entry(
+    task: Task,
+    settings: RetrainSettings,
+    stored: Stored,
+    solved: Solved,
+    seconds: float,
+    device: torch.device,
+) -> dict[str, Any]:
     """What the record keeps of this run."""
     return {
+        "model_checksum": task.key,
+        "settings": {key: getattr(settings, key) for key in SOLVER_KEYS},
+        "indices": sorted(solved.indices),
         "models": stored.solved,
         "seconds": seconds,
         "passes_per_model": stored.passes_now / stored.solved,

@@ -1,4 +1,4 @@
-// What the page knows: the data it came with, and what the reader has chosen.
+// What the page knows: the data it came with, and what the reader has chosen. All that is shown follows from these.
 const data = JSON.parse(document.getElementById("figure-data").textContent);
 const traces = JSON.parse(document.getElementById("trace-data").textContent);
 const SYMBOLS = ["circle", "diamond", "square", "triangle-up", "cross", "star", "x"];
@@ -23,13 +23,20 @@ function make(tag, attributes = {}, ...children) {
   return made;
 }
 
-// Three digits, a true minus, and powers of ten far from 1; a dash where there is no number.
+// So many digits, a true minus, and powers of ten far from 1; a dash where there is no number.
 function number(value, digits = 3) {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
   const text = size < 1e-3 || size >= 1e5 ? value.toExponential(digits - 1) : value.toPrecision(digits);
   return text.replaceAll("-", "−").replace("e+", "e");
+}
+
+// As many digits as the uncertainty leaves meaning to, and one more; three at least.
+function known(value, uncertainty) {
+  if (!value || !uncertainty) return number(value);
+  const digits = Math.floor(Math.log10(Math.abs(value))) - Math.floor(Math.log10(uncertainty)) + 2;
+  return number(value, Math.min(9, Math.max(3, digits)));
 }
 
 // A colour of the style sheet as it is now, in the light or in the dark.

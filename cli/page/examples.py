@@ -2,18 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
 
+from cli.page.retraining import Retraining
 from cli.stages.plot import Plotted
 from plots.ranking import most_harmful, most_helpful
 from report.content import Example, TestPoint
 from report.images import grey_levels, png_uri
-from report.verdict import judge_method, judge_truth, summarise
+from report.verdict import MethodVerdict, Truth, judge_method, judge_truth, summarise
 
 SHOWN_CLASSES = 3
 SHOWN_FEATURES = 8
@@ -48,7 +48,7 @@ class Pictures:
 
 
 def describe_test_point(
-    plotted: Plotted, target: int, titles: dict[str, str], pictures: Pictures
+    plotted: Plotted, retraining: Retraining, target: int, titles: dict[str, str], pictures: Pictures
 ) -> TestPoint:
     """All that the page says of one test point."""
     dataset = plotted.dataset
@@ -60,7 +60,15 @@ def describe_test_point(
     rows = plotted.table[plotted.table["test_index"] == target]
     summary = plotted.of_test(target)
     verdicts = [_judge(plotted, rows, name, target, titles) for name in summary["methods"]]
-    truth = judge_truth(rows, summary["null_control"], summary["null_control_certificate"])
+    truth = judge_truth(
+        rows,
+        Truth(
+            null_control=summary["null_control"],
+            null_certificate=summary["null_control_certificate"],
+            models=retraining.models,
+            missed=retraining.missed,
+        ),
+    )
     holds, sentence = summarise(verdicts, truth)
     return TestPoint(
         index=target,
@@ -75,6 +83,7 @@ def describe_test_point(
         summary=sentence,
         methods=verdicts,
         truth=truth,
+        num_ranked=rows["train_index"].nunique(),
         helpful=_examples(plotted, most_helpful(rows), features, pictures),
         harmful=_examples(plotted, most_harmful(rows), features, pictures),
     )
@@ -100,7 +109,9 @@ def _telling_features(
     return [int(j) for j in np.argsort(-shares, kind="stable")[:SHOWN_FEATURES]]
 
 
-def _judge(plotted: Plotted, rows: pd.DataFrame, method: str, target: int, titles: dict[str, str]) -> Any:
+def _judge(
+    plotted: Plotted, rows: pd.DataFrame, method: str, target: int, titles: dict[str, str]
+) -> MethodVerdict:
     own = rows[rows["method"] == method]
     return judge_method(
         method,

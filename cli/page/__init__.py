@@ -1,0 +1,1 @@
+"""What `repro report` reads out of a run for its page: examples, retraining, traces, commands, provenance."""
