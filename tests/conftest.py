@@ -1,6 +1,7 @@
 """Shapes and dtypes that annotations state are checked at run time in every test."""
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,11 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook(["diagnosis", "erm", "influence", "plots", "report", "retrain"], "beartype.beartype")
+
+# A shell starts what runs in the background with SIGINT ignored, and its children inherit that: the signals
+# that tests send have to arrive all the same.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)

@@ -1,7 +1,6 @@
 // Draw all from the choices, and connect what changes them.
 function render() {
   const rows = shownRows();
-  if (rowOf(choice.current) < 0) choice.current = null;
   for (const index of [...choice.selected]) if (rowOf(index) < 0) choice.selected.delete(index);
   drawFigure(rows);
   showCard();
