@@ -1,5 +1,6 @@
 """The report page in a real browser: it shows what the table holds, to every reader, and fetches nothing."""
 
+import json
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def features_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Data that are no images, from a file whose path tries to end the page's script."""
+    """Data that are no images; the path of their file and a title try to end the page's script."""
     folder = tmp_path_factory.mktemp("features")
     draw = np.random.default_rng(0)
     x = draw.normal(size=(90, 5))
@@ -50,7 +51,7 @@ def features_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(path, x_train=x[:70], y_train=y[:70], x_test=x[70:], y_test=y[70:])
     overrides = (
         "data=npz", f"data.path='{path}'", "influence.top_k=20", "influence.test_index=0",
-        f"output_dir={folder / 'run'}",
+        f"plot.titles.cg='{HOSTILE}'", f"output_dir={folder / 'run'}",
     )  # fmt: skip
     succeed("run", "--method", "cg", *overrides)
     succeed("report", *overrides)
@@ -355,6 +356,7 @@ def test_what_a_path_is_called_is_text_and_never_script(browser: Browser, featur
     with opened(browser, features_run / "report.html") as page:
         assert page.evaluate("window.entered === undefined")
         assert HOSTILE in page.locator("pre").first.inner_text()
+        assert json.loads(page.locator("#figure-data").inner_text())["methods"][0]["title"] == HOSTILE
 
 
 def test_it_is_one_file_of_a_bearable_size(run: Path) -> None:
