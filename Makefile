@@ -20,7 +20,7 @@ install: $(INSTALLED)  ## environment in .venv, exact versions of constraints.tx
 
 demo: $(INSTALLED)  ## from nothing to the report on scikit-learn's digits (no download, seconds)
 	$(BIN)/repro run data=digits --method exact --method cg --method lissa --method grad_dot output_dir=outputs/demo
-	$(BIN)/repro report data=digits output_dir=outputs/demo --open
+	$(BIN)/repro report data=digits output_dir=outputs/demo --quiet --open
 	@echo
 	@echo "The page: outputs/demo/report.html. The figure: outputs/demo/plots/leave_one_out.png; every number"
 	@echo "behind it is in outputs/demo/leave_one_out.csv."
@@ -28,7 +28,7 @@ demo: $(INSTALLED)  ## from nothing to the report on scikit-learn's digits (no d
 
 figure: $(INSTALLED)  ## the figure of the paper on MNIST (downloads it, then about 3 minutes on 2 cores)
 	$(BIN)/repro run --method exact --method cg --method lissa --method grad_dot output_dir=outputs/figure
-	$(BIN)/repro report output_dir=outputs/figure --open
+	$(BIN)/repro report output_dir=outputs/figure --quiet --open
 	@echo
 	@echo "The page: outputs/figure/report.html. The figure: outputs/figure/plots/leave_one_out.png"
 
