@@ -108,12 +108,12 @@ def main() -> None:
         again, setup_again, _ = solve(trained, points[BATCH:], Path(name) / "further")
     further = (again - setup_again) / BATCH
     problem = removal_problem(trained.risk, trained.theta)
-    differences = torch.from_numpy(weights.differences)[:, :, problem.active].double()
+    differences = torch.from_numpy(weights.differences)[:, :, problem.active]
     indices = torch.from_numpy(weights.indices)
     pair = bare_pair(trained.risk)
-    one_pass = seconds_of(lambda: problem.gradient(indices, differences, torch.float32))
-    certifying = seconds_of(lambda: problem.gradient(indices, differences, torch.float64), repeats=1)
-    x, probabilities = problem.x_single, problem.probabilities_single
+    one_pass = seconds_of(lambda: problem.estimate(indices, differences))
+    certifying = seconds_of(lambda: problem.measure(indices, differences), repeats=1)
+    x, probabilities, _ = problem.single
     hessian = seconds_of(lambda: cross_entropy_hessian_sum(x, probabilities, kept=KEPT_CURVATURE), repeats=1)
     certificates = loss_error_bound(trained.x_test, torch.from_numpy(weights.distance_bounds))
     show(

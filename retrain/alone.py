@@ -12,12 +12,12 @@ from torch import Tensor
 
 from erm.fit import NewtonFit
 from erm.softmax import SoftmaxRisk
-from retrain.removal import NOTHING, RemovalProblem, centred
+from retrain.removal import NOTHING, Measurement, RemovalProblem
 
 
 def solve_alone(
     risk: SoftmaxRisk, problem: RemovalProblem, index: int, start: Float[Tensor, "K d"], tolerance: float
-) -> tuple[Float[Tensor, "K d"], float]:
+) -> Measurement:
     """Minimise R₋ᵢ by the fit that found θ̂, over the other n − 1 examples.
 
     Args:
@@ -28,14 +28,12 @@ def solve_alone(
         tolerance: gradient norm to reach.
 
     Returns:
-        Δ = θ̂₋ᵢ − θ̂, and ‖∇R₋ᵢ(θ̂ + Δ)‖ as `problem` computes it.
+        Δ = θ̂₋ᵢ − θ̂, and ∇R₋ᵢ(θ̂ + Δ) as `problem` measures it.
     """
     device = risk.x.device
     kept = torch.arange(risk.num_examples, device=device) != index if index != NOTHING else slice(None)
     without = replace(risk, x=risk.x.double()[:, problem.active.to(device)][kept], y=risk.y[kept])
     fit = NewtonFit(tolerance=tolerance)(without, start=(problem.weights + start).flatten().to(device))
     theta = problem.agree(fit.theta.to(problem.weights).view_as(problem.weights))
-    difference = centred(theta[None])[0] - problem.weights
     indices = torch.tensor([index], device=problem.weights.device)
-    gradient = problem.gradient(indices, difference[None], torch.float64)
-    return difference, float(problem.agree(gradient.norm()))
+    return problem.measure(indices, (theta - problem.weights)[None])

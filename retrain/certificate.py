@@ -20,29 +20,41 @@ UNIT_ROUNDOFF = 2.0**-53
 def gradient_rounding_bound(
     problem: RemovalProblem, difference_norms: Float[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """A worst-case bound on the rounding error of ‖∇R₋ᵢ(θ̂ + Δᵢ)‖ computed in float64.
+    """A bound on the rounding error of ‖∇R₋ᵢ(θ̂ + Δᵢ)‖ computed in float64: ρ of docs/method.md.
 
     A sum of m products errs by at most γ_m Σ|aⱼbⱼ|, γ_m = m·u/(1 − m·u) (Higham, Accuracy and Stability of
-    Numerical Algorithms, §3.1). It is applied to the logits (m = d), through the softmax, whose Jacobian has
-    norm ≤ ½, to the probabilities, and to the sums over examples, blocked by `CHUNK_ROWS` and over ranks.
-    Doubled to cover second-order terms and the n-free remainder.
+    Numerical Algorithms, §3.1). With M = ‖θ̂‖ + (1 + √K)‖Δ‖, which also bounds what a sum over the classes of
+    rounded logits does to the last class:
+
+    - logits of one example, their logarithm of a sum, and what is added to them: (γ_d + (K + 16)u)·M‖x‖. The
+      softmax passes them on at most unchanged.
+    - probabilities from exact logits: (35K + 160)u, where |u| ≤ 1 multiplies rounding the most.
+    - sums over the examples, blocked by `CHUNK_ROWS` and over ranks, of residuals of length ≤ √2, for θ̂ and
+      for Δ, whose last class is minus the sum of the others: 2√(2K)·γ_b.
+
+    Each is weighted by ‖x‖ and summed over the n examples and once more over the removed one, which may carry
+    all of them: hence the factor 2.
 
     Args:
         problem: the leave-one-out risks.
         difference_norms: ‖Δᵢ‖₂ of each model.
     """
     n, num_classes = problem.num_examples, problem.num_classes
-    gamma_logits = _gamma(problem.num_features)
-    gamma_sum = _gamma(min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + num_ranks())
-    elementwise = (num_classes + 10) * UNIT_ROUNDOFF
-    mean_length, mean_square = problem.mean_length, problem.mean_squared_length
-    weight_norm = problem.weights.norm() + difference_norms
-    logits = 0.5 * math.sqrt(num_classes) * gamma_logits * weight_norm * mean_square
-    residual_lengths = math.sqrt(2) * mean_length + 0.5 * difference_norms * mean_square
-    residuals = residual_lengths * (gamma_sum + elementwise)
-    regulariser = 4 * UNIT_ROUNDOFF * problem.l2 * weight_norm
+    weight_norm = problem.weights.norm()
+    magnitude = weight_norm + (1 + math.sqrt(num_classes)) * difference_norms
+    logits = logit_rounding(problem.num_features, num_classes) * magnitude * problem.mean_squared_length
+    blocks = min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + num_ranks()
+    sums = 2 * math.sqrt(2 * num_classes) * _gamma(blocks)
+    elementwise = (35 * num_classes + 160) * UNIT_ROUNDOFF
+    residuals = (sums + elementwise) * problem.mean_length
+    regulariser = 4 * UNIT_ROUNDOFF * problem.l2 * (weight_norm + difference_norms)
     bound: Tensor = 2 * n / (n - 1) * (logits + residuals) + regulariser
     return bound
+
+
+def logit_rounding(num_features: int, num_classes: int) -> float:
+    """γ_d + (K + 16)u: relative error of a logit of d products, of its log-softmax, and of a change of it."""
+    return _gamma(num_features) + (num_classes + 16) * UNIT_ROUNDOFF
 
 
 def distance_bound(
@@ -61,6 +73,35 @@ def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " 
         distances: bound on ‖θ − θ*‖ of each model.
     """
     bound: Tensor = math.sqrt(2) * features.norm(dim=1)[:, None] * distances[None, :]
+    return bound
+
+
+def loss_rounding_bound(
+    features: Float[Tensor, "t d"],
+    num_classes: int,
+    weight_norm: Float[Tensor, ""],
+    difference_norms: Float[Tensor, " B"],
+) -> Float[Tensor, "t B"]:
+    """A bound on the rounding error of `loss_change` in float64.
+
+    With e the relative error of a logit, a = ‖θ̂‖‖x‖ and b = ‖Δ‖‖x‖, a change that stays small errs by
+    e·b·(4 + 6(2a + K + 16)), as log p errs by e·2a + (K + 16)u ≤ e·(2a + K + 16) and each u by e·b; any other
+    by e·(4a + 4b + K + 16).
+
+    Args:
+        features: test examples as the model sees them, bias column included.
+        num_classes: K.
+        weight_norm: ‖θ̂‖₂.
+        difference_norms: ‖Δᵢ‖₂ of each model.
+    """
+    lengths = features.norm(dim=1)[:, None]
+    at_fit, change = lengths * weight_norm, lengths * difference_norms[None, :]
+    small = change * (4 + 6 * (2 * at_fit + num_classes + 16))
+    large = 4 * at_fit + 4 * change + num_classes + 16
+    # Where ‖Δ‖‖x‖ ≤ 1, every |u| ≤ 1 and the difference form is taken; beyond, either form may be.
+    bound: Tensor = logit_rounding(features.shape[1], num_classes) * torch.where(
+        change <= 1, small, torch.maximum(small, large)
+    )
     return bound
 
 

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import distance_bound, gradient_rounding_bound, loss_change, loss_error_bound
+from retrain.certificate import (
+    distance_bound,
+    gradient_rounding_bound,
+    loss_change,
+    loss_error_bound,
+    loss_rounding_bound,
+)
 from retrain.removal import NOTHING, removal_problem
 from retrain.weights import LeaveOneOutWeights
 
@@ -26,7 +32,8 @@ class GroundTruth:
     """Training points left out, `NOTHING` for the null control."""
     actual_change: Float[np.ndarray, "t B"]
     certificate: Float[np.ndarray, "t B"]
-    """Bound on the error of `actual_change`, that of θ̂ itself included."""
+    """Bound on the error of `actual_change`: both models' distances from their minimisers, and all
+    rounding."""
 
 
 def ground_truth(
@@ -55,8 +62,10 @@ def ground_truth(
     empty = features.new_empty(len(features), 0)
     for part in parts:
         distances = torch.from_numpy(part.distance_bounds).to(features) + fit_distance
+        lengths = torch.from_numpy(part.lengths()).to(features)
+        rounding = loss_rounding_bound(features, risk.num_classes, classes.norm(), lengths)
         indices.append(part.indices)
-        certificates.append(loss_error_bound(features, distances))
+        certificates.append(loss_error_bound(features, distances) + rounding)
         changes += [
             loss_change(features, log_probabilities, labels, aligned(torch.from_numpy(rows), like=features))
             for rows in np.array_split(part.differences, -(-len(part.indices) // CHUNK_MODELS))

@@ -7,23 +7,21 @@ the models; or, for data that one device cannot hold, the examples, and then all
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import psutil
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
 from retrain.alone import solve_alone
+from retrain.batches import Batch, cache_state, own_batches, stored_differences
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.collect import collect_on_first_rank
-from retrain.distributed import from_every_rank, num_ranks, rank, ranks_here
+from retrain.distributed import rank
 from retrain.preconditioner import build_preconditioner
-from retrain.removal import CHUNK_ROWS, NOTHING, RemovalProblem, removal_problem
-from retrain.solver import MEMORY, BatchSolution, PassReport, solve_batch
+from retrain.removal import NOTHING, RemovalProblem, removal_problem
+from retrain.solver import BatchSolution, PassReport, solve_batch
 from retrain.weights import LeaveOneOutWeights, WeightCache
-
-MAX_BATCH = 512
-"""Models a batch at the most: products of more are no faster, and a kill loses one batch."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,15 +116,14 @@ def solve_missing(
             "leave-one-out models cannot be certified at model.l2=0: without L2 the risk is not strongly "
             "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
         )
-    # Before any rank writes, so that all agree on what is missing.
-    known = set().union(*from_every_rank(cache.known_indices()))
+    state = cache_state(cache, settings.tolerance, sharded=settings.shard == "data")
     wanted = sorted({*indices, NOTHING})
-    missing = [index for index in wanted if index not in known]
+    missing = [index for index in wanted if index not in state.settled]
     trace: tuple[PassTotal, ...] = ()
     if missing:
         report(Progress(stage="Hessian", models_done=0, models_total=0))
         problem = removal_problem(risk, theta, sharded=settings.shard == "data", device=device)
-        batches = _own_batches(problem, wanted, known, settings)
+        batches = own_batches(problem, wanted, state, settings.batch_size)
         trace = _solve_batches(risk, problem, batches, cache, settings, report)
     collect_on_first_rank(cache)
     return Solved(indices=tuple(missing), trace=trace)
@@ -135,14 +132,14 @@ def solve_missing(
 def _solve_batches(
     risk: SoftmaxRisk,
     problem: RemovalProblem,
-    batches: list[list[int]],
+    batches: list[Batch],
     cache: WeightCache,
     settings: RetrainSettings,
     report: Callable[[Progress], None],
 ) -> tuple[PassTotal, ...]:
     single = settings.precision == "mixed"
     preconditioner = build_preconditioner(problem, torch.float32 if single else torch.float64)
-    done, total = 0, sum(map(len, batches))
+    done, total = 0, sum(len(batch.indices) for batch in batches)
     trace: dict[int, PassTotal] = {}
     last_pass: PassReport | None = None
 
@@ -150,7 +147,7 @@ def _solve_batches(
         report(Progress(stage=stage, models_done=done, models_total=total, last_pass=last_pass))
 
     for batch in batches:
-        indices = torch.tensor(batch, device=problem.x.device)
+        indices = torch.tensor(batch.indices, device=problem.x.device)
         say("solving", done)
 
         def report_pass(found: PassReport, done: int = done) -> None:
@@ -167,85 +164,42 @@ def _solve_batches(
             indices,
             tolerance=settings.tolerance,
             single_precision=single,
+            start=stored_differences(problem, batch, cache) if batch.stored else None,
             report=report_pass,
         )
         if not bool(solution.converged.all()):
             say("stragglers", done + int(solution.converged.sum()))
-            _solve_stragglers(risk, problem, indices, solution, settings.tolerance)
+            _solve_stragglers(risk, problem, indices, solution)
         if not problem.sharded or rank() == 0:
             cache.write(_storable(problem, indices, solution))
-        done += len(batch)
+        done += len(batch.indices)
     say("solving", done, last_pass)
     return tuple(trace.values())
 
 
-def _own_batches(
-    problem: RemovalProblem, wanted: list[int], known: set[int], settings: RetrainSettings
-) -> list[list[int]]:
-    """The batches that this rank has to solve.
-
-    They follow from everything that is wanted, and what is known is left out only then: so the batches that
-    a killed run had not finished are composed as they would have been, and end at the same bits.
-    """
-    ranks = 1 if problem.sharded else num_ranks()
-    size = min(from_every_rank(settings.batch_size or batch_size_that_fits(problem)))
-    batches = [
-        [index for index in batch if index not in known]
-        for batch in _batches(wanted, size, multiple_of=ranks)
-    ]
-    unfinished = [batch for batch in batches if batch]
-    return unfinished if problem.sharded else unfinished[rank() :: num_ranks()]
-
-
-def _batches(wanted: list[int], size: int, multiple_of: int) -> list[list[int]]:
-    """Consecutive batches of near-equal length, none longer than `size`, so many that ranks share evenly."""
-    count = -(-len(wanted) // (size * multiple_of)) * multiple_of
-    return [wanted[len(wanted) * k // count : len(wanted) * (k + 1) // count] for k in range(count)]
-
-
-def batch_size_that_fits(problem: RemovalProblem) -> int:
-    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
-    if problem.x.device.type == "cuda":
-        free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
-    else:
-        free, ranks = psutil.virtual_memory().available, ranks_here()
-    size = problem.num_classes * problem.num_features
-    # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
-    model_bytes = 8 * ((2 * MEMORY + 8) * size + CHUNK_ROWS * problem.num_classes)
-    return int(min(MAX_BATCH, max(1, free // (4 * ranks * model_bytes))))
-
-
 def _solve_stragglers(
-    risk: SoftmaxRisk,
-    problem: RemovalProblem,
-    indices: Int[Tensor, " B"],
-    solution: BatchSolution,
-    tolerance: float,
+    risk: SoftmaxRisk, problem: RemovalProblem, indices: Int[Tensor, " B"], solution: BatchSolution
 ) -> None:
     """Solve the models that the batch left above the tolerance one by one, into the solution."""
     for row in torch.nonzero(~solution.converged).flatten().tolist():
-        difference, norm = solve_alone(risk, problem, int(indices[row]), solution.differences[row], tolerance)
-        if norm < float(solution.gradient_norms[row]):
-            solution.differences[row] = difference
-            solution.gradient_norms[row] = norm
-            solution.converged[row] = norm <= tolerance
+        start = solution.differences[row]
+        found = solve_alone(risk, problem, int(indices[row]), start, solution.tolerance)
+        solution.keep_better(torch.tensor([row], device=indices.device), found)
 
 
 def _storable(
     problem: RemovalProblem, indices: Int[Tensor, " B"], solution: BatchSolution
 ) -> LeaveOneOutWeights:
-    """Round Δ to float32 for the disk, and add what that moved to the bound on the distance."""
-    differences = solution.differences
-    stored = differences.float()
-    storage = (stored.double() - differences).flatten(1).norm(dim=1)
+    """The models as they were measured, with the bound on the distance that this implies."""
+    differences, norms = solution.differences, solution.gradient_norms
     rounding = gradient_rounding_bound(problem, differences.flatten(1).norm(dim=1))
-    distances = distance_bound(solution.gradient_norms, rounding, problem.l2) + storage
     return LeaveOneOutWeights(
         indices=indices.cpu().numpy(),
-        differences=_with_all_features(stored, problem.active).cpu().numpy(),
-        gradient_norms=solution.gradient_norms.cpu().numpy(),
-        distance_bounds=distances.cpu().numpy(),
+        differences=_with_all_features(differences, problem.active).cpu().numpy(),
+        gradient_norms=norms.cpu().numpy(),
+        distance_bounds=distance_bound(norms, rounding, problem.l2).cpu().numpy(),
         passes=solution.passes.cpu().numpy(),
+        tolerances=np.full(len(indices), solution.tolerance),
     )
 
 

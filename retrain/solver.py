@@ -1,48 +1,58 @@
 """Solve a batch of leave-one-out models together: quasi-Newton steps from θ̂, one pass over the data each.
 
-All models share the Cholesky factor of H at θ̂ as their initial inverse Hessian; each corrects it along its
-own path by L-BFGS (Nocedal & Wright, Numerical Optimization, algorithm 7.4). The correction is worth a pass:
-a model's Hessian differs from the factor mainly along its first step, and that step's gradient change is
-known. Measured on MNIST, the largest gradient norm of 500 models goes 3e-4, 4e-6, 2e-8, 1e-10; without the
-correction 3e-4, 4e-6, 7e-8, 1e-9.
+All models share the Cholesky factor of H at θ̂, and each corrects it along its own path (`retrain/path.py`).
+The correction is worth a pass: a model's Hessian differs from the factor mainly along its first step, and
+that step's gradient change is known. Measured on MNIST, the largest gradient norm of 500 models goes 3e-4,
+4e-6, 2e-8, 1e-10; without the correction 3e-4, 4e-6, 7e-8, 1e-9.
 
-Only a gradient computed in float64 certifies. Passes before the one that is expected to certify may run in
-float32, which costs two thirds.
+Passes before the one that is expected to certify may run in float32, which costs two thirds. They lead to a Δ
+and no
+further: every norm that they saw is forgotten. Then each pass rounds Δ to float32, as it will be stored, and
+    measures the gradient in float64 exactly there. A model that cannot reach the tolerance at a float32 Δ
+    keeps its float64 Δ.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
+from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.preconditioner import Preconditioner
-from retrain.removal import NOTHING, RemovalProblem
+from retrain.removal import NOTHING, Measurement, RemovalProblem
 
 MAX_PASSES = 20
 SINGLE_FLOOR = 1e-9
 """A float32 pass resolves the gradient to about 1e-10; below this norm its steps would follow rounding."""
 MAX_SINGLE_PASSES = 3
 """Float32 passes at the most, so that a model whose gradient float32 cannot resolve is not kept waiting."""
-MAX_GROWTH = 2.0
-"""A step after which the gradient norm is more than so many times larger is taken back; what it taught of the
-curvature is kept."""
-MEMORY = 5
-"""Pairs of step and gradient change that the L-BFGS correction uses."""
+STAGNATION = 0.5
+"""A model whose gradient norm shrinks by less than this from one rounded Δ to the next is rounded no more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSolution:
-    """The models of one batch, in the order of their indices."""
+    """The models of one batch, in the order of their indices, as float64 measured them."""
 
-    differences: Float[Tensor, "B K d"]
-    """Δᵢ = θ̂₋ᵢ − θ̂."""
-    gradient_norms: Float[Tensor, " B"]
-    """‖∇R₋ᵢ(θ̂ + Δᵢ)‖₂ as computed in float64."""
+    differences: Float64[Tensor, "B K d"]
+    """Δᵢ: the point that `gradient_norms` was measured at, in float32 numbers wherever these suffice."""
+    gradient_norms: Float64[Tensor, " B"]
+    """‖∇R₋ᵢ(θ̂ + Δᵢ)‖₂."""
     passes: Int[Tensor, " B"]
     """Passes over the data that each model took part in."""
-    converged: Bool[Tensor, " B"]
+    tolerance: float
+
+    @property
+    def converged(self) -> Bool[Tensor, " B"]:
+        return self.gradient_norms <= self.tolerance
+
+    def keep_better(self, positions: Int[Tensor, " b"], found: Measurement) -> None:
+        """Overwrite the models at these positions where the measurement has the smaller norm."""
+        better = found.norms < self.gradient_norms[positions]
+        self.differences[positions[better]] = found.differences[better]
+        self.gradient_norms[positions[better]] = found.norms[better]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,27 +67,9 @@ class PassReport:
     """Of the batch, after the pass."""
     dtype: torch.dtype
     max_gradient_norm: float
+    """As this pass computed it, in its own precision."""
     contraction: float
     """The largest gradient norm of these models after the pass over that before it."""
-
-
-@dataclass(kw_only=True)
-class _Iterate:
-    """Where the models that are still being solved stand; rows leave together from every field."""
-
-    positions: Int[Tensor, " b"]
-    differences: Float[Tensor, "b K d"]
-    step: Float[Tensor, "b K d"]
-    gradients: Float[Tensor, "b K d"]
-    norms: Float[Tensor, " b"]
-    steps: list[Tensor] = field(default_factory=list)
-    gradient_changes: list[Tensor] = field(default_factory=list)
-
-    def keep(self, rows: Bool[Tensor, " b"]) -> None:
-        for name in ("positions", "differences", "step", "gradients", "norms"):
-            setattr(self, name, getattr(self, name)[rows])
-        self.steps = [step[rows] for step in self.steps]
-        self.gradient_changes = [change[rows] for change in self.gradient_changes]
 
 
 def solve_batch(
@@ -87,114 +79,123 @@ def solve_batch(
     *,
     tolerance: float,
     single_precision: bool,
-    report: Callable[[PassReport], None] | None = None,
+    start: Float64[Tensor, "B K d"] | None = None,
+    report: Callable[[PassReport], None] = lambda _: None,
 ) -> BatchSolution:
     """Minimise R₋ᵢ for every index of a batch to ‖∇R₋ᵢ‖ ≤ tolerance.
 
     Args:
         problem: the leave-one-out risks around θ̂.
         preconditioner: H⁻¹ at θ̂.
-        indices: training points to leave out, one a model; `NOTHING` for the null control, which starts where
+        indices: training points to leave out, one per model; `NOTHING` for the null control, which starts
+            where
             the batch's first point would, so that it has a way to go back.
         tolerance: gradient norm at which a model has converged and leaves the batch.
         single_precision: whether passes that cannot certify run in float32.
+        start: Δ to go on from, such as models of a looser tolerance; θ̂ when None.
         report: called after every pass.
 
     Returns:
-        Every model; those that `MAX_PASSES` did not bring to the tolerance have `converged` False.
+        The best Δ that float64 has measured of each model, and its norm there; also of models that
+        `MAX_PASSES` did not bring to the tolerance.
     """
-    result = BatchSolution(
-        differences=problem.x.new_zeros(len(indices), problem.num_classes, problem.num_features),
+    solution = BatchSolution(
+        differences=torch.zeros_like(problem.gradient_at_fit(indices)),
         gradient_norms=problem.x.new_full((len(indices),), torch.inf),
-        passes=torch.zeros(len(indices), dtype=torch.int64, device=problem.x.device),
-        converged=torch.zeros(len(indices), dtype=torch.bool, device=problem.x.device),
+        passes=torch.zeros_like(indices),
+        tolerance=tolerance,
     )
-    iterate = _start(problem, preconditioner, indices)
-    certifying = not single_precision
-    for number in range(1, MAX_PASSES + 1):
-        dtype = torch.float64 if certifying else torch.float32
-        candidate = iterate.differences + iterate.step
-        gradients = problem.gradient(indices[iterate.positions], candidate, dtype)
-        norms = problem.agree(gradients.flatten(1).norm(dim=1))
-        result.passes[iterate.positions] += 1
-        # If the next step contracts as this one did, will float32 still resolve what it leaves?
-        expected = float(norms.max() * (norms / iterate.norms).max())
-        contraction = float(norms.max() / iterate.norms.max())
-        _accept(iterate, candidate, gradients, norms)
-        if certifying:
-            _record(result, iterate, tolerance)
-            iterate.keep(iterate.norms > tolerance)
-        if report is not None:
-            report(
-                PassReport(
-                    number=number,
-                    num_models=len(norms),
-                    num_converged=int(result.converged.sum()),
-                    dtype=dtype,
-                    max_gradient_norm=float(norms.max()),
-                    contraction=contraction,
-                )
-            )
-        if not len(iterate.positions):
-            break
-        iterate.step = problem.agree(-_inverse_hessian_product(iterate, preconditioner))
-        certifying |= expected <= max(tolerance, SINGLE_FLOOR) or number >= MAX_SINGLE_PASSES
-    return result
+    if start is None:
+        path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(indices))
+        step = problem.agree(-preconditioner.apply(_first_gradients(problem, indices)))
+        if single_precision:
+            step = _approach(problem, preconditioner, indices, path, step, solution, report)
+        path.forget_gradients()
+    else:
+        found = problem.measure(indices, start)
+        solution.keep_better(torch.arange(len(indices), device=indices.device), found)
+        solution.passes.add_(1)
+        path = path_from(start, found.gradients)
+        path.keep(~solution.converged)
+        step = problem.agree(-inverse_hessian_product(path, preconditioner))
+    _certify(problem, preconditioner, indices, path, step, solution, report)
+    lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
+    if len(lost):
+        # Every step of theirs overflowed. They stand at θ̂.
+        solution.keep_better(lost, problem.measure(indices[lost], solution.differences[lost]))
+    return solution
 
 
-def _start(problem: RemovalProblem, preconditioner: Preconditioner, indices: Int[Tensor, " B"]) -> _Iterate:
-    """Every model at Δ = 0, with its first Newton step, which costs no pass."""
+def _first_gradients(problem: RemovalProblem, indices: Int[Tensor, " B"]) -> Float64[Tensor, "B K d"]:
+    """∇R₋ᵢ(θ̂), which costs no pass; the null control is sent where another removal would go."""
     gradients = problem.gradient_at_fit(indices)
-    towards = gradients.clone()
     nothing = indices == NOTHING
     if nothing.any():
         others = indices[~nothing][:1]
-        towards[nothing] = problem.gradient_at_fit(others if len(others) else torch.zeros_like(indices[:1]))
-    return _Iterate(
-        positions=torch.arange(len(indices), device=indices.device),
-        differences=torch.zeros_like(gradients),
-        step=problem.agree(-preconditioner.apply(towards)),
-        gradients=gradients,
-        norms=towards.flatten(1).norm(dim=1),
-    )
+        gradients[nothing] = problem.gradient_at_fit(others if len(others) else torch.zeros_like(indices[:1]))
+    return gradients
 
 
-def _accept(
-    iterate: _Iterate, candidate: Float[Tensor, "b K d"], gradients: Float[Tensor, "b K d"], norms: Tensor
+def _approach(
+    problem: RemovalProblem,
+    preconditioner: Preconditioner,
+    indices: Int[Tensor, " B"],
+    path: Path,
+    step: Float64[Tensor, "B K d"],
+    solution: BatchSolution,
+    report: Callable[[PassReport], None],
+) -> Float64[Tensor, "B K d"]:
+    """Move all models by float32 passes; none leaves. Returns the step that float64 is to take next."""
+    # What a removal does to the gradient, for the null control too, which first moves away from θ̂.
+    path.norms = _first_gradients(problem, indices).flatten(1).norm(dim=1)
+    for number in range(1, MAX_SINGLE_PASSES + 1):
+        candidate, before = path.differences + step, path.norms
+        gradients = problem.agree(problem.estimate(indices, candidate))
+        norms = gradients.flatten(1).norm(dim=1)
+        solution.passes.add_(1)
+        path.move(candidate, gradients, norms)
+        report(_pass_report(number, solution, torch.float32, norms, before))
+        step = problem.agree(-inverse_hessian_product(path, preconditioner))
+        # If the next step contracts as this one did, will float32 still resolve what it leaves?
+        if float(norms.max() * (norms / before).max()) <= max(solution.tolerance, SINGLE_FLOOR):
+            break
+    return step
+
+
+def _certify(
+    problem: RemovalProblem,
+    preconditioner: Preconditioner,
+    indices: Int[Tensor, " B"],
+    path: Path,
+    step: Float64[Tensor, "b K d"],
+    solution: BatchSolution,
+    report: Callable[[PassReport], None],
 ) -> None:
-    """Move the models whose gradient did not grow, and remember what every step taught."""
-    iterate.steps = [*iterate.steps, iterate.step][-MEMORY:]
-    # A step so long that the gradient overflowed teaches nothing: without curvature its pair is passed over.
-    change = torch.where(norms.isfinite()[:, None, None], gradients - iterate.gradients, 0.0)
-    iterate.gradient_changes = [*iterate.gradient_changes, change][-MEMORY:]
-    moved = (norms <= MAX_GROWTH * iterate.norms)[:, None, None]
-    iterate.differences = torch.where(moved, candidate, iterate.differences)
-    iterate.gradients = torch.where(moved, gradients, iterate.gradients)
-    iterate.norms = torch.where(moved[:, 0, 0], norms, iterate.norms)
+    """Measure every model at the Δ that would be stored, until it has left or `MAX_PASSES` are over."""
+    for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
+        if not len(path.positions):
+            return
+        candidate, before, shown = path.differences + step, path.norms, path.shown_norms
+        rounded = candidate.float().double()
+        candidate = torch.where(path.unrounded[:, None, None], candidate, rounded)
+        found = problem.measure(indices[path.positions], candidate)
+        path.move(candidate, problem.agree(found.gradients), found.norms)
+        path.unrounded |= before.isfinite() & (found.norms > STAGNATION * before)
+        solution.passes[path.positions] += 1
+        solution.keep_better(path.positions, found)
+        report(_pass_report(number, solution, torch.float64, found.norms, shown))
+        path.keep(~solution.converged[path.positions])
+        step = problem.agree(-inverse_hessian_product(path, preconditioner))
 
 
-def _record(result: BatchSolution, iterate: _Iterate, tolerance: float) -> None:
-    """Write down where the models stand, which a float64 pass has just measured."""
-    result.differences[iterate.positions] = iterate.differences
-    result.gradient_norms[iterate.positions] = iterate.norms
-    result.converged[iterate.positions] = iterate.norms <= tolerance
-
-
-def _inverse_hessian_product(iterate: _Iterate, preconditioner: Preconditioner) -> Float[Tensor, "b K d"]:
-    """The L-BFGS two-loop recursion, every model its own, around the shared factor."""
-    pairs = list(zip(iterate.steps, iterate.gradient_changes, strict=True))
-    # Convexity makes yᵀs positive; where rounding has made it otherwise, the pair is passed over.
-    rhos = [torch.where((ys := _dot(y, s)) > 0, 1 / ys, torch.zeros_like(ys)) for s, y in pairs]
-    direction, alphas = iterate.gradients.clone(), []
-    for (s, y), rho in zip(reversed(pairs), reversed(rhos), strict=True):
-        alpha = rho * _dot(s, direction)
-        direction -= alpha * y
-        alphas.append(alpha)
-    direction = preconditioner.apply(direction)
-    for (s, y), rho, alpha in zip(pairs, rhos, reversed(alphas), strict=True):
-        direction += s * (alpha - rho * _dot(y, direction))
-    return direction
-
-
-def _dot(a: Float[Tensor, "b K d"], b: Float[Tensor, "b K d"]) -> Float[Tensor, "b 1 1"]:
-    return (a * b).sum((1, 2), keepdim=True)
+def _pass_report(
+    number: int, solution: BatchSolution, dtype: torch.dtype, norms: Tensor, before: Tensor
+) -> PassReport:
+    return PassReport(
+        number=number,
+        num_models=len(norms),
+        num_converged=int(solution.converged.sum()),
+        dtype=dtype,
+        max_gradient_norm=float(norms.max()),
+        contraction=float(norms.max() / before.max()),
+    )

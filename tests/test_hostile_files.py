@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, read_weights
+from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, packed, read_weights
 from tests.command_line import PROJECT
 
 PACKAGES = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "retrain")
@@ -47,9 +47,12 @@ def crafted(header: dict[str, object]) -> bytes:
 def entries(count: int) -> dict[str, object]:
     """A header that claims so many models of 10 classes and 784 features."""
     sizes = {"differences": ("F32", [count, 10, 784], 4 * count * 7840)}
-    sizes |= {name: ("F64", [count], 8 * count) for name in ("distance_bounds", "gradient_norms")}
+    sizes |= {"unrounded_differences": ("F64", [0, 10, 784], 0), "unrounded_rows": ("I64", [0], 0)}
+    sizes |= {
+        name: ("F64", [count], 8 * count) for name in ("distance_bounds", "gradient_norms", "tolerances")
+    }
     sizes |= {name: ("I64", [count], 8 * count) for name in ("indices", "passes")}
-    header: dict[str, object] = {"__metadata__": {"format": "1", "key": "key", "checksum": "0" * 64}}
+    header: dict[str, object] = {"__metadata__": {"format": "2", "key": "key", "checksum": "0" * 64}}
     offset = 0
     for name, (dtype, shape, size) in sizes.items():
         header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
@@ -84,16 +87,14 @@ def test_crafted_headers_are_refused_and_set_aside(tmp_path: Path, content: byte
     assert not path.exists()
 
 
-def arrays(**changed: np.ndarray) -> dict[str, np.ndarray]:
-    """Two models, sound but for what is changed."""
-    sound = LeaveOneOutWeights(
-        indices=np.array([1, 2]),
-        differences=np.zeros((2, 3, 4), dtype=np.float32),
-        gradient_norms=np.zeros(2),
-        distance_bounds=np.zeros(2),
-        passes=np.zeros(2, dtype=np.int64),
-    )
-    return sound.arrays() | changed
+SOUND = LeaveOneOutWeights(
+    indices=np.array([1, 2]),
+    differences=np.zeros((2, 3, 4)),
+    gradient_norms=np.zeros(2),
+    distance_bounds=np.zeros(2),
+    passes=np.zeros(2, dtype=np.int64),
+    tolerances=np.full(2, 1e-9),
+)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +104,8 @@ def arrays(**changed: np.ndarray) -> dict[str, np.ndarray]:
         ({"differences": np.zeros((2, 12), dtype=np.float32)}, "dimensions"),
         ({"gradient_norms": np.zeros(2, dtype=np.float32)}, "types"),
         ({"indices": np.array([1.0, 2.0])}, "types"),
+        ({"unrounded_rows": np.array([0])}, "different lengths"),
+        ({"unrounded_differences": np.zeros((0, 3, 5))}, "different lengths"),
         ({}, "checksum"),
     ],
 )
@@ -110,7 +113,7 @@ def test_arrays_that_are_no_weights_are_refused(
     tmp_path: Path, changed: dict[str, np.ndarray], said: str
 ) -> None:
     path = tmp_path / "weights.safetensors"
-    save_file(arrays(**changed), path, metadata={"format": "1", "key": "key", "checksum": "0" * 64})
+    save_file(packed(SOUND) | changed, path, metadata={"format": "2", "key": "key", "checksum": "0" * 64})
     with pytest.raises(WeightFileError, match=said):
         read_weights(path)
 
@@ -118,8 +121,7 @@ def test_arrays_that_are_no_weights_are_refused(
 def test_another_model_s_weights_under_our_key_are_refused(tmp_path: Path) -> None:
     """The checksum covers the key, so a file cannot be turned into another model's by its metadata."""
     said: list[str] = []
-    weights = LeaveOneOutWeights(**arrays())
-    path = WeightCache(tmp_path, "theirs", said.append).write(weights)
+    path = WeightCache(tmp_path, "theirs", said.append).write(SOUND)
     content = path.read_bytes()
     assert content.count(b"theirs") == 1
     path.write_bytes(content.replace(b"theirs", b"yours!"))

@@ -16,7 +16,8 @@ from influence.preconditioner import build
 from retrain.certificate import gradient_rounding_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import build_preconditioner
-from retrain.removal import NOTHING, probability_change, removal_problem
+from retrain.probability_change import probability_change
+from retrain.removal import NOTHING, removal_problem
 from retrain.schedule import RetrainSettings, solve_missing
 from retrain.weights import WeightCache
 from tests.command_line import PROJECT
@@ -95,12 +96,12 @@ def test_the_gradient_without_a_point_is_the_equation() -> None:
     problem = removal_problem(risk, fit.theta)
     delta = 0.1 * random_vector(fit.theta.numel()).view(1, 10, -1)[:, :, problem.active]
     delta = delta - delta.mean(1, keepdim=True)
-    found = problem.gradient(torch.tensor([17]), delta, torch.float64)[0]
+    found = problem.measure(torch.tensor([17]), delta).gradients[0]
     x, p, y = problem.x, problem.probabilities, problem.labels
     tau = x @ delta[0].T
     sigma = (p * torch.expm1(tau)).sum(1, keepdim=True)
     change = p * (torch.exp(tau) - 1 - sigma) / (1 + sigma)
-    torch.testing.assert_close(probability_change(p, tau), change)
+    torch.testing.assert_close(probability_change(p.log(), tau), change)
     total = (p - y).T @ x + change.T @ x - torch.outer(p[17] + change[17] - y[17], x[17])
     torch.testing.assert_close(found, total / 299 + 0.01 * (problem.weights + delta[0]))
 
@@ -121,23 +122,25 @@ def test_certificate_and_rounding_bound_are_the_equations(tmp_path: Path) -> Non
         return m * U / (1 - m * U)
 
     def rho(delta: float) -> float:
-        omega = float(problem.weights.norm()) + delta
-        logits = math.sqrt(10) / 2 * gamma(d) * omega * m2
-        sums = (math.sqrt(2) * m1 + delta / 2 * m2) * (gamma(min(1024, n) + 1 + 1) + 20 * U)
-        return 2 * n / (n - 1) * (logits + sums) + 4 * U * risk.l2 * omega
+        omega = float(problem.weights.norm()) + (1 + math.sqrt(10)) * delta
+        sums = 2 * math.sqrt(20) * gamma(min(1024, n) + 1 + 1) + (35 * 10 + 160) * U
+        regulariser = 4 * U * risk.l2 * (float(problem.weights.norm()) + delta)
+        return 2 * n / (n - 1) * ((gamma(d) + 26 * U) * omega * m2 + sums * m1) + regulariser
 
-    norms = np.linalg.norm(stored.differences.reshape(3, -1).astype(np.float64), axis=1)
+    norms = np.linalg.norm(stored.differences.reshape(3, -1), axis=1)
     bounds = gradient_rounding_bound(problem, torch.from_numpy(norms)).numpy()
     np.testing.assert_allclose(bounds, [rho(norm) for norm in norms], rtol=1e-12)
     at_fit = float(problem.gradient_at_fit(torch.tensor([NOTHING])).norm())
     for column, norm in enumerate(norms):
         model = (stored.gradient_norms[column] + rho(norm)) / risk.l2
-        storage = stored.distance_bounds[column] - model
-        # Rounding to float32 moves Δ by at most 2⁻²⁴ of itself; ρ was taken of Δ before that.
-        assert -1e-12 <= storage <= 2.0**-24 * norm * (1 + 1e-6) + 1e-12
+        assert stored.distance_bounds[column] == pytest.approx(model, rel=1e-9)
         distance = stored.distance_bounds[column] + (at_fit + rho(0.0)) / risk.l2
         for row, x in enumerate(x_test):
-            expected = math.sqrt(2) * float(x.norm()) * distance
+            a, b = float(fit.theta.norm() * x.norm()), float(norm * x.norm())
+            small = b * (4 + 6 * (2 * a + 26))
+            large = max(small, 4 * a + 4 * b + 26)
+            rounding = (gamma(risk.num_features) + 26 * U) * (small if b <= 1 else large)
+            expected = math.sqrt(2) * float(x.norm()) * distance + rounding
             assert truth.certificate[row, column] == pytest.approx(expected, rel=1e-9)
 
 

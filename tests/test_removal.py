@@ -9,7 +9,9 @@ import torch
 from erm.softmax import SoftmaxRisk
 from retrain import removal
 from retrain.certificate import gradient_rounding_bound, loss_change
-from retrain.removal import NOTHING, centred, probability_change, removal_problem
+from retrain.preconditioner import build_preconditioner
+from retrain.probability_change import centred, probability_change
+from retrain.removal import NOTHING, removal_problem
 from tests.problems import digits_risk, digits_test_points, fitted_digits
 
 
@@ -39,7 +41,7 @@ def test_gradient_is_that_of_the_definition(
     indices = [0, 17, 199, NOTHING]
     full = random_differences(4, risk, 0.1)
     full[:, :, ~problem.active] = 0
-    gradients = problem.gradient(torch.tensor(indices), full[:, :, problem.active], torch.float64)
+    gradients = problem.measure(torch.tensor(indices), full[:, :, problem.active]).gradients
     for row, index in enumerate(indices):
         expected = plain_gradient(risk, index, risk.weights(fit.theta) + full[row])
         # Both are float64 sums of 200 terms of order one.
@@ -53,7 +55,7 @@ def test_gradient_at_fit_is_the_gradient_at_difference_zero() -> None:
     indices = torch.tensor([3, NOTHING])
     zero = torch.zeros(2, problem.num_classes, problem.num_features, dtype=torch.float64)
     torch.testing.assert_close(
-        problem.gradient_at_fit(indices), problem.gradient(indices, zero, torch.float64), rtol=0, atol=1e-16
+        problem.gradient_at_fit(indices), problem.measure(indices, zero).gradients, rtol=0, atol=1e-16
     )
 
 
@@ -64,8 +66,8 @@ def test_float32_pass_errs_relative_to_the_change_not_to_the_gradient(size: floa
     differences = random_differences(5, risk, size)[:, :, problem.active]
     differences = centred(differences)
     indices = torch.arange(5)
-    single = problem.gradient(indices, differences, torch.float32)
-    double = problem.gradient(indices, differences, torch.float64)
+    single = problem.estimate(indices, differences)
+    double = problem.measure(indices, differences).gradients
     # Sums of 500 float32 products err by a few 1e-7 of the change; a plain float32 gradient by 1e-8 flat.
     assert float((single - double).norm()) < 1e-6 * float(differences.norm())
 
@@ -75,10 +77,10 @@ def test_probability_change_keeps_its_digits_when_the_change_is_tiny() -> None:
     u = torch.tensor([1e-13, -3e-13, 2e-13], dtype=torch.float64)
     # First order: (diag(p) − ppᵀ)u; the second-order term is 1e-26.
     expected = p * u - p * p.dot(u)
-    torch.testing.assert_close(probability_change(p, u), expected, rtol=1e-12, atol=0)
-    large = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-    exact = torch.softmax(p.log() + large, 0) - p
-    torch.testing.assert_close(probability_change(p, large), exact, rtol=1e-13, atol=1e-16)
+    torch.testing.assert_close(probability_change(p.log(), u), expected, rtol=1e-12, atol=0)
+    half = torch.tensor([1.0, -0.9, 0.5], dtype=torch.float64)
+    exact = torch.softmax(p.log() + half, 0) - p
+    torch.testing.assert_close(probability_change(p.log(), half), exact, rtol=1e-13, atol=1e-16)
 
 
 def test_rounding_bound_covers_the_error_against_extended_precision() -> None:
@@ -88,7 +90,7 @@ def test_rounding_bound_covers_the_error_against_extended_precision() -> None:
     problem = removal_problem(risk, fit.theta)
     difference = random_differences(1, risk, 0.01)[:, :, problem.active]
     difference = centred(difference)
-    computed = problem.gradient(torch.tensor([5]), difference, torch.float64)[0].numpy()
+    computed = problem.measure(torch.tensor([5]), difference).gradients[0].numpy()
     kept = np.arange(300) != 5
     x, labels = problem.x.numpy().astype(np.longdouble)[kept], problem.labels.numpy()[kept]
     weights = problem.weights.numpy().astype(np.longdouble) + difference[0].numpy()
@@ -119,13 +121,17 @@ def test_loss_change_is_the_difference_of_losses() -> None:
     assert far.abs().max() > 1000
 
 
-def test_a_part_common_to_all_classes_of_theta_changes_no_leave_one_out_model() -> None:
+def test_a_part_common_to_all_classes_of_theta_is_measured_and_removed() -> None:
+    """No probability sees it, but L2 does: it stands in the gradient, and in the step that H⁻¹ makes of
+    it."""
     risk, fit = fitted_digits(200)
-    shifted = fit.theta + torch.linspace(0, 1, risk.num_features, dtype=torch.float64).repeat(10)
-    ours, theirs = removal_problem(risk, fit.theta), removal_problem(risk, shifted)
-    columns = theirs.active.nonzero().flatten()
-    keep = ours.active[columns]
-    torch.testing.assert_close(theirs.weights[:, keep], ours.weights, rtol=0, atol=1e-14)
+    common = torch.linspace(0, 1, risk.num_features, dtype=torch.float64).repeat(10)
+    problem = removal_problem(risk, fit.theta + common)
+    gradient = problem.gradient_at_fit(torch.tensor([NOTHING]))
+    common = common.view(10, -1)[:, problem.active]
+    torch.testing.assert_close(gradient[0], risk.l2 * common, rtol=0, atol=1e-10)
+    step = build_preconditioner(problem, torch.float64).apply(gradient)
+    torch.testing.assert_close(step[0], common, rtol=0, atol=1e-7)
 
 
 def test_dropped_features_are_those_that_no_example_has_less_a_few() -> None:

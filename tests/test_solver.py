@@ -14,7 +14,7 @@ from erm.softmax import SoftmaxRisk
 from retrain import preconditioner, solver
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.ground_truth import ground_truth
-from retrain.preconditioner import PreconditionerError, build_preconditioner
+from retrain.preconditioner import build_preconditioner
 from retrain.removal import NOTHING, RemovalProblem, removal_problem
 from retrain.schedule import LeaveOneOutError, RetrainSettings, solve_missing
 from retrain.solver import BatchSolution, solve_batch
@@ -76,13 +76,11 @@ def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(
     weights = weights_of(risk, fit.theta, tmp_path, range(0, 500, 7), precision=precision)
     assert float(weights.gradient_norms.max()) <= 1e-9
     problem = removal_problem(risk, fit.theta)
-    differences = torch.from_numpy(weights.differences).double()[:, :, problem.active]
-    gradients = problem.gradient(torch.from_numpy(weights.indices), differences, torch.float64)
-    norms = gradients.flatten(1).norm(dim=1).numpy()
-    # Rounding Δ to float32 moves the gradient by at most λ_max(H)·2⁻²⁴·‖Δ‖.
-    largest = float(torch.linalg.matrix_norm(risk.x, 2) ** 2 / risk.num_examples / 2 + risk.l2)
-    moved = largest * 2**-24 * np.linalg.norm(weights.differences.reshape(len(norms), -1), axis=1)
-    assert np.all(np.abs(norms - weights.gradient_norms) <= moved + 1e-13)
+    differences = torch.from_numpy(weights.differences)[:, :, problem.active]
+    norms = problem.measure(torch.from_numpy(weights.indices), differences).norms.numpy()
+    # The same formula at the same point: only the order of the sums, in batches of another size, is
+    # different.
+    np.testing.assert_allclose(norms, weights.gradient_norms, rtol=0, atol=1e-14)
 
 
 def test_distance_to_the_minimiser_is_within_its_bound() -> None:
@@ -109,7 +107,7 @@ def test_certificates_cover_the_error_of_every_actual_change(tmp_path: Path) -> 
     tight = weights_of(risk, fit.theta, tmp_path / "tight", range(40), tolerance=1e-12)
     rough, exact = (ground_truth(risk, fit.theta, [weights], x, y) for weights in (loose, tight))
     errors = np.abs(rough.actual_change - exact.actual_change)
-    # The reference's own certificate, about 1e-8 through float32 storage, is part of what is allowed.
+    # The reference's own certificate is part of what is allowed.
     assert np.all(errors <= rough.certificate + exact.certificate)
     assert rough.certificate.max() < 0.02
 
@@ -175,12 +173,14 @@ def test_without_l2_nothing_is_certified(tmp_path: Path) -> None:
         solve_missing(risk, risk.initial_parameters(), [0], cache, RetrainSettings(), lambda _: None)
 
 
-def test_a_hessian_that_is_not_positive_definite_is_refused() -> None:
+def test_a_hessian_that_rounding_makes_indefinite_is_shifted() -> None:
     # Every feature twice, and an L2 that float64 cannot see beside them.
     risk = digits_risk(100, l2=1e-30)
     doubled = replace(risk, x=torch.cat([risk.x, risk.x], dim=1))
-    with pytest.raises(PreconditionerError, match=r"model\.l2"):
-        build_preconditioner(removal_problem(doubled, doubled.initial_parameters()), torch.float32)
+    problem = removal_problem(doubled, doubled.initial_parameters())
+    shifted = build_preconditioner(problem, torch.float32)
+    gradients = problem.gradient_at_fit(torch.tensor([0, 1]))
+    assert bool(shifted.apply(gradients).isfinite().all())
 
 
 @pytest.mark.parametrize("settings", [{"tolerance": 0.0}, {"precision": "half"}, {"batch_size": 0}])

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from retrain.removal import NOTHING
 from retrain.schedule import Progress, RetrainSettings, solve_missing
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from retrain.weights import DTYPES, LeaveOneOutWeights, WeightCache
 from tests.problems import fitted_digits, read_all
 
 
@@ -16,10 +17,11 @@ def some_weights(indices: list[int], value: float = 1.0) -> LeaveOneOutWeights:
     count = len(indices)
     return LeaveOneOutWeights(
         indices=np.array(indices),
-        differences=np.full((count, 3, 4), value, dtype=np.float32),
+        differences=np.full((count, 3, 4), value),
         gradient_norms=np.linspace(0, 1e-9, count),
         distance_bounds=np.linspace(0, 1e-7, count),
         passes=np.arange(count),
+        tolerances=np.full(count, 1e-9),
     )
 
 
@@ -47,12 +49,12 @@ def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache: WeightC
     read = read_all(cache, [1, 3, 8])
     assert read is not None
     assert read.indices.tolist() == [1, 3]
-    assert cache.known_indices() == {1, 2, 3}
+    assert cache.settled_indices(1e-9) == {1, 2, 3}
 
 
 def test_an_empty_folder_holds_nothing(cache: WeightCache) -> None:
     assert read_all(cache) is None
-    assert cache.known_indices() == set()
+    assert cache.settled_indices(1e-9) == set()
 
 
 def test_weights_of_another_theta_are_left_alone(
@@ -83,8 +85,9 @@ def test_a_truncated_file_is_named_and_not_used(cache: WeightCache, warnings: li
 
 def test_swapped_content_under_a_true_header_is_noticed(cache: WeightCache, warnings: list[str]) -> None:
     path = cache.write(some_weights([1, 2]))
-    metadata = {"format": "1", "key": "key", "checksum": path.stem}
-    save_file(some_weights([1, 2], value=2.0).arrays(), path, metadata=metadata)
+    with safe_open(path, framework="numpy") as file:
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in DTYPES}
+    save_file(arrays | {"passes": arrays["passes"] + 1}, path, metadata=metadata)
     assert read_all(cache) is None
     assert "checksum" in warnings[0]
 

@@ -23,7 +23,6 @@ from erm.aligned import aligned
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from retrain import distributed
-from retrain.preconditioner import PreconditionerError
 from retrain.removal import NOTHING
 from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, Solved, solve_missing
 from retrain.weights import WeightCache
@@ -91,7 +90,7 @@ def _solve_and_say(folder: RunFolder, config: Config, device: torch.device) -> N
                 lambda progress: bar.update(_standing(progress)),
                 device=device,
             )
-        except (LeaveOneOutError, PreconditionerError) as error:
+        except LeaveOneOutError as error:
             raise StageError(str(error)) from error
     if distributed.rank() == 0:
         stored = _stored(task.indices, cache, solved, settings.tolerance)
