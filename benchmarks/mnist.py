@@ -7,7 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from cli.compose import compose
-from erm.data.torchvision_images import load_mnist
+from erm.data.mnist import load_mnist
 from erm.fit import NewtonFit
 from erm.models import logistic
 from erm.softmax import SoftmaxRisk

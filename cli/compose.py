@@ -19,7 +19,7 @@ from yaml import YAMLError
 from cli.config_files import config_files, search_path, where_own_files_belong
 from cli.config_files import groups as groups
 from cli.errors import UsageError
-from configs.schema import GROUPS, SETTINGS, Selection, Top
+from configs.schema import FIRST_NAMES, GROUPS, SETTINGS, Selection, Top
 
 SELECTION_KEYS = ("test_index", "top_k")
 
@@ -224,10 +224,12 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
 
 def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
     settings = {key: value for key, value in node.items() if key != "_target_"}
-    schema = SETTINGS.get(node.get("_target_", ""))
+    named = node.get("_target_", "")
+    target = next((now for now, first in FIRST_NAMES.items() if first == named), named)
+    schema = SETTINGS.get(target)
     if schema is None:
         return node
-    return {"_target_": node["_target_"], **_validated(schema, settings, prefix)}
+    return {"_target_": target, **_validated(schema, settings, prefix)}
 
 
 def _validated(schema: type, node: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ length of a command, so that ranks, and the runs of a sweep, obey too: they inhe
 """
 
 import json
+import logging
 import os
 import sys
 import warnings
@@ -43,11 +44,37 @@ def speaking(*, quiet: bool, log_json: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             if is_json():
                 warnings.showwarning = lambda message, *_, **__: warn(str(message))
-            yield
+            with _logged_lines_said():
+                yield
     finally:
         del os.environ[OUTPUT]
         if before is not None:
             os.environ[OUTPUT] = before
+
+
+@contextmanager
+def _logged_lines_said() -> Iterator[None]:
+    """Say in the block what the packages below, which know no console, write to their logs."""
+    handler = _Saying(logging.INFO)
+    logger = logging.getLogger("erm")
+    if any(isinstance(known, _Saying) for known in logger.handlers):
+        yield
+        return
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.removeHandler(handler)
+
+
+class _Saying(logging.Handler):
+    """Says every line that is logged."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(record.getMessage())
 
 
 def is_quiet() -> bool:

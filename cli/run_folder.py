@@ -17,6 +17,7 @@ from yaml import YAMLError
 
 from cli.compose import Config
 from cli.errors import StageError, UsageError
+from configs.schema import FIRST_NAMES
 
 DETERMINES_THETA = ("data", "model", "fit")
 NOT_DETERMINING = {("data", "root")}
@@ -95,7 +96,7 @@ class RunFolder:
 def determining(values: dict[str, Any]) -> dict[str, Any]:
     """The part of a configuration that determines θ̂, as dotted keys."""
     return {
-        f"{group}.{key}": value
+        f"{group}.{key}": FIRST_NAMES.get(str(value), value) if key == "_target_" else value
         for group in DETERMINES_THETA
         for key, value in values.get(group, {}).items()
         if (group, key) not in NOT_DETERMINING

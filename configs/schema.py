@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 
 
 @_checked
-class TorchvisionImages:
+class MNIST:
     """MNIST and Fashion-MNIST."""
 
     root: Annotated[str, Field(description="folder that holds, or receives, the files")]
@@ -137,8 +137,8 @@ class GradDot:
 
 
 SETTINGS: dict[str, type] = {
-    "erm.data.torchvision_images.load_mnist": TorchvisionImages,
-    "erm.data.torchvision_images.load_fashion_mnist": TorchvisionImages,
+    "erm.data.mnist.load_mnist": MNIST,
+    "erm.data.mnist.load_fashion_mnist": MNIST,
     "erm.data.digits.load_digits": Digits,
     "erm.data.npz.load_npz": Npz,
     "erm.models.logistic": Logistic,
@@ -151,6 +151,13 @@ SETTINGS: dict[str, type] = {
     "influence.lissa_auto.LiSSAAuto": LiSSAAuto,
     "influence.grad_dot.GradDot": GradDot,
 }
+
+FIRST_NAMES = {
+    "erm.data.mnist.load_mnist": "erm.data.torchvision_images.load_mnist",
+    "erm.data.mnist.load_fashion_mnist": "erm.data.torchvision_images.load_fashion_mnist",
+}
+"""What a target was called at first, where it has another name now. The first name is still understood, and
+it is the one that run folders know the target by, so that a run from before keeps its folder."""
 
 Format = Literal["png", "pdf", "svg"]
 TestIndex = Annotated[int, Field(ge=0)]

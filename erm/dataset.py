@@ -69,21 +69,24 @@ def _check_part(
         )
     if len(x) < (2 if part == "train" else 1):
         raise DataError(f"{name}: {len(x)} {part} examples are too few: one must remain when one is removed")
-    bad_rows = np.flatnonzero(~np.isfinite(x).all(axis=1))
-    if len(bad_rows):
-        raise DataError(
-            f"{name}: x_{part} holds NaN or infinity in {len(bad_rows)} rows, first in row {bad_rows[0]}; "
-            "remove or impute those examples"
-        )
-    with np.errstate(over="ignore"):
-        if not np.isfinite(np.square(x).sum()):
-            raise DataError(
-                f"{name}: x_{part} holds numbers up to {np.abs(x).max():.0e}, whose squares overflow; "
-                "scale it down"
-            )
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Finite exactly where all numbers are and none is too large; without a second array of x's size.
+        if not np.isfinite(np.vdot(x, x)):
+            raise DataError(f"{name}: x_{part} holds {_not_usable(x)}")
     bad_labels = np.flatnonzero((y < 0) | (y >= num_classes))
     if len(bad_labels):
         first = bad_labels[0]
         raise DataError(
             f"{name}: y_{part} must lie in 0 … {num_classes - 1}, but row {first} has label {y[first]}"
         )
+
+
+def _not_usable(x: Float[np.ndarray, "n features"]) -> str:
+    """Which numbers cannot be computed with, and what to do."""
+    bad_rows = np.flatnonzero(~np.isfinite(x).all(axis=1))
+    if len(bad_rows):
+        return (
+            f"NaN or infinity in {len(bad_rows)} rows, first in row {bad_rows[0]}; "
+            "remove or impute those examples"
+        )
+    return f"numbers up to {np.abs(x).max():.0e}, whose squares overflow; scale it down"

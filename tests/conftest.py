@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def mnist_root() -> Path:
     """The folder with the real MNIST, or a skip that says why there is none."""
-    from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES
+    from erm.data.download import TEST_FILES, TRAIN_FILES
 
     root = os.environ.get("REPRO_DATA_ROOT")
     if root is None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES
-from erm.data.torchvision_images import load_fashion_mnist, load_mnist
+from erm.data.download import TEST_FILES, TRAIN_FILES
+from erm.data.mnist import load_fashion_mnist, load_mnist
 
 FILES = (*TRAIN_FILES, *TEST_FILES)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from erm.data.torchvision_images import load_mnist
+from erm.data.mnist import load_mnist
 from erm.fit import Fit, NewtonFit
 from erm.models import logistic
 from erm.softmax import SoftmaxRisk

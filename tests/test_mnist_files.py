@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES
-from erm.data.torchvision_images import load_mnist
+from erm.data.download import TEST_FILES, TRAIN_FILES
+from erm.data.mnist import load_mnist
 from erm.dataset import DataError
 from tests.idx_files import FILES, LOADERS, idx_bytes, snapshot, tiny_arrays, write_tiny
 
@@ -41,7 +41,7 @@ def test_reading_present_files_writes_nothing(tmp_path: Path) -> None:
     assert snapshot(tmp_path) == before
 
 
-def test_unchecked_files_of_an_old_torchvision_are_not_preferred(tmp_path: Path) -> None:
+def test_unchecked_pt_files_of_other_tools_are_not_preferred(tmp_path: Path) -> None:
     write_tiny(tmp_path)
     processed = tmp_path / "MNIST" / "processed"
     processed.mkdir()

@@ -9,8 +9,8 @@ import pytest
 from sklearn import datasets as sklearn_datasets
 
 from erm.data.digits import load_digits
+from erm.data.mnist import load_mnist
 from erm.data.npz import load_npz
-from erm.data.torchvision_images import load_mnist
 from erm.dataset import DataError, Dataset
 from tests.idx_files import write_tiny
 from tests.npz_files import Save, npz_arrays

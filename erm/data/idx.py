@@ -1,4 +1,4 @@
-"""Is an IDX file whole? The question is asked before torchvision reads it, whose reader asserts.
+"""IDX files: are they whole, and what do they hold?
 
 An IDX file is a header of big-endian 32-bit numbers, the magic number (0x0800 for unsigned bytes, plus the
 number of dimensions) and the size of each dimension, and then the bytes
@@ -9,14 +9,19 @@ import math
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, UInt8
 
 from erm.dataset import DataError
 
 REMEDY = "replace it with the decompressed original, or delete it so that it is downloaded again"
 
 
-def check_idx_files(images: Path, labels: Path, image_shape: tuple[int, int]) -> None:
-    """Check headers, lengths and that there is one label for each image.
+def read_idx_files(
+    images: Path, labels: Path, image_shape: tuple[int, int]
+) -> tuple[UInt8[np.ndarray, "n pixels"], Int64[np.ndarray, " n"]]:
+    """Pixels 0 … 255, one flattened image per row, and the label of each.
+
+    Headers and lengths are checked first, and that there is one label for each image.
 
     Raises:
         DataError: a file cannot be read, has another magic number, length or image size than it should, is
@@ -34,6 +39,17 @@ def check_idx_files(images: Path, labels: Path, image_shape: tuple[int, int]) ->
             f"{labels} holds {num_labels} labels, expected {num_images}, the number of images in {images}; "
             "replace both with the originals of one data set"
         )
+    pixels = _numbers(images, num_dimensions=3).reshape(num_images, -1)
+    return pixels, _numbers(labels, num_dimensions=1).astype(np.int64)
+
+
+def _numbers(path: Path, num_dimensions: int) -> UInt8[np.ndarray, " size"]:
+    """All that follows the header."""
+    return np.fromfile(path, dtype=np.uint8, offset=_header_bytes(num_dimensions))
+
+
+def _header_bytes(num_dimensions: int) -> int:
+    return 4 * (1 + num_dimensions)
 
 
 def _checked_sizes(path: Path, num_dimensions: int) -> tuple[int, ...]:
@@ -43,7 +59,7 @@ def _checked_sizes(path: Path, num_dimensions: int) -> tuple[int, ...]:
         num_bytes = path.stat().st_size
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error}); make it readable, or {REMEDY}") from error
-    header_bytes = 4 * (1 + num_dimensions)
+    header_bytes = _header_bytes(num_dimensions)
     if num_bytes < header_bytes:
         raise DataError(
             f"{path} has {num_bytes} bytes, expected at least the {header_bytes} of its header; {REMEDY}"

@@ -8,6 +8,15 @@ MIN_TRAIN = 2
 """One training example must remain when one is removed."""
 
 
+def check_num_train(name: str, available: int, num_train: int | None) -> None:
+    """Raise DataError where `num_train` is outside 2 … `available`, the training examples of `name`."""
+    if num_train is not None and not MIN_TRAIN <= num_train <= available:
+        raise DataError(
+            f"{name}: data.num_train must lie in {MIN_TRAIN} … {available}, got {num_train}; "
+            "leave it null for all training examples"
+        )
+
+
 def first_training_rows(dataset: Dataset, num_train: int | None) -> Dataset:
     """The data set with its first `num_train` training rows, in order; all of them when None.
 
@@ -16,14 +25,9 @@ def first_training_rows(dataset: Dataset, num_train: int | None) -> Dataset:
     Raises:
         DataError: `num_train` is outside 2 … n.
     """
+    check_num_train(dataset.name, len(dataset.x_train), num_train)
     if num_train is None:
         return dataset
-    available = len(dataset.x_train)
-    if not MIN_TRAIN <= num_train <= available:
-        raise DataError(
-            f"{dataset.name}: data.num_train must lie in {MIN_TRAIN} … {available}, got {num_train}; "
-            "leave it null for all training examples"
-        )
     return replace(
         dataset,
         x_train=dataset.x_train[:num_train].copy(),

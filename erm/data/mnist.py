@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from erm.data.idx import REMEDY, check_idx_files
-from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES, files_of
-from erm.data.torchvision_operators import declare_missing_operators
-from erm.data.truncation import MIN_TRAIN, first_training_rows
+from erm.data.download import TEST_FILES, TRAIN_FILES, files_of
+from erm.data.idx import REMEDY, read_idx_files
+from erm.data.truncation import MIN_TRAIN, check_num_train
 from erm.dataset import DataError, Dataset
 
 IMAGE_SHAPE = (28, 28)
@@ -43,38 +42,35 @@ def load_fashion_mnist(
 
 
 def _load(
-    name: str, class_name: str, root: str | Path, num_train: int | None, num_validation: int
+    name: str, folder_name: str, root: str | Path, num_train: int | None, num_validation: int
 ) -> Dataset:
-    folder = files_of(Path(root).expanduser().absolute(), class_name)
+    folder = files_of(Path(root).expanduser().absolute(), folder_name)
     train_images, train_labels = _read(folder, TRAIN_FILES)
     test_images, test_labels = _read(folder, TEST_FILES)
     most = len(train_images) - MIN_TRAIN
     if not 0 <= num_validation <= most:
         raise DataError(f"{name}: data.num_validation must lie in 0 … {most}, got {num_validation}")
-    dataset = Dataset(
+    available = len(train_images) - num_validation
+    check_num_train(name, available, num_train)
+    # Cut before they become float64, which takes eight times the memory.
+    rows = slice(num_validation, num_validation + (num_train or available))
+    return Dataset(
         name=name,
-        x_train=np.divide(train_images[num_validation:], MAX_PIXEL, dtype=np.float64),
-        y_train=train_labels[num_validation:],
+        x_train=np.divide(train_images[rows], MAX_PIXEL, dtype=np.float64),
+        y_train=train_labels[rows],
         x_test=np.divide(test_images, MAX_PIXEL, dtype=np.float64),
         y_test=test_labels,
         num_classes=NUM_CLASSES,
         image_shape=IMAGE_SHAPE,
     )
-    return first_training_rows(dataset, num_train)
 
 
 def _read(
     folder: Path, file_names: tuple[str, str]
 ) -> tuple[UInt8[np.ndarray, "n features"], Int64[np.ndarray, " n"]]:
-    """Pixels 0 … 255, one flattened image a row, and labels."""
+    """Pixels 0 … 255, one flattened image per row, and labels below the number of classes."""
     image_file, label_file = (folder / file_name for file_name in file_names)
-    check_idx_files(image_file, label_file, IMAGE_SHAPE)
-    declare_missing_operators()
-    # Not through the class: it prefers the .pt files of an old torchvision, which have not been checked.
-    from torchvision.datasets.mnist import read_image_file, read_label_file
-
-    images = read_image_file(str(image_file)).flatten(1).numpy()
-    labels = read_label_file(str(label_file)).numpy()
+    images, labels = read_idx_files(image_file, label_file, IMAGE_SHAPE)
     wrong = np.flatnonzero(labels >= NUM_CLASSES)
     if len(wrong):
         raise DataError(
