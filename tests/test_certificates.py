@@ -15,14 +15,16 @@ from mpmath import mp, mpf
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from erm.softmax import SoftmaxRisk, with_bias
-from retrain.ground_truth import ground_truth
+from retrain.certificate import loss_change, loss_rounding_bound
 from retrain.probability_change import probability_change, to_probability_change_
 from retrain.recheck import recheck
 from retrain.removal import removal_problem
 from retrain.schedule import RetrainSettings, solve_missing
+from retrain.solver import MAX_PASSES
 from retrain.weights import LeaveOneOutWeights, WeightCache
 from tests.hard_problems import HardProblem, Held, draw, hold
 from tests.problems import digits_test_points, fitted_digits, read_all
+from tests.sixty_digits import exactly, loss, plus
 
 DOMINANT_CLASS_FALLS = HardProblem(
     name="a dominant class falls",
@@ -183,6 +185,8 @@ def test_a_model_that_float32_numbers_keep_from_the_tolerance_is_stored_in_float
     weights = solved(tmp_path, risk, range(40), tolerance=1e-13)
     assert float(weights.gradient_norms.max()) <= 1e-13
     assert not np.array_equal(weights.differences.astype(np.float32), weights.differences)
+    # That float32 cannot do it shows after a pass or two, not after all of them.
+    assert weights.passes.max() < MAX_PASSES
 
 
 def test_models_of_a_looser_tolerance_are_solved_on_from_where_they_are(tmp_path: Path) -> None:
@@ -232,11 +236,19 @@ def test_a_bound_smaller_than_norm_and_rounding_imply_is_found(tmp_path: Path) -
     assert not recheck(risk, fit(risk), missing, x, y).as_recorded.any()
 
 
-def test_rounding_of_the_change_itself_is_in_the_certificate(tmp_path: Path) -> None:
-    """A test point a million times as long as the training points, and a bound on θ that is as good as 0."""
-    risk, _ = fitted_digits(100)
-    sound = solved(tmp_path, risk, range(5))
-    x, y = digits_test_points(2)
-    exact = replace(sound, distance_bounds=np.zeros(6))
-    certificates = ground_truth(risk, fit(risk), [exact], 1e6 * x, y).certificate
-    assert (certificates > 2.0**-53 * 1e6).all()
+@pytest.mark.parametrize("length", [1e-4, 1.0, 1e3])
+@pytest.mark.parametrize("size", [1e-9, 1e-2, 30.0])
+def test_the_change_of_a_loss_is_off_by_no_more_than_its_rounding_bound(length: float, size: float) -> None:
+    """Any θ̂, Δ and test point: how Δ was found does not matter."""
+    generator = torch.Generator().manual_seed(0)
+    theta, difference, x = torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+    difference, x = size * difference, length * x[:1]
+    label = torch.tensor([[0.0, 0, 1, 0]]).double()
+    log_p = torch.log_softmax(x @ theta.T, 1)
+    found = float(loss_change(x, log_p, label, difference[None]))
+    before, example = exactly(theta.tolist()), exactly(x.tolist())[0]
+    true = loss(plus(before, exactly(difference.tolist())), example, 2) - loss(before, example, 2)
+    bound = float(loss_rounding_bound(x, 4, theta.norm(), difference.norm()[None]))
+    assert abs(float(true - found)) <= bound
+    # And of use: it overstates by what 4 classes and 5 features may add up to, and worst cases.
+    assert bound <= 1e-12 * max(1.0, length * max(size, 1.0)) ** 2
