@@ -75,6 +75,18 @@ def blocks(text: str, languages: tuple[str, ...]) -> list[str]:
     return [block for language, block in FENCED.findall(text) if language in languages]
 
 
+def spans() -> Iterator[tuple[str, str]]:
+    """What stands between marks on the pages and in the strings of the code, and where."""
+    for path in documents():
+        text = FORMULA.sub("", FENCED.sub("", path.read_text(encoding="utf-8")))
+        yield from ((str(path.relative_to(PROJECT)), span) for span in SPAN.findall(text))
+    for folder in CODE:
+        for path in sorted((PROJECT / folder).rglob("*.py")):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            for text in filter(None, map(_text, ast.walk(tree))):
+                yield from ((str(path.relative_to(PROJECT)), span) for span in SPAN.findall(text))
+
+
 def _in_documents() -> Iterator[Printed]:
     for path in documents():
         text, where = path.read_text(encoding="utf-8"), str(path.relative_to(PROJECT))

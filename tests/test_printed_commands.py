@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cli.compose import groups
 from tests import printed_commands as registry
 from tests.command_line import PROJECT, repro, succeed
-from tests.printed_lines import Printed, blocks, printed_lines
+from tests.printed_lines import Printed, blocks, documents, printed_lines, spans
 from tests.printed_scene import furnish, run_line
+from tests.test_configuration_keys import all_keys
 
 PRINTED = printed_lines()
 LINES = {printed.line for printed in PRINTED}
@@ -205,6 +207,28 @@ def test_the_page_of_the_ground_truth_runs_from_top_to_bottom(
         exec(scoring, {})
         found = float(capsys.readouterr().out.split("slope ")[1].split()[0])
         assert found == pytest.approx(slope / factor, rel=2e-3)
+
+
+def test_every_snippet_of_python_is_run() -> None:
+    with_python = {
+        str(page.relative_to(PROJECT))
+        for page in documents()
+        if blocks(page.read_text(encoding="utf-8"), ("python", "py"))
+    }
+    assert with_python == set(registry.PAGES)
+
+
+def test_every_key_that_is_named_with_a_value_exists() -> None:
+    """`KEY=VALUE` between marks, on a page or in a message: the key is one of the configuration."""
+    known = {*all_keys(), *groups(), "influence.tolerance", "hydra/launcher"}
+    named = {
+        (where, word.split("=")[0])
+        for where, span in spans()
+        for word in re.split(r"\s", span)
+        if re.fullmatch(r"[a-z_]+[./][a-z_0-9.]+=\S+|(data|model|fit|plot|influence|experiment)=\S+", word)
+    }
+    assert len(named) > 20
+    assert not {(where, key) for where, key in named if key not in known}
 
 
 def test_the_finder_sees_every_kind_of_place() -> None:
