@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.arguments import read_arguments
 from benchmarks.memory import watch_memory
 from benchmarks.report import Measure, machine, show
 
@@ -46,6 +47,7 @@ def run(folder: Path, *arguments: str) -> Finished:
 
 def main() -> None:
     """Print the table."""
+    read_arguments(__doc__, sys.argv[1:])
     console = Console(soft_wrap=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

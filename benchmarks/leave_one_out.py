@@ -5,6 +5,7 @@ warm-started fits on a sample of points, as the paper's code makes them; the bar
 a gradient pass consists of; and the retrain stage, to certificates of 1e-6, set-up included.
 """
 
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from rich.console import Console
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.arguments import read_arguments
 from benchmarks.memory import watch_memory
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.report import Measure, machine, show
@@ -98,6 +100,7 @@ def bare_hessian(risk: SoftmaxRisk) -> float:
 
 def main() -> None:
     """Print the table."""
+    read_arguments(__doc__, sys.argv[1:])
     console = Console(soft_wrap=True)
     trained = train_mnist()
     points = trained.by_influence[: 2 * BATCH].tolist()

@@ -13,6 +13,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from benchmarks.arguments import read_arguments
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.report import Measure, machine, show
 from plots.style import BLUE, MUTED, save, styled
@@ -63,7 +64,7 @@ def draw(curves: list[Curve], target: Path) -> None:
 
 def main() -> None:
     """Print the table and draw the figure."""
-    target = Path(sys.argv[1] if len(sys.argv) > 1 else "scaling.png")
+    target = read_arguments(__doc__, sys.argv[1:], target="FIGURE.png") or Path("scaling.png")
     whole = train_mnist()
     by_points = Curve("Points left out", POINTS, [seconds_of(whole, count) for count in POINTS])
     by_examples = Curve(

@@ -1,11 +1,13 @@
 """The iHVP solvers side by side on MNIST, test point 8: `python -m benchmarks.solvers`."""
 
+import sys
 import time
 from collections.abc import Callable
 
 import torch
 from rich.console import Console
 
+from benchmarks.arguments import read_arguments
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.report import Measure, machine, show
 from influence.cg import CG
@@ -35,6 +37,7 @@ def solve(trained: Trained, solver: Solver) -> tuple[float, Solution]:
 
 def main() -> None:
     """Print the table."""
+    read_arguments(__doc__, sys.argv[1:])
     trained = train_mnist()
     found = {name: solve(trained, make()) for name, make in SOLVERS.items()}
     truth = found["exact"][1].value

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from pandas import DataFrame, concat
 from rich.console import Console
 
+from benchmarks.arguments import read_arguments
 from benchmarks.report import Measure, machine, show
 from cli.compose import Config, compose
 from cli.problem import load_dataset, make_fit, make_risk, make_solver
@@ -49,7 +50,7 @@ class Outcome:
 
 def main() -> None:
     """Print the table and draw the figures."""
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    folder = read_arguments(__doc__, sys.argv[1:], target="FOLDER") or Path()
     console = Console(soft_wrap=True)
     for name, overrides in (("before", ()), ("after", REPAIR)):
         outcome = _outcome(compose(["experiment=report", *overrides]))
@@ -60,7 +61,7 @@ def main() -> None:
                 Measure(name=f"top {count}: Pearson r", value=found.pearson, form="{:.4f}"),
                 Measure(name=f"top {count}: slope", value=found.slope, form="{:.4f}"),
             ]
-        show(console, f"{name}: repro … experiment=report {' '.join(overrides)}", measures)
+        show(console, f"{name}: experiment=report {' '.join(overrides)}", measures)
         _draw(outcome, folder / f"why_it_fails_{name}.png")
     console.print(machine())
 

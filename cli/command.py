@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, overload
 
 import typer
-from typer.core import TyperGroup
 
 from cli.console import complain, is_json, speaking
 from cli.errors import StageError, TerminatedError, UsageError
 from cli.family import started_by_command
+from cli.help import HelpfulGroup
 from cli.options import LogJson, Quiet
 
 Command = Callable[..., None]
@@ -81,7 +81,7 @@ def _say_ended(how: str, exit_code: int) -> None:
         )
 
 
-class Commands(TyperGroup):
+class Commands(HelpfulGroup):
     """All commands. What Typer itself has against a command line is a JSON object too, if lines are to be."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:

@@ -12,6 +12,7 @@ from cli.commands.figure import influence, plot, report, retrain, run, train
 from cli.commands.tools import check, clean, compare, config, diagnose, ground_truth, sweep
 from cli.console import say
 from cli.errors import TerminatedError
+from cli.help import HelpfulCommand
 
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
 COMMANDS = (
@@ -30,23 +31,26 @@ app = typer.Typer(
 
     Four stages, each reading what the one before wrote into the run folder:
 
-    [bold]repro train[/]                       fit θ̂ to a gradient norm of 1e-10
+        repro train
+        repro influence --method lissa
+        repro retrain --gpus 4
+        repro plot
 
-    [bold]repro influence --method lissa[/]    predict the change for every training point
+    Or all of them, and then a page of it:
 
-    [bold]repro retrain --gpus 4[/]            retrain without each of the 500 most influential
+        repro run --method exact --method lissa
+        repro report
 
-    [bold]repro plot[/]                        scatter predicted against actual change
+    A first try that needs no download and takes seconds:
 
-    or all of them: [bold]repro run --method exact --method lissa[/]; then [bold]repro report[/] makes
-    a page of it. A first try that needs no download and takes seconds:
-    [bold]repro run data=digits --method cg[/].""",
+        repro run data=digits --method cg
+    """,
     epilog=EPILOG,
 )
 
 for function in COMMANDS:
     takes_overrides = "overrides" in inspect.signature(function).parameters
-    app.command(epilog=EPILOG if takes_overrides else None)(function)
+    app.command(cls=HelpfulCommand, epilog=EPILOG if takes_overrides else None)(function)
 
 
 def _show_version(wanted: bool) -> None:

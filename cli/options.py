@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
-METHODS = "a file of configs/influence/"
+from cli.config_files import CONFIG_FOLDER
+
+METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "influence").glob("*.yaml")))
+OWN = "or one of your own; `repro config --groups` lists all"
 
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Overrides of the configuration, such as data=digits model.l2=0.1 influence.top_k=200",
         show_default=False,
     ),
@@ -19,6 +22,7 @@ Gpus = Annotated[
     int | None,
     typer.Option(
         "--gpus",
+        metavar="N",
         min=0,
         help="Processes, one a GPU; on a machine without any, so many on the CPU. 0: one process on the CPU. "
         "Default: one GPU if there is any. Short for retrain.gpus=N",
@@ -27,13 +31,27 @@ Gpus = Annotated[
 ]
 Method = Annotated[
     str | None,
-    typer.Option("--method", "-m", help=f"How s_test is computed: {METHODS}", show_default="lissa"),
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="METHOD",
+        help=f"How s_test is computed: {METHODS}, {OWN}.",
+        show_default="lissa",
+    ),
 ]
 Methods = Annotated[
     list[str] | None,
-    typer.Option("--method", "-m", help=f"May be given several times: {METHODS}", show_default="lissa"),
+    typer.Option(
+        "--method",
+        "-m",
+        metavar="METHOD",
+        help=f"How s_test is computed: {METHODS}, {OWN}. May be given several times.",
+        show_default="lissa",
+    ),
 ]
-Folder = Annotated[Path, typer.Argument(help="A run folder, such as outputs/mnist-logistic-3f2a91c0")]
+Folder = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="A run folder, such as outputs/mnist-logistic-3f2a91c0")
+]
 Quiet = Annotated[
     bool,
     typer.Option(

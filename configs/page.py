@@ -49,7 +49,8 @@ ABOUT = {
     "influence": "The methods: how s_test = (H + damping·I)⁻¹∇ℓ(z_test, θ̂) is found, and for which points.",
     "retrain": "Which leave-one-out models are solved, and how.",
     "plot": "How the figures look.",
-    "compare": "What `repro compare` runs.",
+    "compare": "What `repro compare` runs, such as `repro compare "
+    "'compare.settings=[cg,\"lissa depth=20000\"]'`: a method each, and the settings that are to be others.",
     "experiment": "Several choices and keys under one name: `experiment=NAME`. None is chosen by default.",
 }
 TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}

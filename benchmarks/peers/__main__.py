@@ -8,7 +8,6 @@ import importlib
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
 import torch
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks.arguments import read_arguments
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.peers.problem import Candidate, Candidates, PeerProblem, peer_problem
 from benchmarks.report import machine
@@ -87,6 +87,7 @@ def measure(truth: Float[Tensor, " n"], score: Callable[[], Float[Tensor, " n"]]
 
 def main() -> None:
     """Print the table; draw the figure where an argument names one."""
+    target = read_arguments(__doc__, sys.argv[1:], target="FIGURE.png")
     console = Console(soft_wrap=True)
     trained = train_mnist()
     problem = peer_problem(trained)
@@ -106,10 +107,10 @@ def main() -> None:
     table["disagreement"] = 1 - table["pearson"]
     _show(console, table)
     console.print(machine())
-    if len(sys.argv) > 1:
+    if target is not None:
         theirs = {_family(setting) for setting in table["setting"]} - {_family(name) for name in OURS}
         figure = draw_cost(table, {"disagreement": "1 − r, over all training points"}, hollow=theirs)
-        save(figure, Path(sys.argv[1]))
+        save(figure, target)
 
 
 def _family(setting: str) -> str:

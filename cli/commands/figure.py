@@ -16,13 +16,11 @@ def train(overrides: Overrides = None) -> None:
 
     Writes config.yaml, provenance.json and model.safetensors into the run folder.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro train
-
-    repro train data=digits model.l2=0.001
-
-    repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
+        repro train
+        repro train data=digits model.l2=0.001
+        repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
     """
     config = compose(as_list(overrides))
     from cli.stages.train import train as stage
@@ -39,15 +37,12 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
     lissa_auto (the same, tuning itself), grad_dot (H replaced by the identity: the baseline that shows why
     H matters).
 
-    [bold]Examples[/]
+    Examples:
 
-    repro influence --method lissa
-
-    repro influence --method cg 'influence.test_index=[8,33]'
-
-    repro influence --method lissa influence.repeats=1 influence.seed=3
-
-    repro influence --method exact --gpus 4
+        repro influence --method lissa
+        repro influence --method cg 'influence.test_index=[8,33]'
+        repro influence --method lissa influence.repeats=1 influence.seed=3
+        repro influence --method exact --gpus 4
     """
     config = compose_methods(with_gpus(overrides, gpus), [method] if method else [])[0]
     from cli.stages.influence import influence as stage
@@ -63,15 +58,12 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     predictions. All models are solved together. Finished batches are written at once into retrain/weights:
     after a kill the same command does only the rest, and nothing is ever retrained twice.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro retrain
-
-    repro retrain --gpus 4
-
-    repro retrain retrain.points=random retrain.num_random=500
-
-    torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m cli retrain
+        repro retrain
+        repro retrain --gpus 4
+        repro retrain retrain.points=random retrain.num_random=500
+        torchrun --nnodes 2 --nproc-per-node 4 --rdzv-endpoint HOST:29400 -m cli retrain
     """
     config = compose(with_gpus(overrides, gpus))
     from cli.stages.retrain import retrain as stage
@@ -86,15 +78,12 @@ def plot(overrides: Overrides = None) -> None:
     Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter),
     errors (beside certificates) and for images gallery_TEST (the training images that help and harm most).
 
-    [bold]Examples[/]
+    Examples:
 
-    repro plot
-
-    repro plot plot.limits=0.05 influence.top_k=200
-
-    repro plot plot=paper
-
-    repro plot retrain.points=all 'influence.test_index=[8,33,46]'
+        repro plot
+        repro plot plot.limits=0.05 influence.top_k=200
+        repro plot plot=paper
+        repro plot retrain.points=all 'influence.test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
     from cli.stages.plot import plot as stage
@@ -112,11 +101,10 @@ def report(
     One file that opens from disk without a network: hover over a point to see the training image behind it,
     filter, select, switch methods; the most helpful and most harmful images; the commands that repeat it.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro report
-
-    repro report data=digits --open
+        repro report
+        repro report data=digits --open
     """
     config = compose(as_list(overrides))
     from cli.stages.report import open_in_browser
@@ -131,13 +119,11 @@ def report(
 def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
     """The four stages in order, skipping what is already done.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro run data=digits --method cg
-
-    repro run --method exact --method cg --method lissa --method grad_dot
-
-    repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
+        repro run data=digits --method cg
+        repro run --method exact --method cg --method lissa --method grad_dot
+        repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
     """
     configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
     from cli.stages.run import run as stage

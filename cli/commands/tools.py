@@ -19,11 +19,10 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
     Trains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, conventions.
     Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro diagnose data=digits
-
-    repro diagnose experiment=report
+        repro diagnose data=digits
+        repro diagnose experiment=report
     """
     config = compose_methods(as_list(overrides), [method] if method else [])[0]
     from cli.stages.diagnose import diagnose as stage
@@ -36,15 +35,14 @@ def compare(overrides: Overrides = None) -> None:
     """Solve for s_test by every method at several settings: error, agreement, seconds, what to use.
 
     Trains if need be; all start from the same θ̂ and explain the same test point, and the exact solution
-    judges them. Writes compare.csv and plots/compare.png and .pdf. What runs is compare.settings.
+    judges them. Writes compare.csv and plots/compare.png and .pdf. What runs is the list
+    compare.settings; each item is a method, and KEY=VALUE for each of its settings that is to be another.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro compare
-
-    repro compare data=digits
-
-    repro compare 'compare.settings=[cg,lissa,"lissa depth=20000","lissa scale=50 depth=10000"]'
+        repro compare
+        repro compare data=digits
+        repro compare 'compare.settings=[cg,"lissa depth=20000"]'
     """
     config = compose(as_list(overrides))
     from cli.stages.compare import compare as stage
@@ -55,7 +53,8 @@ def compare(overrides: Overrides = None) -> None:
 @command
 def ground_truth(
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="File to write; its name ends in .csv or .parquet")
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="File to write; its name ends in .csv or .parquet"),
     ],
     overrides: Overrides = None,
     test_index: Annotated[
@@ -63,7 +62,8 @@ def ground_truth(
         typer.Option(
             "--test-index",
             "-t",
-            help="Test point; may be given several times. Short for influence.test_index=[…]",
+            metavar="INDEX",
+            help="Test point; may be given several times. Short for influence.test_index.",
             show_default=False,
         ),
     ] = None,
@@ -73,11 +73,10 @@ def ground_truth(
     Nothing is retrained: a stored leave-one-out model answers for every test point. One row for each test
     point and training point, with the columns test_index, train_index, actual_change, certificate.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
-
-    repro ground-truth data=digits --out truth.csv
+        repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
+        repro ground-truth data=digits --out truth.csv
     """
     config = compose([*as_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
     if out.suffix not in (".csv", ".parquet"):
@@ -91,7 +90,8 @@ def ground_truth(
 def check(
     folder: Folder,
     data_root: Annotated[
-        str | None, typer.Option("--data-root", help="Where the data lie, if elsewhere than for the run")
+        str | None,
+        typer.Option("--data-root", metavar="ROOT", help="Where the data lie, if elsewhere than for the run"),
     ] = None,
 ) -> None:
     """Verify a finished run: does everything in it follow from the data and the stored weights?
@@ -99,11 +99,10 @@ def check(
     Checksums; θ̂ on the data; gradients of all leave-one-out models, recomputed by plain formulas; the table
     from the weights; the predictions; the summary from the table. Changes nothing; exits 1 if anything fails.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro check outputs/demo
-
-    repro check outputs/figure --data-root ~/data
+        repro check outputs/demo
+        repro check outputs/figure --data-root ~/data
     """
     from cli.stages.check import check as stage
 
@@ -120,11 +119,10 @@ def clean(
     What can go: weights of points that are in no table, or of another θ̂, and files that were set aside. What
     `ground-truth` could say of those points is then to be retrained.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro clean outputs/demo
-
-    repro clean outputs/demo --yes
+        repro clean outputs/demo
+        repro clean outputs/demo --yes
     """
     from cli.stages.clean import clean as stage
 
@@ -136,7 +134,10 @@ def sweep(
     overrides: Overrides = None,
     method: Methods = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the sweep; its runs lie in it, one folder each")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FOLDER", help="Folder of the sweep; its runs lie in it, one folder each"
+        ),
     ] = Path("outputs/sweep"),
 ) -> None:
     """Run every combination of KEY=a,b,c …, then join the results: sweep.csv, and r and slope as a figure.
@@ -145,13 +146,11 @@ def sweep(
     installed plugin: joblib, submitit_slurm, …). Runs with the same θ̂ share it and its retrained models. The
     same command goes on where a sweep was interrupted.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro sweep data=digits --method cg model.l2=0.001,0.01,0.1
-
-    repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
-
-    repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2 hydra/launcher=joblib
+        repro sweep data=digits --method cg model.l2=0.001,0.01,0.1
+        repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
+        repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2
     """
     from cli.stages.sweep import sweep as stage
 
@@ -168,13 +167,11 @@ def config(
 ) -> None:
     """Print the composed configuration.
 
-    [bold]Examples[/]
+    Examples:
 
-    repro config
-
-    repro config --groups
-
-    repro config --method cg data=digits model.l2=0.1
+        repro config
+        repro config --groups
+        repro config --method cg data=digits model.l2=0.1
     """
     if show_groups:
         choices = groups()

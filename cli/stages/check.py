@@ -34,7 +34,7 @@ from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, re
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
-REMEDY = "repro run with the same configuration sets aside what is damaged and makes it again"
+REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
 
 def check(path: Path, data_root: str | None) -> None:

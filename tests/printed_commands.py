@@ -1,0 +1,167 @@
+"""Which test runs each command line that the project prints; a printed line that is not here fails a test."""
+
+QUICK: dict[str, tuple[str, ...]] = {
+    "the stages": (
+        "repro config",
+        "repro config --groups",
+        "repro config --method cg data=digits model.l2=0.1",
+        "repro train",
+        "repro influence --method lissa",
+        "repro retrain",
+        "repro plot",
+        "repro retrain retrain.points=random retrain.num_random=500",
+        "repro ground-truth --test-index 8 --test-index 46 --out truth.parquet",
+        "repro ground-truth -t 46 -t 63 -t 77 --out truth.parquet",
+    ),
+    "own data": (
+        "repro train data=digits model.l2=0.001",
+        "repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine",
+    ),
+}
+"""Each list runs in its order, in a folder of its own, on MNIST in miniature; in this process."""
+
+SLOW: dict[str, tuple[str, ...]] = {
+    "the figure": (
+        "repro train",
+        "repro influence --method cg 'influence.test_index=[8,33]'",
+        "repro influence --method lissa influence.repeats=1 influence.seed=3",
+        "repro run --method cg --method lissa",
+        "repro run --method exact --method lissa",
+        "repro run --method exact --method cg --method lissa --method grad_dot",
+        "repro report",
+        "repro plot plot.limits=0.05 influence.top_k=200",
+        "repro plot plot=paper",
+        "repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'",
+        "repro compare",
+        "repro compare 'compare.settings=[cg,\"lissa depth=20000\"]'",
+        "repro diagnose",
+        "repro diagnose experiment=report",
+        "repro run --method exact --method cg --method lissa --method grad_dot output_dir=outputs/figure",
+        "repro report output_dir=outputs/figure --quiet --open",
+        "repro check outputs/figure --data-root ~/data",
+    ),
+    "every point": (
+        "repro train",
+        "repro influence --method cg 'influence.test_index=[8,33,46]'",
+        "repro retrain retrain.points=random retrain.num_random=5500",
+        "repro retrain retrain.points=all",
+        "repro plot retrain.points=all 'influence.test_index=[8,33,46]'",
+    ),
+    "digits": (
+        "repro run data=digits --method cg",
+        "repro report data=digits --open",
+        "repro ground-truth data=digits --out truth.csv",
+        "repro diagnose data=digits",
+        "repro compare data=digits",
+        "repro run data=digits --method cg model.l2=0.1 'influence.test_index=[3,14]'",
+    ),
+    "the demo": (
+        "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
+        "output_dir=outputs/demo",
+        "repro report data=digits output_dir=outputs/demo --quiet --open",
+        "repro check outputs/demo",
+        "repro clean outputs/demo",
+        "repro clean outputs/demo --yes",
+    ),
+}
+"""As `QUICK`, but they take minutes together."""
+
+PROCESSES: dict[str, tuple[str, ...]] = {
+    "four processes": (
+        "repro train",
+        "repro influence --method lissa",
+        "repro influence --method exact --gpus 4",
+        "repro retrain --gpus 4",
+        "repro plot",
+    ),
+    "a sweep over λ": ("repro sweep model.l2=0.01,0.1",),
+    "a sweep on digits": ("repro sweep data=digits --method cg model.l2=0.001,0.01,0.1",),
+    "a sweep of LiSSA": ("repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2",),
+    "a sweep over n": (
+        "repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n",
+    ),
+}
+"""Lines that start processes, which read files of MNIST's true image size; slow."""
+
+REAL: tuple[str, ...] = (
+    "repro train",
+    "repro influence --method lissa",
+    "repro retrain --gpus 4",
+    "repro plot",
+    "repro run --method cg --method lissa",
+)
+"""What also runs on the real MNIST, where there is one; slow."""
+
+EXIT_CODES = {
+    "repro diagnose experiment=report": 1,
+    "repro diagnose": None,
+    "repro diagnose data=digits": None,
+}
+"""Where it is not 0; None: 0 or 1, as the line is not printed for its verdict on this small problem."""
+
+PREPARED = frozenset(
+    {"repro influence --method cg 'influence.test_index=[8,33,46]'", "repro retrain retrain.points=all"}
+)
+"""Lines above that are printed nowhere: what a later one needs."""
+
+FILLED = {
+    "repro COMMAND --help": "repro sweep --help",
+    "repro STAGE [OPTIONS] [KEY=VALUE ...]": "repro config --method cg data=digits model.l2=0.1",
+    "repro check FOLDER": "repro check outputs/demo",
+    "repro check RUN_FOLDER": "repro check outputs/demo",
+    "repro clean FOLDER": "repro clean outputs/demo",
+    "repro config KEY=VALUE …": "repro config --method cg data=digits model.l2=0.1",
+    "python -m cli ARGUMENTS": "python -m cli",
+}
+"""Words that a reader fills in, and a line that the tests run with the words filled in."""
+
+NAMES = frozenset(
+    {"repro check", "repro clean", "repro ground-truth", "repro influence", "repro run", "repro sweep"}
+)
+"""Commands that a sentence names, without the words that make a line of them: their --help answers."""
+
+HERE = "tests/test_printed_commands.py"
+ELSEWHERE = {
+    "export REPRO_CONFIG_DIR=examples": "tests/test_extending.py::outputs",
+    "python -m configs.page > docs/configuration.md": (
+        f"{HERE}::test_the_page_of_the_configuration_is_written"
+    ),
+    "python -m cli": f"{HERE}::test_the_package_is_the_program",
+    "repro --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
+    "repro sweep --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
+}
+"""Lines that a test of their own runs."""
+
+BY_START = {
+    "make ": f"{HERE}::test_make_knows_the_target",
+    "python -m benchmarks.": f"{HERE}::test_a_benchmark_takes_the_line",
+    "torchrun ": "tests/test_two_nodes.py",
+}
+"""What tests run that read the lines themselves off the pages, by how the lines start."""
+
+PAGES = {
+    "docs/extending.md": "tests/test_extending.py::outputs",
+    "docs/ground-truth.md": f"{HERE}::test_the_page_of_the_ground_truth_runs_from_top_to_bottom",
+}
+"""Pages whose blocks a test runs from top to bottom."""
+
+REMEDIES = "tests/test_remedies.py"
+MESSAGES = {
+    ("repro train {}", "cli/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro train {}", "cli/problem.py #2"): f"{REMEDIES}::test_a_damaged_model",
+    ("repro influence {}", "cli/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
+    ("repro influence {}", "cli/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
+    ("repro influence {}", "cli/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
+    ("repro retrain {}", "cli/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
+    ("repro retrain {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
+    ("repro {}", "cli/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro {}", "cli/page/repeating.py #1"): (
+        "tests/test_report_making.py::test_the_commands_make_the_same_table_again"
+    ),
+}
+"""Lines that the program completes, by the place in the code, and the test that reads and runs one."""
+
+EXEMPT = {
+    "pip install -c constraints.txt -e .": "changes the environment that the tests run in",
+}
+"""Lines that no test runs, each with the reason."""

@@ -1,0 +1,90 @@
+"""The command line that a message names is run as it is named; after it, what was refused goes through."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cli.manifest import write_text_result
+from cli.run_folder import RunFolder
+from tests.command_line import repro
+from tests.printed_scene import run_line
+
+SMALL = ("data=digits", "data.num_train=120", "influence.top_k=10", "'plot.formats=[png]'")
+
+
+OVERRIDES = " ".join([*SMALL, "'output_dir=my runs/one'"])
+"""A small run in a folder whose name a shell would take apart."""
+
+
+@pytest.fixture(scope="module")
+def predicted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which that run is trained, and has predictions by cg."""
+    folder = tmp_path_factory.mktemp("predicted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_line(f"repro train {OVERRIDES}")
+        run_line(f"repro influence --method cg {OVERRIDES}")
+    return folder
+
+
+@pytest.fixture
+def run(predicted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run folder, a copy; the current folder is the one it lies in."""
+    shutil.copytree(predicted, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "my runs" / "one"
+
+
+def remedy(line: str) -> str:
+    """Run a line that is refused; the one that the message tells to run."""
+    result = repro(*shlex.split(line)[1:])
+    assert result.exit_code == 1, result.output
+    (named,) = re.findall(r"(?:Run first|Run again|or run|and run): (repro .*)", result.stderr)
+    return str(named)
+
+
+def helps(line: str) -> None:
+    """What the message names runs, and then the line that was refused does."""
+    run_line(remedy(line))
+    run_line(line)
+
+
+def test_a_stage_before_training(run: Path) -> None:
+    shutil.rmtree(run)
+    helps(f"repro influence --method cg {OVERRIDES}")
+
+
+def test_a_damaged_model(run: Path) -> None:
+    model = run / "model.safetensors"
+    # As the manifest has it, so that it is not set aside: another version of this tool wrote it.
+    write_text_result(RunFolder(run), model, "no model")
+    line = f"repro influence --method cg {OVERRIDES}"
+    named = remedy(line)
+    # "Remove it and run", which is what the message says.
+    model.unlink()
+    run_line(named)
+    run_line(line)
+
+
+def test_a_stage_before_influence(run: Path) -> None:
+    shutil.rmtree(run / "influence")
+    helps(f"repro retrain {OVERRIDES} influence=cg")
+
+
+def test_predictions_of_another_test_point(run: Path) -> None:
+    helps(f"repro retrain {OVERRIDES} influence.test_index=4")
+
+
+def test_predictions_with_other_settings(run: Path) -> None:
+    helps(f"repro retrain {OVERRIDES} influence=cg influence.tolerance=1e-4")
+
+
+def test_truth_before_retraining(run: Path) -> None:
+    helps(f"repro ground-truth --out truth.csv {OVERRIDES}")
+
+
+def test_a_figure_before_retraining(run: Path) -> None:
+    helps(f"repro plot {OVERRIDES}")
