@@ -58,7 +58,7 @@ def furnish(folder: Path, patch: pytest.MonkeyPatch, side: int = SIDE, num_train
     patch.setenv("DISPLAY", ":0")
     patch.setattr("webbrowser.open", lambda address: True)
     if side != 28:
-        patch.setattr("erm.data.torchvision_images.IMAGE_SHAPE", (side, side))
+        patch.setattr("erm.data.mnist.IMAGE_SHAPE", (side, side))
 
 
 def run_line(line: str, exit_code: int = 0) -> str:
