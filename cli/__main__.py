@@ -1,4 +1,4 @@
-"""`python -m cli` is `repro`: what torchrun and the launcher start."""
+"""`python -m cli` is `repro`: what the launcher and a sweep start."""
 
 from cli.main import main
 

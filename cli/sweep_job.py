@@ -32,21 +32,20 @@ def job(tree: DictConfig) -> None:
     methods: list[str] = json.loads((folder / METHODS_FILE).read_text(encoding="utf-8"))
     run = Path(context.runtime.output_dir)
     done = folder / "jobs" / f"{number}.json"
-    if _is_done(done, run):
+    if _is_done(done, run, overrides):
         return
     command = ["run", *(word for name in methods for word in ("--method", name)), *overrides]
     _share_model(folder, run, compose_methods(overrides, methods)[0])
-    ended = subprocess.run(
-        [sys.executable, "-m", "cli", *command, f"output_dir='{_escaped(run.absolute())}'"], check=False
-    )
+    ended = subprocess.run([sys.executable, "-P", "-m", "cli", *command, output_dir(run)], check=False)
     record: dict[str, Any] = {"overrides": overrides, "folder": run.name, "exit_code": ended.returncode}
     write_json(done, record)
 
 
-def _is_done(record: Path, run: Path) -> bool:
+def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:
     try:
         ended: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        return ended["exit_code"] == 0 and RunFolder(run).summary.exists()
+        same = ended["exit_code"] == 0 and ended["overrides"] == overrides
+        return same and RunFolder(run).summary.exists()
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -70,5 +69,7 @@ def _share_model(folder: Path, run: Path, config: Config) -> None:
         return
 
 
-def _escaped(path: Path) -> str:
-    return str(path).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+def output_dir(run: Path) -> str:
+    """The override that names a run's folder, whatever characters are in its path."""
+    escaped = str(run.absolute()).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"output_dir='{escaped}'"

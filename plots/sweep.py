@@ -6,27 +6,30 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from plots.cost import MARKERS
-from plots.style import PALETTE, styled
+from plots.style import MUTED, NOTE_SIZE, PALETTE, styled
 
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
+TEST_INDEX_KEY = "influence.test_index"
 DECADES = 10.0
 """Numbers that reach over more than this factor, all above 0, get a logarithmic axis."""
 
 
-def draw_sweep(table: DataFrame, swept: list[str]) -> Figure:
+def draw_sweep(table: DataFrame, swept: list[str], note: str = "") -> Figure:
     """One panel a measure: a line for each method, other key and test point against the first key.
 
     Args:
         table: a row a run, test point and method, with the columns `method`, `test_index`, the keys swept
             over and those of `MEASURES`.
         swept: the keys, the one for the horizontal axis first.
+        note: a line above the panels: which test points all runs explain.
     """
-    first, *others = swept
+    # The keys' own column has an index where the command line may have a list of them.
+    first, *others = ("test_index" if key == TEST_INDEX_KEY else key for key in swept)
     with styled():
         figure = Figure(figsize=(0.4 + 3.3 * len(MEASURES), 3.2), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
-            for index, (name, rows) in enumerate(_lines(table, others).items()):
+            for index, (name, rows) in enumerate(_lines(table, first, others).items()):
                 axes.plot(
                     rows[first].to_list(),
                     rows[column].to_list(),
@@ -40,12 +43,14 @@ def draw_sweep(table: DataFrame, swept: list[str]) -> Figure:
             _scale(axes, table[first])
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+        if note:
+            figure.suptitle(note, fontsize=NOTE_SIZE, color=MUTED)
     return figure
 
 
-def _lines(table: DataFrame, others: list[str]) -> dict[str, DataFrame]:
-    """The rows of each line, by its name."""
-    several = table["test_index"].nunique() > 1
+def _lines(table: DataFrame, first: str, others: list[str]) -> dict[str, DataFrame]:
+    """The rows of each line, by its name: none joins different test points, unless they are the axis."""
+    several = table["test_index"].nunique() > 1 and "test_index" not in (first, *others)
     by = ["method", *others, *(["test_index"] if several else [])]
     found = {}
     for values, rows in table.groupby(by, sort=False):

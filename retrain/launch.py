@@ -46,7 +46,7 @@ def num_processes(gpus: int | None, device: str) -> tuple[int, str | None]:
 
 
 def launch(arguments: list[str], processes: int) -> None:
-    """Run `python -m cli ARGUMENTS` in so many processes of one group and wait for them.
+    """Run `python -P -m cli ARGUMENTS` in so many processes of one group and wait for them.
 
     Raises:
         RankFailedError: a process failed; what the others had finished is kept.
@@ -71,7 +71,8 @@ def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
     # A process that is ended is reported by what is raised below, not by the launcher's own log.
     logging.disable(logging.WARNING)
     try:
-        elastic_launch(config, sys.executable)("-m", "cli", *arguments)
+        # -P: a file of the user's in this directory that is called like a package is not run in its place.
+        elastic_launch(config, sys.executable)("-P", "-m", "cli", *arguments)
     except SignalException as error:
         # The launcher has taken the signals over, and ended the processes.
         if error.sigval == signal.SIGINT:

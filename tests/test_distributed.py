@@ -4,12 +4,17 @@ import re
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from cli.errors import StageError
+from cli.stages.retrain import _naming_machine
+from retrain import distributed
 from tests.command_line import FAST, spawn, succeed
 
 PATIENCE = 120
@@ -107,14 +112,6 @@ def run_on_two_nodes(*overrides: list[str]) -> list[tuple[str, str]]:
     return ended
 
 
-def test_two_torchrun_nodes_end_where_one_process_does(
-    predicted: list[str], undisturbed: pd.DataFrame
-) -> None:
-    run_on_two_nodes(predicted, predicted)
-    assert len(weight_files(predicted)) == 2
-    assert_same_within_certificates(predicted, undisturbed)
-
-
 def test_nodes_that_share_no_disk_leave_everything_with_rank_0(
     predicted: list[str], undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
@@ -183,3 +180,26 @@ def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -
     assert process.returncode == 1
     assert "ended with exit code" in err
     assert "Traceback" not in err
+
+
+LAUNCHES = "from retrain.launch import launch; launch(['--version'], 1)"
+
+
+def test_a_file_of_the_users_with_a_package_s_name_is_not_run(tmp_path: Path) -> None:
+    for name in ("cli", "plots", "report"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
+    process = subprocess.run(
+        [sys.executable, "-P", "-c", LAUNCHES], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith("repro ")
+
+
+def test_a_launched_run_names_the_machine_that_lacks_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = StageError("model.safetensors is missing")
+    assert _naming_machine(problem) is problem
+    monkeypatch.setattr(distributed, "num_ranks", lambda: 8)
+    monkeypatch.setattr(distributed, "ranks_here", lambda: 4)
+    said = str(_naming_machine(problem))
+    assert said.startswith("model.safetensors is missing")
+    assert f"on {socket.gethostname()}" in said

@@ -1,13 +1,20 @@
 """`repro sweep`: Hydra runs the cross product; results are those of the runs by themselves."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from cli.errors import StageError
+from cli.sweep_job import _is_done
+from cli.sweep_table import joined
 from plots.sweep import draw_sweep
 from tests.command_line import FAST, repro, succeed
+from tests.npz_files import npz_arrays
 
 SWEEP = ("--method", "cg", *FAST, "model.l2=0.01,0.1", "influence.test_index=3")
 
@@ -111,3 +118,78 @@ def test_lines_are_methods_and_the_other_keys() -> None:
     axes = draw_sweep(table, ["a", "b"]).axes[0]
     assert [line.get_label() for line in axes.lines] == ["cg b=x", "cg b=y"]
     assert axes.get_xscale() == "log"
+
+
+L2 = ("--method", "cg", *FAST, "model.l2=0.001,0.1")
+"""The first misclassified test points of these two are 0 and 11."""
+
+
+def test_all_runs_explain_the_point_that_the_first_misclassifies(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    said = succeed("sweep", *L2, "influence.top_k=5", "--out", folder)
+    table = pd.read_csv(folder / "sweep.csv")
+    assert table["test_index"].tolist() == [0, 0]
+    for run in table["run"]:
+        assert set(pd.read_csv(folder / run / "leave_one_out.csv")["test_index"]) == {0}
+    assert json.loads((folder / "sweep.json").read_text())["test_index"] == [0]
+    assert "All runs explain test point 0, the first that model.l2=0.001 misclassifies" in said
+
+
+def test_a_run_that_explained_another_point_is_not_done(tmp_path: Path) -> None:
+    record = tmp_path / "0.json"
+    record.write_text(json.dumps({"exit_code": 0, "overrides": ["model.l2=0.1"]}))
+    (tmp_path / "summary.json").write_text("{}")
+    assert _is_done(record, tmp_path, ["model.l2=0.1"])
+    assert not _is_done(record, tmp_path, ["model.l2=0.1", "influence.test_index=29"])
+
+
+def test_runs_of_other_test_points_are_not_joined(tmp_path: Path) -> None:
+    point = {"methods": {"cg": {"pearson": 1.0}}, "max_certificate": 0.0}
+    records = []
+    for number, test_index in enumerate((29, 14)):
+        run = tmp_path / f"run-{number}"
+        run.mkdir()
+        (run / "summary.json").write_text(json.dumps(point))
+        pd.DataFrame({"test_index": [test_index]}).to_csv(run / "leave_one_out.csv")
+        records.append({"overrides": [f"model.l2={number}"], "folder": run.name, "exit_code": 0})
+    with pytest.raises(StageError, match=r"run-1 explains test points \[14\], the sweep \[29\]"):
+        joined(tmp_path, records, ["model.l2"], [29])
+    assert joined(tmp_path, records, ["model.l2"], None)["test_index"].tolist() == [29, 14]
+
+
+def test_a_point_that_is_another_example_in_other_data_is_refused(
+    tmp_path: Path, save: Callable[[dict[str, Any]], Path]
+) -> None:
+    one = save(npz_arrays()).rename(tmp_path / "one.npz")
+    two = save(npz_arrays(y_test=np.array([3, 1, 1]))).rename(tmp_path / "two.npz")
+    sweep = ("sweep", "data=npz", f"data.path='{one}','{two}'", "influence.top_k=3")
+    refused = repro(*sweep, "influence.test_index=1", "--out", tmp_path / "out")
+    assert refused.exit_code == 2
+    assert "test point 1 is another example with" in " ".join(refused.stderr.split())
+    assert not list((tmp_path / "out").glob("run-*"))
+
+
+def test_misclassified_is_no_value_beside_others(tmp_path: Path) -> None:
+    result = repro("sweep", *FAST, "influence.test_index=3,misclassified", "--out", tmp_path / "out")
+    assert result.exit_code == 2
+    assert "name test points" in result.stderr
+
+
+def test_the_figure_says_which_point_and_joins_no_two() -> None:
+    table = pd.DataFrame(
+        {
+            "model.l2": [0.1, 0.2] * 2,
+            "test_index": [3, 3, 14, 14],
+            "method": "cg",
+            "pearson": 1.0,
+            "slope": 1.0,
+        }
+    ).assign(**{"influence.test_index": [3, 3, 14, 14]})
+    figure = draw_sweep(table, ["model.l2"], "All runs explain test points 3, 14")
+    assert figure.get_suptitle() == "All runs explain test points 3, 14"
+    names = [line.get_label() for line in figure.axes[0].lines]
+    assert names == ["cg test_index=3", "cg test_index=14"]
+    also = draw_sweep(table, ["model.l2", "influence.test_index"]).axes[0]
+    assert [line.get_label() for line in also.lines] == names
+    across = draw_sweep(table, ["influence.test_index", "model.l2"]).axes[0]
+    assert [line.get_label() for line in across.lines] == ["cg model.l2=0.1", "cg model.l2=0.2"]

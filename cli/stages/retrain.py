@@ -1,5 +1,6 @@
 """`repro retrain`: solve every leave-one-out model that is asked for."""
 
+import socket
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -120,10 +121,20 @@ def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: Softma
             problem = error
     task = distributed.from_first_rank(task)
     if problem is not None:
-        raise problem
+        raise _naming_machine(problem)
     if task is None:
         raise SystemExit(1)
     return Task(aligned(task.theta, like=risk.x), task.key, task.indices)
+
+
+def _naming_machine(problem: StageError | UsageError) -> StageError | UsageError:
+    """The problem, and in a run on several machines whose run folder it is about."""
+    if distributed.num_ranks() == distributed.ranks_here():
+        return problem
+    return type(problem)(
+        f"{problem}\nProcess 0 of this run, which reads the run folder, is on {socket.gethostname()}: all "
+        "machines have to see the folder, or have a copy of it"
+    )
 
 
 def _standing(progress: Progress) -> Standing:

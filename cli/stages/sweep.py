@@ -3,27 +3,55 @@
 import itertools
 import json
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from hydra.core.override_parser.types import Override
 
-from cli.compose import compose_methods, parse_overrides
+from cli.compose import Config, compose_methods, parse_overrides
 from cli.config_files import search_path
 from cli.console import say
 from cli.errors import StageError, UsageError
-from cli.sweep_job import METHODS_FILE, job
+from cli.sweep_job import METHODS_FILE, job, output_dir
+from cli.sweep_point import KEY, UNRESOLVED, CommonPoints, check_same_examples, first_misclassified
+from cli.sweep_table import joined
 from erm.files import write_atomically, write_json
 from plots.style import save
 from plots.sweep import draw_sweep
 
 OWN_KEYS = ("output_dir", "experiment")
-SUBFOLDER = "run-${hydra.job.num}"
+RUN = "run-"
+SWEEP_FILE = "sweep.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a command line lets each key be, in its order: the runs are the cross product."""
+
+    keys: tuple[str, ...]
+    overrides: tuple[tuple[str, ...], ...]
+    """KEY=VALUE for each value of each key."""
+
+    @property
+    def swept(self) -> list[str]:
+        """The keys of several values."""
+        return [key for key, values in zip(self.keys, self.overrides, strict=True) if len(values) > 1]
+
+    def runs(self) -> list[list[str]]:
+        """The overrides of each run, numbered as Hydra's sweeper does."""
+        return [list(values) for values in itertools.product(*self.overrides)]
+
+    def name(self, run: list[str]) -> str:
+        """A run by what is particular about it."""
+        return " ".join(text for key, text in zip(self.keys, run, strict=True) if key in self.swept)
 
 
 def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
     """Run every combination, skipping what is done; write sweep.csv, sweep.png and sweep.pdf.
+
+    All runs explain the same test points. Where the first misclassified one is asked for, it is that of the
+    first run, unless the test points themselves are swept over.
 
     Args:
         overrides: KEY=VALUE, and KEY=a,b,c for what is swept over; hydra/launcher=… goes to Hydra.
@@ -31,27 +59,20 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         folder: where the runs lie, one folder each.
 
     Raises:
-        UsageError: an override is wrong, or nothing is swept over.
+        UsageError: an override is wrong, nothing is swept over, or a test point is not the same in all data.
         StageError: runs failed; the table and the figure show the others.
     """
-    swept = _check(overrides, methods)
+    choices = _check(overrides, methods)
     _check_same_sweep(folder, overrides, methods)
+    points = _common_points(folder, choices, methods)
     write_json(folder / METHODS_FILE, methods)
-    quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
-    where = [f"hydra.sweep.dir='{folder.absolute()}'", f"hydra.sweep.subdir={SUBFOLDER}"]
-    before = sys.argv
-    # Hydra's engine takes its overrides from the command line.
-    sys.argv = ["repro sweep", "--multirun", *quiet, *where, *search_path(), *overrides]
-    try:
-        job()
-    finally:
-        sys.argv = before
+    _run_all(folder, _pinned(overrides, points))
     records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "jobs").glob("*.json")]
-    table = _joined(folder, records, swept)
+    table = joined(folder, records, choices.swept, None if points is None else points.test_index)
     failed = [record for record in records if record["exit_code"] != 0]
     if len(table):
         write_atomically(folder / "sweep.csv", lambda path: table.to_csv(path, index=False))
-        figure = draw_sweep(table, swept)
+        figure = draw_sweep(table, choices.swept, "" if points is None else points.description)
         for suffix in ("png", "pdf"):
             write_atomically(folder / f"sweep.{suffix}", lambda path: save(figure, path))
         files = [folder / f"sweep.{suffix}" for suffix in ("csv", "png", "pdf")]
@@ -61,8 +82,23 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         raise StageError(f"{len(failed)} of {len(records)} runs failed; each has said why:\n{lines}")
 
 
-def _check(overrides: list[str], methods: list[str]) -> list[str]:
-    """The keys swept over, after every value of each was checked beside the first values of the others."""
+def _run_all(folder: Path, overrides: list[str]) -> None:
+    quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
+    where = [
+        f"hydra.sweep.dir='{folder.absolute()}'",
+        f"hydra.sweep.subdir={RUN}${{hydra.job.num}}",
+    ]
+    before = sys.argv
+    # Hydra's engine takes its overrides from the command line.
+    sys.argv = ["repro sweep", "--multirun", *quiet, *where, *search_path(), *overrides]
+    try:
+        job()
+    finally:
+        sys.argv = before
+
+
+def _check(overrides: list[str], methods: list[str]) -> Choices:
+    """What is swept over, after every value of each key was checked beside the first values of the others."""
     parsed = [found for found in parse_overrides(overrides) if not _is_hydras(found)]
     choices = [_values(found) for found in parsed]
     for found in parsed:
@@ -72,12 +108,61 @@ def _check(overrides: list[str], methods: list[str]) -> list[str]:
     for position, values in enumerate(choices):
         for value in values:
             compose_methods([*first[:position], value, *first[position + 1 :]], methods)
-    swept = [found.key_or_group for found, values in zip(parsed, choices, strict=True) if len(values) > 1]
-    if not swept:
+    if f"{KEY}={UNRESOLVED}" in itertools.chain(*(values for values in choices if len(values) > 1)):
+        raise UsageError(f"{KEY}: {UNRESOLVED} is no value to sweep over; name points, such as {KEY}=3,14")
+    keys = tuple(str(found.key_or_group) for found in parsed)
+    found_choices = Choices(keys=keys, overrides=tuple(map(tuple, choices)))
+    if not found_choices.swept:
         raise UsageError(
             "nothing to sweep over: give at least one KEY=a,b,c, such as model.l2=0.001,0.01,0.1"
         )
-    return swept
+    return found_choices
+
+
+def _common_points(folder: Path, choices: Choices, methods: list[str]) -> CommonPoints | None:
+    """What all runs explain, written into sweep.json; None where it is swept over."""
+    if KEY in choices.swept:
+        return None
+    runs = choices.runs()
+
+    def compose_run(number: int) -> Config:
+        own = output_dir(folder / f"{RUN}{number}")
+        return compose_methods([*runs[number], own], methods)[0]
+
+    path = folder / SWEEP_FILE
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    asked = compose_run(0)["influence"]["test_index"]
+    if asked != UNRESOLVED:
+        points = CommonPoints(test_index=tuple(dict.fromkeys([asked] if isinstance(asked, int) else asked)))
+    elif "test_index" in written:
+        points = CommonPoints(
+            test_index=tuple(written["test_index"]), misclassified_by=written["misclassified_by"]
+        )
+    else:
+        points = first_misclassified([choices.name(run) for run in runs], compose_run)
+    check_same_examples(points, _data_choices(choices, methods))
+    write_json(path, written | asdict(points))
+    say(points.description, "test_points", test_index=points.test_index)
+    return points
+
+
+def _data_choices(choices: Choices, methods: list[str]) -> dict[str, Config]:
+    """One configuration for each choice of the data; none where there is but one."""
+    of_data = tuple(
+        values if key.split(".")[0] == "data" else values[:1]
+        for key, values in zip(choices.keys, choices.overrides, strict=True)
+    )
+    varied = Choices(keys=choices.keys, overrides=of_data)
+    if not varied.swept:
+        return {}
+    return {varied.name(run): compose_methods(run, methods)[0] for run in varied.runs()}
+
+
+def _pinned(overrides: list[str], points: CommonPoints | None) -> list[str]:
+    """The overrides with the test points of all runs in place of how they were asked for."""
+    if points is None:
+        return overrides
+    return [*(text for text in overrides if text.split("=")[0] != KEY), points.override]
 
 
 def _values(override: Override) -> list[str]:
@@ -94,7 +179,7 @@ def _is_hydras(override: Override) -> bool:
 
 def _check_same_sweep(folder: Path, overrides: list[str], methods: list[str]) -> None:
     """A folder belongs to one sweep: its runs are numbered in the order of the command line."""
-    path, ours = folder / "sweep.json", {"overrides": overrides, "methods": methods}
+    path, ours = folder / SWEEP_FILE, {"overrides": overrides, "methods": methods}
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -102,32 +187,8 @@ def _check_same_sweep(folder: Path, overrides: list[str], methods: list[str]) ->
         return
     except (OSError, ValueError) as error:
         raise StageError(f"{path} cannot be read ({error}); choose another --out") from error
-    if theirs != ours:
+    if {key: theirs[key] for key in ours} != ours:
         raise StageError(
             f"{folder} holds another sweep: {' '.join(theirs['overrides'])} by "
             f"{', '.join(theirs['methods'])}. Choose another --out"
         )
-
-
-def _joined(folder: Path, records: list[dict[str, Any]], swept: list[str]) -> pd.DataFrame:
-    """One row a run, test point and method: the values swept over, then the statistics of its summary."""
-    rows = []
-    for record in records:
-        values = dict(text.split("=", 1) for text in record["overrides"])
-        try:
-            summary = json.loads((folder / record["folder"] / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        points = summary.get("test_points", {"": summary})
-        for (target, point), key in itertools.product(points.items(), ("methods",)):
-            rows += [
-                {"run": record["folder"], **{name: values[name] for name in swept}, "test_index": target}
-                | {"method": method, **result, "max_certificate": point["max_certificate"]}
-                for method, result in point[key].items()
-            ]
-    table = pd.DataFrame(rows)
-    for name in swept if len(table) else ():
-        # Numbers as numbers, so that they sort and have an axis.
-        converted = pd.to_numeric(table[name], errors="coerce")
-        table[name] = table[name] if converted.isna().any() else converted
-    return table.sort_values(swept) if len(table) else table
