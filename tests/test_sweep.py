@@ -172,7 +172,7 @@ def test_a_point_that_is_another_example_in_other_data_is_refused(
 def test_misclassified_is_no_value_beside_others(tmp_path: Path) -> None:
     result = repro("sweep", *FAST, "influence.test_index=3,misclassified", "--out", tmp_path / "out")
     assert result.exit_code == 2
-    assert "name test points" in result.stderr
+    assert "name points" in result.stderr
 
 
 def test_the_figure_says_which_point_and_joins_no_two() -> None:

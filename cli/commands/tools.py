@@ -143,8 +143,9 @@ def sweep(
     """Run every combination of KEY=a,b,c …, then join the results: sweep.csv, and r and slope as a figure.
 
     Hydra's multirun does the running: its sweeper, and the launcher that hydra/launcher=… names (basic, or an
-    installed plugin: joblib, submitit_slurm, …). Runs with the same θ̂ share it and its retrained models. The
-    same command goes on where a sweep was interrupted.
+    installed plugin: joblib, submitit_slurm, …). All runs explain the same test points: misclassified is the
+    first that the first run misclassifies. Runs with the same θ̂ share it and its retrained models. The same
+    command goes on where a sweep was interrupted.
 
     Examples:
 
