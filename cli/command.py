@@ -12,6 +12,7 @@ from cli.console import complain, is_json, speaking
 from cli.errors import StageError, TerminatedError, UsageError
 from cli.family import started_by_command
 from cli.help import HelpfulGroup
+from cli.mistakes import option_that_is_none
 from cli.options import LogJson, Quiet
 
 Command = Callable[..., None]
@@ -87,6 +88,9 @@ class Commands(HelpfulGroup):
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         given = sys.argv[1:] if args is None else list(args)
         with speaking(quiet=False, log_json="--log-json" in given):
+            if (wrong := option_that_is_none(given)) is not None:
+                complain(wrong, 2)
+                sys.exit(2)
             if not is_json():
                 return super().main(args, *rest, **settings)
             try:

@@ -12,13 +12,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import ValidationError
 from yaml import YAMLError
 
 from cli.config_files import config_files, search_path, where_own_files_belong
 from cli.config_files import groups as groups
 from cli.errors import UsageError
+from cli.mistakes import no_choice, no_method, no_override, no_value, several_values
 from configs.schema import FIRST_NAMES, GROUPS, SETTINGS, Selection, Top
 
 SELECTION_KEYS = ("test_index", "top_k")
@@ -64,6 +65,8 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
         del tree["hydra"]
     try:
         values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UsageError(no_value(str(error.full_key), choices)) from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     assert isinstance(values, dict)
@@ -109,6 +112,8 @@ def check_method_names(methods: list[str]) -> None:
     for method in methods:
         if method not in groups()["influence"]:
             known, where = groups()["influence"], where_own_files_belong("influence")
+            if (meant := no_method(method)) is not None:
+                raise UsageError(meant)
             raise UsageError(f"--method {method}: no such method{where}. {_nearest(method, known)}")
 
 
@@ -123,9 +128,7 @@ def parse_overrides(overrides: list[str]) -> list[Override]:
         try:
             parsed.extend(OverridesParser.create().parse_overrides([text]))
         except HydraException as error:
-            raise UsageError(
-                f"{text!r} is not KEY=VALUE, such as model.l2=0.1 ({_first_line(error)})"
-            ) from error
+            raise UsageError(no_override(text)) from error
     return parsed
 
 
@@ -136,9 +139,11 @@ def _check_choices(overrides: list[Override]) -> None:
         if not key or override.is_delete() or key.split(".")[0] == "hydra":
             raise UsageError(f"{text}: keys of this configuration can be given values, not added or removed")
         if override.is_sweep_override():
-            raise UsageError(f"{text}: a list of values to sweep over is not one configuration")
+            raise UsageError(several_values(str(key), str(text)))
         if key in known and value not in [*known[key], *([None] if key == "experiment" else [])]:
             where = where_own_files_belong(key)
+            if (meant := no_choice(key, str(value))) is not None:
+                raise UsageError(meant)
             raise UsageError(f"{text}: no such {key}{where}. {_nearest(str(value), known[key])}")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from cli.influence_age import FAILED_SINCE, WRITTEN, now
 from cli.manifest import write_json_result, write_text_result
 from cli.run_folder import RunFolder
 
@@ -39,17 +40,33 @@ def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None
 
 
 def write_predictions(folder: RunFolder, record: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write the table, then its record."""
+    """Write the table, then its record, with the time and the version."""
     text = table.to_csv(index=False)
     write_text_result(folder, folder.influence_table(record["method"]), text)
     write_json_result(
         folder,
         folder.influence_record(record["method"]),
-        record | {"table_checksum": hashlib.sha256(text.encode()).hexdigest()},
+        record | {"table_checksum": hashlib.sha256(text.encode()).hexdigest(), WRITTEN: now()},
     )
 
 
+def kept_predictions(folder: RunFolder, record: dict[str, Any]) -> dict[str, Any] | None:
+    """The record of sound predictions that the method has made before at the same θ̂, if there is one."""
+    earlier = read_record(folder, record["method"])
+    if earlier is None or earlier["model_checksum"] != record["model_checksum"]:
+        return None
+    return None if read_table(folder, earlier) is None else earlier
+
+
 def write_failure(folder: RunFolder, record: dict[str, Any]) -> None:
-    """Write the record of a method that failed; a table beside it would be taken for its result."""
+    """Write the record of a method that failed, and remove its table.
+
+    Sound predictions that it made before are kept, and their record notes the failure.
+    """
+    path = folder.influence_record(record["method"])
+    if kept_predictions(folder, record) is not None:
+        failure = now() | {"settings": record["settings"]}
+        write_json_result(folder, path, json.loads(path.read_text("utf-8")) | {FAILED_SINCE: failure})
+        return
     folder.influence_table(record["method"]).unlink(missing_ok=True)
-    write_json_result(folder, folder.influence_record(record["method"]), record | {"table_checksum": None})
+    write_json_result(folder, path, record | {"table_checksum": None})

@@ -21,6 +21,7 @@ from cli.config_files import make_own_modules_importable
 from cli.console import warn
 from cli.errors import StageError, UsageError
 from cli.manifest import write_result
+from cli.mistakes import root_too_deep
 from cli.own_code import check_made, explain_import, naming_own_code
 from cli.run_folder import RunFolder, describe_differences, determining
 from configs.schema import SETTINGS
@@ -67,6 +68,8 @@ def load_dataset(config: Config) -> Dataset:
         UsageError: they are corrupt, or settings do not fit them.
         StageError: they are not here and cannot be downloaded.
     """
+    if (wrong := root_too_deep(config["data"])) is not None:
+        raise UsageError(wrong)
     dataset: Dataset = _instantiate(config["data"], "data")
     check_made(dataset, Dataset, _name(config["data"], "data"))
     _check_selection(config, dataset)
@@ -152,7 +155,8 @@ def read_facts(folder: RunFolder, config: Config) -> dict[str, Any]:
         StageError: it was not trained yet, is damaged, or belongs to another configuration.
     """
     if not folder.model.exists():
-        raise StageError(f"{folder.model} is missing. Run first: {command('train', config)}")
+        where = "" if folder.path.is_absolute() else f" in the working directory {Path.cwd()}"
+        raise StageError(f"{folder.model} is missing{where}. Run first: {command('train', config)}")
     facts = stored_facts(folder)
     if facts is None:
         raise StageError(f"{folder.model} is damaged. Remove it and run: {command('train', config)}")

@@ -1,13 +1,14 @@
-"""How long work is shown: a bar on a terminal, a plain line a minute elsewhere, JSON lines for a program.
+"""How long work is shown: a bar on a terminal, a plain line every ten seconds elsewhere, JSON for a program.
 
 All three come from the same numbers: a `Standing`, which the stage fills, and the pace measured here.
 """
 
 import math
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 
 from rich.console import RenderableType
@@ -24,8 +25,8 @@ from rich.text import Text
 
 from cli.console import emit, err, is_json, is_quiet
 
-SECONDS_BETWEEN_LINES = 60.0
-"""Between plain lines."""
+SECONDS_BETWEEN_LINES = 10.0
+"""Between plain lines, the first of which comes at once."""
 SECONDS_BETWEEN_OBJECTS = 1.0
 """Between JSON lines that tell of no new stage or pass."""
 SECONDS_BETWEEN_PASSES = 0.1
@@ -117,9 +118,7 @@ class Bar:
         if is_json():
             if self._is_due(standing):
                 self._emit(standing)
-        elif self.progress.disable:
-            self._print_line(standing)
-        else:
+        elif not self.progress.disable:
             if another_count:
                 self.progress.reset(self.rich_task)
             words = ", ".join([standing.words(), *self._rate()])
@@ -145,12 +144,14 @@ class Bar:
         }
         emit(sys.stderr, "progress", {"task": self.task} | asdict(standing) | measured)
 
-    def _print_line(self, standing: Standing) -> None:
-        if time.monotonic() - self.told_at < SECONDS_BETWEEN_LINES:
+    def print_line(self) -> None:
+        """A plain line of where the work stands now, however long ago that changed."""
+        standing, seconds = self.last, time.monotonic() - self.began
+        if standing is None:
+            err.print(f"{self.task}: " + ("started" if seconds < 1 else f"{seconds:.0f} s"), markup=False)
             return
-        self.told_at = time.monotonic()
         parts = [standing.words(), *self._count(standing), *self._rate(), *self._remaining()]
-        err.print(f"{self.task}: {', '.join(parts)}", markup=False)
+        err.print(f"{self.task}: {seconds:.0f} s, {', '.join(parts)}", markup=False)
 
     def _count(self, standing: Standing) -> list[str]:
         return [] if standing.total is None else [f"{standing.done:g} of {standing.total:g} {standing.unit}"]
@@ -201,7 +202,28 @@ def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
         speed_estimate_period=24 * 3600,
     ) as progress:
         bar = Bar(task, shown, progress, progress.add_task(task, total=None, detail=""))
+        plain = shown and progress.disable and not is_json()
         try:
-            yield bar
+            with _printing_lines(bar) if plain else nullcontext():
+                yield bar
         finally:
             bar.finish()
+
+
+@contextmanager
+def _printing_lines(bar: Bar) -> Iterator[None]:
+    """A line at the beginning of the block and every few seconds in it, also while nothing is reported."""
+    ended = threading.Event()
+
+    def tell() -> None:
+        while not ended.wait(SECONDS_BETWEEN_LINES):
+            bar.print_line()
+
+    bar.print_line()
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        teller.join()

@@ -50,6 +50,10 @@ class Dataset:
                 f"test examples {self.x_test.shape[1]}; they must be equal"
             )
 
+    def classes_without_examples(self) -> list[int]:
+        """Classes that no training example has: their parameters follow from the others and from L2 alone."""
+        return sorted(set(range(self.num_classes)) - set(np.unique(self.y_train).tolist()))
+
     @property
     def checksum(self) -> str:
         """SHA-256 over the four arrays and their shapes: equal exactly when the examples are equal."""

@@ -99,8 +99,7 @@ def draw_errors(table: DataFrame, titles: Mapping[str, str]) -> Figure:
         figure = Figure()
         for axes, bands, test in zip(_lay_out(figure, panels, band_height), panels, tests, strict=True):
             _draw_panel(axes, bands, edges, band_height)
-            if len(tests) > 1:
-                axes.set_title(f"Test point {test}", pad=3)
+            axes.set_title(f"Test point {test}", pad=3)
     return figure
 
 
@@ -177,7 +176,7 @@ def _lay_out(figure: Figure, panels: Sequence[Sequence[Band]], band_height: floa
     width = COLUMN if len(panels) == 1 else PAGE
     key = textwrap.wrap(KEY, int(width * KEY_CHARACTERS_PER_INCH))
     bottom = BOTTOM + KEY_LINE * len(key)
-    top = TOP + (PANEL_TITLE if len(panels) > 1 else 0.0)
+    top = TOP + PANEL_TITLE
     panel_width = (width - LEFT - RIGHT - (num_columns - 1) * COLUMN_GAP) / num_columns
     panel_height = max(map(len, panels)) * band_height
     height = bottom + num_rows * (panel_height + ROW_GAP) - ROW_GAP + top

@@ -50,7 +50,7 @@ def draw_leave_one_out(
         agreements: statistics by (method, test index); may be absent where no pair is finite.
         titles: a panel's title by method; a method without one is titled by its name.
         limits: half the length of the shared axes; from the data when None.
-        selection: how the training points were chosen, the title of the figure.
+        selection: how the training points were chosen, for the title of the figure.
         style: its look.
 
     Returns:
@@ -77,9 +77,8 @@ def draw_leave_one_out(
         num_columns = _num_columns(len(methods), len(tests))
         if style.bare:
             _share_tick_labels(panels, drawn, num_columns)
-        title = figure.text(
-            0.5, 1, "" if style.bare else selection or "", gid="selection", ha="center", va="top"
-        )
+        heading = "" if style.bare else _heading(tests, selection)
+        title = figure.text(0.5, 1, heading, gid="selection", ha="center", va="top")
         title.set(color=MUTED, fontsize=TITLE_SIZE)
         key = figure.text(0.5, 0, "" if style.bare else _key(drawn), gid="key", ha="center", va="bottom")
         key.set(color=MUTED, fontsize=NOTE_SIZE)
@@ -156,9 +155,17 @@ def _label_rows(grid: Sequence[Sequence[Axes]], tests: Sequence[int]) -> None:
         )
 
 
+def _heading(tests: Sequence[int], selection: str | None) -> str:
+    """The test point, unless the rows name several, and how the training points were chosen."""
+    parts = [f"Test point {tests[0]}"] if len(tests) == 1 else []
+    return ". ".join([*parts, *([selection] if selection else [])])
+
+
 def _key(drawn: Sequence[Drawn]) -> str:
     """What line and bars mean."""
-    sentences = ["Line: predicted = actual"]
+    sentences = ["Solid line: predicted = actual"]
+    if any(panel.fitted for panel in drawn):
+        sentences.append("Dashed line: actual = slope × predicted + intercept, least squares")
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
     if any(panel.stderrs for panel in drawn):

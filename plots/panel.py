@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from plots.agreement import Agreement
 from plots.limits import Limits, tick
-from plots.style import BLUE, NOTE_SIZE, VERMILLION, Style, minus
+from plots.style import BLUE, DARK, NOTE_SIZE, VERMILLION, Style, minus
 
 POINTS_PER_INCH = 72
 MAX_VECTORS = 5000
@@ -21,6 +21,7 @@ CORNER = 0.84, 0.48
 """Width and height of the statistics, in half panels."""
 MAX_DECIMALS = 3
 """Of a tick's label; what needs more has an exponent."""
+FITTED: dict[str, Any] = {"color": DARK, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 3.5}
 OUTSIDE: dict[str, Any] = {"color": VERMILLION, "alpha": 0.45, "linewidths": 0, "zorder": 3}
 BARS: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "alpha": 0.35, "elinewidth": 0.6, "zorder": 2.5}
 
@@ -61,6 +62,7 @@ class Drawn:
     certificates: bool = False
     stderrs: bool = False
     own_scale: bool = False
+    fitted: bool = False
 
 
 def draw_panel(
@@ -93,6 +95,7 @@ def draw_panel(
         certificates=_draw_bars(axes, points, "xerr", inside, limits.actual, shortest),
         stderrs=_draw_bars(axes, points, "yerr", inside, limits.predicted, shortest),
         own_scale=limits.own,
+        fitted=_draw_fitted_line(axes, limits, agreement),
     )
 
 
@@ -126,6 +129,19 @@ def _prepare_axes(axes: Axes, limits: Limits, style: Style) -> None:
             axis.set_ticks(ticks, labels=[_tick_label(place, ticks[-1]) for place in ticks])
         else:
             axis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]))
+
+
+def _draw_fitted_line(axes: Axes, limits: Limits, agreement: Agreement | None) -> bool:
+    """The line actual = slope · predicted + intercept over the panel's height; whether there is one.
+
+    The axes are the other way round, so a slope of 5 looks flat: the line shows which way it is meant.
+    """
+    if agreement is None or not math.isfinite(agreement.slope):
+        return False
+    predicted = np.array([-limits.predicted, limits.predicted])
+    actual = agreement.slope * predicted + agreement.intercept
+    axes.plot(actual, predicted, gid="fitted", scalex=False, scaley=False, **FITTED)
+    return True
 
 
 def _tick_label(place: float, largest: float) -> str:

@@ -85,6 +85,15 @@ class LeaveOneOutError(ValueError):
     """The leave-one-out models of this risk cannot be certified."""
 
 
+def check_certifiable(l2: float) -> None:
+    """Raise LeaveOneOutError at λ = 0, where no minimiser can be certified."""
+    if l2 <= 0:
+        raise LeaveOneOutError(
+            "leave-one-out models cannot be certified at model.l2=0: without L2 the risk is not strongly "
+            "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
+        )
+
+
 def solve_missing(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
@@ -111,11 +120,7 @@ def solve_missing(
     Raises:
         LeaveOneOutError: without L2 no minimiser can be certified.
     """
-    if risk.l2 <= 0:
-        raise LeaveOneOutError(
-            "leave-one-out models cannot be certified at model.l2=0: without L2 the risk is not strongly "
-            "convex and may have no minimiser. Set model.l2 > 0 (the paper uses 0.01)"
-        )
+    check_certifiable(risk.l2)
     state = cache_state(cache, settings.tolerance, sharded=settings.shard == "data")
     wanted = sorted({*indices, NOTHING})
     missing = [index for index in wanted if index not in state.settled]

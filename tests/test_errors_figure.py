@@ -117,7 +117,7 @@ def test_test_points_have_a_panel_each_on_one_axis_and_their_texts_are_apart(num
         )
     )
     titles = [panel.get_title() for panel in figure.axes]
-    assert titles == ([""] if num_tests == 1 else [f"Test point {test}" for test in tests])
+    assert titles == [f"Test point {test}" for test in tests]
     assert len({panel.get_xlim() for panel in figure.axes}) == 1
     assert len({round(panel.get_position().y1, 6) for panel in figure.axes}) == math.ceil(num_tests / 3)
     assert figure.get_figwidth() == (COLUMN if num_tests == 1 else PAGE)

@@ -74,13 +74,18 @@ def test_each_panel_has_the_statistics_of_its_own_method_and_test_point() -> Non
 
 def test_the_key_mentions_only_what_is_drawn() -> None:
     (key,) = texts(draw(rows()), "key")
-    assert " ".join(key.split()) == "Line: predicted = actual."
+    fitted = "Dashed line: actual = slope × predicted + intercept, least squares."
+    assert " ".join(key.split()) == f"Solid line: predicted = actual. {fitted}"
+    (none,) = texts(draw(rows(predicted_change=math.nan)), "key")
+    assert "Dashed" not in none
 
 
-def test_the_selection_is_the_title_above_the_panels() -> None:
+def test_test_point_and_selection_are_the_title_above_the_panels() -> None:
     (title,) = texts(draw(rows(), selection="500 random training points"), "selection")
-    assert title == "500 random training points"
-    assert texts(draw(rows()), "selection") == []
+    assert title == "Test point 8. 500 random training points"
+    assert texts(draw(rows(test_index=46)), "selection") == ["Test point 46"]
+    # With several, each row names its own.
+    assert texts(draw(rows(), rows(test_index=33)), "selection") == []
 
 
 def test_what_is_missing_is_named() -> None:

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from plots.agreement import Agreement
+from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.panel import format_r, format_slope
 from plots.style import save
@@ -25,6 +25,19 @@ def test_the_identity_line_crosses_the_panel() -> None:
     (line,) = [line for line in panel.lines if line.get_gid() == "identity"]
     np.testing.assert_array_equal(line.get_xdata(), line.get_ydata())
     assert tuple(np.asarray(line.get_xdata())) == panel.get_xlim()
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.2, -0.5, 50.0])
+def test_the_fitted_line_is_the_one_that_the_slope_is_of(factor: float) -> None:
+    table = rows(predicted_change=factor * rows()["predicted_change"] + 0.001)
+    panel = draw(table).axes[0]
+    (line,) = [line for line in panel.lines if line.get_gid() == "fitted"]
+    x, y = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    assert tuple(y) == panel.get_ylim()
+    fit = agreement(table["predicted_change"], table["actual_change"])
+    # x is the actual change, so the line that is printed as slope runs across, not up.
+    np.testing.assert_allclose(x, fit.slope * y + fit.intercept, rtol=1e-12)
+    np.testing.assert_allclose(np.diff(x) / np.diff(y), 1.006 / factor, rtol=0.02)
 
 
 def test_points_outside_given_limits_are_triangles_on_the_frame_and_counted() -> None:

@@ -3,6 +3,7 @@
 import math
 
 from cli.compose import Config
+from cli.influence_age import age_in_words, moment_in_words
 from cli.manifest import read_manifest
 from cli.page.repeating import caveat, commands, configuration
 from cli.page.retraining import Retraining
@@ -17,8 +18,8 @@ def describe_making(folder: RunFolder, config: Config, plotted: Plotted, retrain
     """All that the page says of how the run was made."""
     return Making(
         commands=commands(config, plotted.predictions, retraining),
-        caveat=caveat(retraining),
-        stages=[_train_stage(plotted), *_influence_stages(plotted), _retrain_stage(retraining)],
+        caveat=" ".join([*_ages(folder, plotted), caveat(retraining)]).strip(),
+        stages=[_train_stage(plotted), *_influence_stages(folder, plotted), _retrain_stage(retraining)],
         traces=traces(plotted, retraining),
         facts=_facts(plotted),
         checksums=_checksums(folder),
@@ -51,7 +52,13 @@ def _train_stage(plotted: Plotted) -> Stage:
     )
 
 
-def _influence_stages(plotted: Plotted) -> list[Stage]:
+def _ages(folder: RunFolder, plotted: Plotted) -> list[str]:
+    """Why predictions are older than what was asked for, or than this version: a sentence a method."""
+    found = (age_in_words(folder, prediction.method) for prediction in plotted.predictions)
+    return [f"{age}." for age in found if age]
+
+
+def _influence_stages(folder: RunFolder, plotted: Plotted) -> list[Stage]:
     targets = set(plotted.table["test_index"])
     several = len(targets) > 1
     return [
@@ -60,7 +67,7 @@ def _influence_stages(plotted: Plotted) -> list[Stage]:
             + (f", test point {solution['test_index']}" if several else ""),
             seconds=solution["seconds"],
             work=_products(solution["hessian_vector_products"]),
-            ended=solution["message"],
+            ended=f"{solution['message']}; made {moment_in_words(folder, prediction.method)}",
         )
         for prediction in plotted.predictions
         for solution in prediction.record["solutions"]

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,11 @@ from cli.console import say
 from cli.errors import StageError, UsageError
 from cli.influence_files import read_record, read_table
 from cli.manifest import Manifest, file_checksum, read_manifest
+from cli.mistakes import no_run
 from cli.problem import compute_device, load_dataset, load_model, make_risk
 from cli.progress import Standing, progress_bar
 from cli.run_folder import RunFolder
+from cli.stages.plot import shows_another_table
 from cli.stages.retrain import softmax_risk
 from cli.verdicts import say_verdict
 from diagnosis.verdict import Verdict
@@ -50,7 +51,7 @@ def check(path: Path, data_root: str | None) -> None:
     """
     folder = RunFolder(path)
     if not folder.path.is_dir() or not folder.manifest.exists():
-        raise UsageError(f"{path} holds no run: there is no {folder.manifest.name}")
+        raise UsageError(no_run(path, folder.manifest.name))
     verdicts = [_files(folder)]
     say_verdict(verdicts[0])
     if verdicts[0].passed:
@@ -61,6 +62,10 @@ def check(path: Path, data_root: str | None) -> None:
     bad = sum(verdict.passed is False for verdict in verdicts)
     if bad:
         raise StageError(f"{bad} of {len(verdicts)} checks failed. {REMEDY}")
+    unchecked = ", ".join(verdict.check for verdict in verdicts if verdict.passed is None)
+    if unchecked:
+        say(f"What {path} holds follows from the data as far as it goes; not checked: {unchecked}.")
+        return
     say(f"Everything in {path} follows from the data and the stored weights.")
 
 
@@ -103,8 +108,7 @@ def _page(folder: RunFolder) -> list[Verdict]:
     """Whether the page, if there is one, shows the table as it is now."""
     if not folder.report.exists():
         return []
-    shown = re.search(r'<meta name="table" content="([0-9a-f]{64})">', folder.report.read_text("utf-8"))
-    same = shown is not None and shown[1] == file_checksum(folder.table)
+    same = not shows_another_table(folder)
     return [
         Verdict(
             check="page",
@@ -133,8 +137,11 @@ def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
     try:
         table = pd.read_csv(folder.table)
         summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        evidence = f"no {Path(error.filename).name} yet; `repro run` with this configuration makes it"
+        return [*verdicts, Verdict(check="table", passed=None, evidence=evidence)]
     except (OSError, ValueError) as error:
-        missing = Verdict(check="table", passed=None, evidence=f"nothing plotted yet ({error})")
+        missing = Verdict(check="table", passed=None, evidence=f"the table cannot be read ({error})")
         return [*verdicts, missing]
     targets = list(dict.fromkeys(table["test_index"].tolist()))
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])

@@ -11,6 +11,7 @@ from rich.table import Table
 from cli.console import say, show
 from cli.errors import UsageError
 from cli.manifest import read_manifest
+from cli.mistakes import no_run
 from cli.open_run import open_run
 from cli.problem import stored_facts
 from cli.run_folder import RunFolder
@@ -43,7 +44,7 @@ def clean(path: Path, confirm: Callable[[str], bool]) -> None:
     """
     folder = RunFolder(path)
     if not path.is_dir() or not folder.manifest.exists():
-        raise UsageError(f"{path} holds no run: there is no {folder.manifest.name}")
+        raise UsageError(no_run(path, folder.manifest.name))
     with open_run(folder):
         kinds = list(_kinds(folder))
         _say(kinds)

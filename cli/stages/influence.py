@@ -12,7 +12,15 @@ from torch import Tensor
 from cli.compose import Config
 from cli.console import say, warn
 from cli.errors import StageError, UsageError
-from cli.influence_files import COLUMNS, read_record, read_table, write_failure, write_predictions
+from cli.influence_age import different_settings
+from cli.influence_files import (
+    COLUMNS,
+    kept_predictions,
+    read_record,
+    read_table,
+    write_failure,
+    write_predictions,
+)
 from cli.open_run import open_run_folder
 from cli.own_code import naming_own_code, solution_of
 from cli.problem import (
@@ -74,17 +82,33 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
         "test_index": [*(row["test_index"] for row in rows), *targets],
         "solutions": [*rows, *(found.as_record() for found in explained)],
     }
-    draw_traces(folder, config, record)
     if failed:
-        write_failure(folder, record)
-        if failed[0].solution.status is Status.REFUSED:
-            raise UsageError(f"{method}: {failed[0].solution.message}")
-        raise StageError(f"{method}: {failed[0].solution.message}")
+        raise _failure(folder, config, record, failed[0].solution)
+    draw_traces(folder, config, record)
     kept = earlier_table[~earlier_table["test_index"].isin(targets)]
     parts = [kept] if len(kept) else []
     write_predictions(folder, record, pd.concat([*parts, *(found.as_table(dataset) for found in explained)]))
     for found in explained:
         found.say(method, config["influence"]["top_k"])
+
+
+def _failure(
+    folder: RunFolder, config: Config, record: dict[str, Any], solution: Solution
+) -> StageError | UsageError:
+    """Record a failure, unless that cost an earlier result; what there is to say of it."""
+    kept = kept_predictions(folder, record)
+    write_failure(folder, record)
+    if kept is None:
+        draw_traces(folder, config, record)
+    said = f"{config.method}: {solution.message}" + ("" if kept is None else _what_is_kept(record, kept))
+    return UsageError(said) if solution.status is Status.REFUSED else StageError(said)
+
+
+def _what_is_kept(record: dict[str, Any], kept: dict[str, Any]) -> str:
+    different = different_settings(kept["settings"], record["settings"])
+    made = f", made with {' '.join(different)}," if different else ""
+    points = ", ".join(map(str, kept["test_index"]))
+    return f"\nIts earlier predictions{made} are kept, for test point {points}"
 
 
 @dataclass(frozen=True)

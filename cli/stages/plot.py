@@ -1,6 +1,7 @@
 """`repro plot`: join predicted and actual changes, measure their agreement, draw them."""
 
 import math
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from cli.compose import Config
-from cli.console import say, show
+from cli.console import say, show, warn
 from cli.errors import StageError
 from cli.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
-from cli.manifest import write_json_result, write_result
+from cli.influence_age import age_in_words
+from cli.manifest import file_checksum, write_json_result, write_result
 from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
 from cli.problem import (
@@ -70,14 +72,29 @@ class Plotted:
         return found
 
 
-def plot(config: Config) -> Plotted:
+def plot(config: Config, with_page: bool = False) -> Plotted:
     """Write `leave_one_out.csv`, `summary.json` and the figures, and print the table of results.
+
+    Args:
+        config: what to plot.
+        with_page: whether the report's page is written next; else one of another table is named as old.
 
     Raises:
         StageError: an earlier stage is missing.
     """
     with open_run_folder(config) as folder:
-        return _plot(folder, config)
+        plotted = _plot(folder, config)
+        if not with_page and shows_another_table(folder):
+            warn(f"{folder.report} is old: it shows another table. Anew: {command('report', config)}")
+        return plotted
+
+
+def shows_another_table(folder: RunFolder) -> bool:
+    """Whether there is a page, and it was made from another table than the one there is now."""
+    if not folder.report.exists():
+        return False
+    shown = re.search(r'<meta name="table" content="([0-9a-f]{64})">', folder.report.read_text("utf-8"))
+    return shown is None or shown[1] != file_checksum(folder.table)
 
 
 def _plot(folder: RunFolder, config: Config) -> Plotted:
@@ -87,6 +104,9 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
     targets = test_indices(config, dataset, risk, model.theta)
     chosen = chosen_points(config, risk.num_examples)
     predictions = read_predictions(folder, config, model.key, targets, chosen)
+    for prediction in predictions:
+        if age := age_in_words(folder, prediction.method):
+            warn(f"{age}. Anew: {command('influence', config, '--method', prediction.method)}")
     wanted = selected_indices(predictions)
     truth = ground_truth(
         risk,

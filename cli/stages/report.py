@@ -33,7 +33,7 @@ def report(config: Config) -> Path:
         StageError: an earlier stage is missing.
     """
     with open_run_folder(config) as folder:
-        plotted = plot(config)
+        plotted = plot(config, with_page=True)
         write_text_result(folder, folder.report, render(_page(folder, config, plotted)))
         size = folder.report.stat().st_size / 1e6
         say(f"wrote {folder.report} ({size:.1f} MB); open it in a browser", "wrote", files=[folder.report])

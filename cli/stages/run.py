@@ -11,8 +11,13 @@ from cli.problem import compute_device, load_dataset, load_model, make_risk, tes
 from cli.run_folder import RunFolder
 from cli.stages.influence import influence
 from cli.stages.plot import plot
-from cli.stages.retrain import retrain
+from cli.stages.retrain import retrain, softmax_risk
 from cli.stages.train import train_unless_done
+from retrain.launch import NotEnoughGPUsError, num_processes
+from retrain.schedule import LeaveOneOutError, check_certifiable
+
+SOFTMAX_TARGET = "erm.models.logistic"
+"""A model that is known to be softmax regression without being made."""
 
 
 def run(configs: list[Config]) -> None:
@@ -24,9 +29,26 @@ def run(configs: list[Config]) -> None:
     Raises:
         StageError: a stage failed; a method that failed does not keep the others from being plotted.
     """
+    _refuse_what_cannot_be_retrained(configs[0])
     train_unless_done(configs[0])
     with open_run_folder(configs[0]) as folder:
         _run(folder, configs)
+
+
+def _refuse_what_cannot_be_retrained(config: Config) -> None:
+    """Before any work starts: the model, its L2 and the number of processes.
+
+    Raises:
+        StageError, UsageError: what `retrain` would refuse after all other stages.
+    """
+    if config["model"]["_target_"] != SOFTMAX_TARGET:
+        device, dataset = compute_device(config), load_dataset(config)
+        softmax_risk(config, make_risk(config, dataset, device))
+    try:
+        check_certifiable(config["model"].get("l2", 1.0))
+        num_processes(config["retrain"]["gpus"], config["device"])
+    except (LeaveOneOutError, NotEnoughGPUsError) as error:
+        raise UsageError(str(error)) from error
 
 
 def _run(folder: RunFolder, configs: list[Config]) -> None:

@@ -7,12 +7,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
 
 from cli.compose import Config, compose_methods, parse_overrides
-from cli.config_files import search_path
+from cli.config_files import own_folder, search_path
 from cli.console import say
 from cli.errors import StageError, UsageError
+from cli.mistakes import no_launcher
 from cli.sweep_job import METHODS_FILE, job, output_dir
 from cli.sweep_point import KEY, UNRESOLVED, CommonPoints, check_same_examples, first_misclassified
 from cli.sweep_table import joined
@@ -20,6 +23,7 @@ from erm.files import write_atomically, write_json
 from plots.style import save
 from plots.sweep import draw_sweep
 
+LAUNCHER = "hydra/launcher"
 OWN_KEYS = ("output_dir", "experiment")
 RUN = "run-"
 SWEEP_FILE = "sweep.json"
@@ -101,6 +105,7 @@ def _check(overrides: list[str], methods: list[str]) -> Choices:
     """What is swept over, after every value of each key was checked beside the first values of the others."""
     parsed = [found for found in parse_overrides(overrides) if not _is_hydras(found)]
     choices = [_values(found) for found in parsed]
+    _check_launcher(overrides)
     for found in parsed:
         if found.key_or_group in OWN_KEYS:
             raise UsageError(f"{found.input_line}: not in a sweep, which names its folders itself (--out)")
@@ -163,6 +168,18 @@ def _pinned(overrides: list[str], points: CommonPoints | None) -> list[str]:
     if points is None:
         return overrides
     return [*(text for text in overrides if text.split("=")[0] != KEY), points.override]
+
+
+def _check_launcher(overrides: list[str]) -> None:
+    """Refuse a launcher that is not installed, which Hydra would do in many lines."""
+    Plugins.instance()  # registers what is installed
+    own = own_folder()
+    files = [] if own is None else (own / "hydra" / "launcher").glob("*.yaml")
+    known = {name.removesuffix(".yaml") for name in ConfigStore.instance().list(LAUNCHER)}
+    known |= {path.stem for path in files}
+    for found in parse_overrides(overrides):
+        if found.key_or_group == LAUNCHER and str(found.value()) not in known:
+            raise UsageError(no_launcher(str(found.value()), sorted(known)))
 
 
 def _values(override: Override) -> list[str]:

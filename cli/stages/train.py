@@ -31,6 +31,9 @@ from erm.files import without_non_finite
 from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 
+MOST_LABELS = 5
+"""Labels named in a warning."""
+
 
 def train(config: Config) -> RunFolder:
     """Fit θ̂, say how well, and write the run folder's first files.
@@ -41,10 +44,24 @@ def train(config: Config) -> RunFolder:
     # Refused before the data are read, if it cannot be written.
     run_folder(config)
     device, dataset = compute_device(config), load_dataset(config)
+    _warn_of_empty_classes(dataset)
     risk, minimise = make_risk(config, dataset, device), make_fit(config)
     with open_run_folder(config, create=True) as folder:
         _train(folder, config, dataset, risk, minimise)
     return folder
+
+
+def _warn_of_empty_classes(dataset: Dataset) -> None:
+    empty = dataset.classes_without_examples()
+    if not empty:
+        return
+    first, last = int(dataset.y_train.min()), int(dataset.y_train.max())
+    remedy = ". If labels count from 1, subtract 1 from all of them" if empty == [0] else ""
+    warn(
+        f"{dataset.name}: no training example has the label {', '.join(map(str, empty[:MOST_LABELS]))}"
+        f"{' …' if len(empty) > MOST_LABELS else ''}; the labels are {first} … {last}, and the model has "
+        f"{dataset.num_classes} classes, 0 … {dataset.num_classes - 1}, {len(empty)} of them empty{remedy}"
+    )
 
 
 def _train(

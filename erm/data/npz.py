@@ -64,6 +64,9 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, because numpy leaves a file open whose archive it cannot read.
         with path.open("rb") as file:
+            if path.suffix != ".npy" and not zipfile.is_zipfile(file):
+                raise ValueError("it is no zip archive, which .npz files are")
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
@@ -103,12 +106,22 @@ def _features(path: Path, name: str, array: Shaped[np.ndarray, "..."]) -> Float6
     return array.reshape(len(array), -1).astype(np.float64)
 
 
+def _as_vector(name: str, array: Shaped[np.ndarray, "..."]) -> str:
+    """How to make a vector of labels that stand in a column, or are marked in a row each."""
+    if array.ndim != 2 or array.size == 0:
+        return ""
+    return (
+        f"; write {name}.ravel()" if array.shape[1] == 1 else f"; if rows mark classes, {name}.argmax(axis=1)"
+    )
+
+
 def _labels(path: Path, name: str, array: Shaped[np.ndarray, "..."]) -> Int64[np.ndarray, " n"]:
     if array.dtype.kind not in "iuf":
         raise DataError(f"{path}: {name} has dtype {array.dtype}; convert it to integers that count from 0")
     if array.ndim != 1 or array.size == 0:
         raise DataError(
-            f"{path}: {name} has shape {array.shape}, expected (n,), n at least 1: one label for each example"
+            f"{path}: {name} has shape {array.shape}, expected (n,), n at least 1: one label for each "
+            f"example{_as_vector(name, array)}"
         )
     with np.errstate(invalid="ignore"):  # NaN and what exceeds int64 differ afterwards, so they are refused.
         labels = array.astype(np.int64)
