@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from erm.data.torchvision_download import TEST_FILES, TRAIN_FILES
+from erm.data.download import TEST_FILES, TRAIN_FILES
 from tests.command_line import PROJECT, succeed
 from tests.idx_files import idx_bytes
 from tests.machines import FIRST, NotAllowedError, end_all, start_line, two_machines
