@@ -4,7 +4,8 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo figure test lint types check slow bench docs peers clean
+.PHONY: help install demo figure test lint types check slow bench docs peers lowest newest wheel site notebook
+.PHONY: container recording workflow clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -61,8 +62,55 @@ docs: $(INSTALLED)  ## docs/configuration.md from the schema and the YAML files
 	.venv-peers/bin/pip install -q -c constraints-peers.txt -e '.[peers]'
 	@touch $@
 
+.venv/installed-docs: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e '.[docs]'
+	@touch $@
+
+.venv/installed-release: $(INSTALLED)
+	$(BIN)/pip install -q -c constraints.txt -e '.[release]'
+	@touch $@
+
+.venv-uv/bin/uv: constraints.txt
+	$(PYTHON) -m venv .venv-uv
+	.venv-uv/bin/pip install -q -c constraints.txt uv
+	@touch $@
+
+# The commands themselves, and what leans on numpy, scipy, torch, pooch and safetensors.
+VERSIONS := $(addprefix tests/test_, versions.py lock.py fit.py influence_solvers.py weights.py agreement.py \
+  download.py mnist_files.py)
+# Always from nothing: what is there already would not be replaced by an older or a newer version.
+lowest newest: RESOLUTION = $(if $(filter lowest,$@),lowest-direct,highest)
+lowest newest: .venv-uv/bin/uv
+	.venv-uv/bin/uv venv -q --clear --python $(PYTHON) .venv-$@
+	.venv-uv/bin/uv pip install -q --python .venv-$@ --resolution $(RESOLUTION) -e '.[dev]'
+	.venv-$@/bin/pytest -q -n 2 --disable-warnings -o filterwarnings= -m "versions or not slow" $(VERSIONS)
+
+lowest:  ## what must hold with any versions, with the oldest allowed, in .venv-lowest
+newest:  ## the same with today's newest, in .venv-newest
+
+wheel: .venv/installed-release  ## wheel and sdist in dist/, checked; the figure on digits from the installed wheel
+	rm -rf dist
+	$(BIN)/python -m build -q
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python -m release.wheel dist
+
+site: .venv/installed-docs  ## README and docs/ as a site in build/site; a broken link fails
+	$(BIN)/mkdocs build --strict
+
+notebook: .venv/installed-docs  ## execute examples/five_minutes.ipynb into outputs/five_minutes.ipynb
+	$(BIN)/python -m release.notebook examples/five_minutes.ipynb outputs/five_minutes.ipynb
+
+container: $(INSTALLED)  ## build and run Containerfile; without docker or podman its steps, in a new environment
+	$(BIN)/python -m release.container Containerfile
+
+recording: $(INSTALLED)  ## docs/first_run.svg, the terminal of README, from a run
+	$(BIN)/python -m release.recording docs/first_run.svg
+
+workflow: $(INSTALLED)  ## the steps of the GitHub workflow, each job in a clone of its own
+	$(BIN)/python -m release.workflow .github/workflows/ci.yml
+
 peers: .venv-peers/installed  ## other packages on the same problem, in an environment of their own
 	.venv-peers/bin/python -m benchmarks.peers outputs/peers.png
 
-clean:  ## remove the environment and the tools' caches; results in outputs/ stay
-	rm -rf .venv .venv-peers .mypy_cache .pytest_cache .ruff_cache
+clean:  ## remove the environments, what was built and the tools' caches; results in outputs/ stay
+	rm -rf .venv .venv-peers .venv-uv .venv-lowest .venv-newest build dist .mypy_cache .pytest_cache .ruff_cache

@@ -1,14 +1,17 @@
 """Opening a run folder for the length of a command: one command at a time, and only sound files in it."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from cli.compose import Config
 from cli.console import warn
+from cli.errors import StageError
 from cli.family import started_by_command
 from cli.manifest import set_aside_unsound
 from cli.run_folder import RunFolder, check_same_configuration, run_folder
@@ -31,7 +34,7 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
 
     Raises:
         UsageError: as `run_folder`.
-        StageError: it holds a run of another configuration.
+        StageError: it holds a run of another configuration, or is open under another name.
     """
     folder = run_folder(config)
     if create:
@@ -52,28 +55,56 @@ def open_run(folder: RunFolder) -> Iterator[None]:
         yield
 
 
+class _Here(threading.local):
+    """What this thread has open, and the word by which it knows itself in a holder's file."""
+
+    def __init__(self) -> None:
+        self.folders: set[Path] = set()
+        self.token = uuid4().hex
+
+
+_HERE = _Here()
+
+
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
-    # One object a path and process, so that a stage within `repro run` may open the folder again.
-    lock = FileLock(path / LOCK, is_singleton=True)
-    holder = path / HOLDER
+    folder = path.resolve()
+    if folder in _HERE.folders:
+        # A stage within `repro run`. The lock is not asked: not every version of it knows who holds it.
+        yield
+        return
+    lock, holder = FileLock(folder / LOCK), folder / HOLDER
+    _acquire(lock, path)
+    _HERE.folders.add(folder)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        warn(f"waiting for {_who(holder)}, which is at work in {path}")
-        lock.acquire()
-    try:
-        if lock.lock_counter == 1:
-            holder.write_text(f"process {os.getpid()}", encoding="utf-8")
+        holder.write_text(f"process {os.getpid()}\n{_HERE.token}", encoding="utf-8")
         yield
     finally:
-        if lock.lock_counter == 1:
-            holder.unlink(missing_ok=True)
+        _HERE.folders.discard(folder)
+        holder.unlink(missing_ok=True)
         lock.release()
 
 
-def _who(holder: Path) -> str:
+def _acquire(lock: BaseFileLock, path: Path) -> None:
+    """Wait for whoever has the folder open, unless it is this thread, which could not close it meanwhile."""
     try:
-        return holder.read_text(encoding="utf-8") or "another command"
+        lock.acquire(timeout=0)
+    except Timeout:
+        who, token = _who(path / HOLDER)
+        # Not by the process number, which another machine that shares the disk may use too.
+        if token == _HERE.token:
+            raise StageError(
+                f"{path / LOCK} is held by this command, which would wait for itself: the folder is open "
+                "under another name, such as a second mount or a hard link. Name it the same way everywhere"
+            ) from None
+        warn(f"waiting for {who}, which is at work in {path}")
+        lock.acquire()
+
+
+def _who(holder: Path) -> tuple[str, str]:
+    """Who has the folder open, for people; and its token, empty where there is none."""
+    try:
+        who, _, token = holder.read_text(encoding="utf-8").partition("\n")
     except (OSError, UnicodeDecodeError):
-        return "another command"
+        who, token = "", ""
+    return who or "another command", token

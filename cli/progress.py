@@ -177,6 +177,11 @@ class TwoLines(Progress):
             yield Text(f"  {task.fields['detail']}", style="dim", overflow="ellipsis", no_wrap=True)
 
 
+def _can_redraw() -> bool:
+    """Whether stderr is a terminal, and not only something that FORCE_COLOR says takes colours."""
+    return err.is_terminal and (err.file is not sys.stderr or sys.stderr.isatty())
+
+
 @contextmanager
 def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
     """What shows the work of the block on stderr; on a terminal it leaves nothing behind.
@@ -197,7 +202,7 @@ def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
         *columns,
         console=err,
         transient=True,
-        disable=not shown or is_json() or not err.is_terminal,
+        disable=not shown or is_json() or not _can_redraw(),
         # The pace of the whole work, because its steps are long and bursty.
         speed_estimate_period=24 * 3600,
     ) as progress:

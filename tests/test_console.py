@@ -127,6 +127,17 @@ def test_quiet_says_nothing_of_a_good_run_and_does_the_same(tmp_path: Path) -> N
     assert "checks failed" in failed.stderr
 
 
+def test_colours_that_are_forced_do_not_make_a_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Notebooks and logs of CI ask for colours; a bar that moves the cursor would be written out there."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    process = spawn("train", *FAST, f"output_dir={tmp_path}/run")
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "\x1b[2K" not in err
+
+
 @pytest.mark.parametrize("options", [("--quiet",), ("--quiet", "--log-json"), ("--log-json",)])
 def test_what_is_wrong_is_said_however_quiet(tmp_path: Path, options: tuple[str, ...]) -> None:
     result = repro("train", *options, *FAST, "fit.max_passes=3", f"output_dir={tmp_path}/run")

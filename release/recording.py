@@ -1,0 +1,94 @@
+"""A terminal in which the first commands of README run, as text in an SVG: `make recording`.
+
+What is shown is what the commands said in this run, in the colours that a terminal gets.
+"""
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+from collections.abc import Sequence
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import DIMMED_MONOKAI
+from rich.text import Text
+
+COMMANDS = (
+    "repro run data=digits --method cg --method lissa --method grad_dot output_dir=outputs/demo",
+    "repro report data=digits output_dir=outputs/demo --quiet",
+    "repro check outputs/demo",
+)
+COLUMNS = 112
+TITLE = "repro: influence functions against leave-one-out retraining"
+
+# Rich's own template but for its fonts, which it would fetch: every viewer has a monospaced one.
+FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
+
+
+def record(commands: Sequence[str]) -> list[tuple[str, str]]:
+    """Run each in a terminal, one after the other in one empty folder: the command and what it said.
+
+    Raises:
+        RuntimeError: a command did not end with 0.
+    """
+    shown = []
+    with tempfile.TemporaryDirectory(prefix="recording-") as folder:
+        for command in commands:
+            said, exit_code = _in_terminal(command, Path(folder))
+            if exit_code != 0:
+                raise RuntimeError(f"{command} ended with {exit_code}:\n{said}")
+            shown.append((command, said))
+    return shown
+
+
+def _in_terminal(command: str, folder: Path) -> tuple[str, int]:
+    """Standard output as a terminal of `COLUMNS` columns gets it; without stderr, where progress goes."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    environment = os.environ | {"PATH": path, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    process = subprocess.Popen(
+        ["sh", "-c", command], cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL, env=environment
+    )
+    os.close(theirs)
+    said = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:  # the other end is closed: Linux says so by an error
+            break
+        if not part:
+            break
+        said += part
+    os.close(ours)
+    return said.decode("utf-8").replace("\r\n", "\n"), process.wait()
+
+
+def draw(shown: Sequence[tuple[str, str]]) -> str:
+    """The SVG of commands and what they said."""
+    console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
+    for command, said in shown:
+        console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
+        console.print(Text.from_ansi(said.rstrip("\n")))
+    svg = console.export_svg(title=TITLE, theme=DIMMED_MONOKAI, unique_id="first-run")
+    svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    # The words for those who do not see the picture.
+    words = f'<svg role="img" aria-label="{TITLE}"'
+    return svg.replace("Fira Code, monospace", FONT).replace("<svg", words, 1)
+
+
+def main(target: Path) -> None:
+    """Record the first commands into a file."""
+    target.write_text(draw(record(COMMANDS)), encoding="utf-8")
+    sys.stdout.write(f"wrote {target}\n")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
