@@ -46,7 +46,7 @@ def watched(smallest: float = 0.1) -> Watched:
         (LiSSA(scale=0.1), "refused"),
         (LiSSA(scale=0.1, allow_divergence=True), "diverged"),
         (LiSSAAuto(), "finished"),
-        (LiSSAAuto(target=1e-9), "not_converged"),
+        (LiSSAAuto(target=1e-15), "not_converged"),
     ],
     ids=str,
 )

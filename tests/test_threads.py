@@ -13,7 +13,7 @@ from influence.solution import Solver
 from influence.threads import SMALL_STEP, threads_for
 from tests.problems import digits_test_points, fitted_digits
 
-SOLVERS: list[Solver] = [LiSSA(depth=200), LiSSAAuto(target=0.2)]
+SOLVERS: list[Solver] = [LiSSA(depth=100), LiSSAAuto(target=0.2, damping=0.2)]
 in_both = pytest.mark.parametrize("solver", SOLVERS, ids=["lissa", "lissa_auto"])
 
 
