@@ -1,9 +1,9 @@
 """LiSSA beside other work, against the same on cores that are left to it: `python -m benchmarks.busy`.
 
 On MNIST with the paper's settings, the seconds from θ̂ to s_test on an idle machine, then with one core kept
-busy, then with all of them, each the median of several runs. A fair share of a busy core is a half, so a ratio
-of 2 is what there is to reach. The same with the recursion on all threads says what it gains by running on one.
-Prints first how busy the machine is without it: on one that is not idle the ratios come out too good.
+busy, then with all of them, each the median of several runs. A fair share of a busy core is a half, so a
+ratio of 2 is what can be reached. The same with the recursion on all threads says what it gains by running on
+one. Prints first how busy the machine is without it: on one that is not idle the ratios come out too good.
 """
 
 import os
@@ -87,7 +87,7 @@ def main() -> None:
         *_measures(trained, "lissa_auto", LiSSAAuto(), 3.0, RUNS),
     ]
     with patch.object(threads, "SMALL_STEP", 0):
-        measures += _measures(trained, "lissa on all threads", LiSSA(), None, 1)
+        measures += _measures(trained, "all threads", LiSSA(), None, 1)
     show(console, "LiSSA beside other work, MNIST, test point 8", measures)
     console.print(machine())
 
