@@ -10,14 +10,15 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
     """Read the spectra, the last of which is the one to decide by (float64).
 
     H itself must be positive definite: damping lets a solver return numbers where it is not, but the
-    minimisers that they are to predict are then not unique.
+    minimisers that they are to predict are then not unique. Where Lanczos computed the ends of the spectrum
+    and the smallest is nearer to zero than it can see, the verdict is open.
 
     Args:
         spectra: of the same H, in ascending precision.
         damping: that the methods add.
     """
     finest = spectra[-1]
-    passed = finest.smallest > finest.rounding
+    passed = None if _open(finest) else finest.smallest > finest.resolution
     condition = (finest.largest + damping) / (finest.smallest + damping) if passed else None
     return Verdict(
         check="curvature",
@@ -32,6 +33,7 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
                     "smallest": spectrum.smallest,
                     "largest": spectrum.largest,
                     "rounding": spectrum.rounding,
+                    "resolution": spectrum.resolution,
                     "complete": spectrum.complete,
                     **spectrum.counts(),
                 }
@@ -41,9 +43,15 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
     )
 
 
+def _open(finest: Spectrum) -> bool:
+    return not finest.complete and abs(finest.smallest) <= finest.resolution
+
+
 def _definiteness(finest: Spectrum, damping: float, condition: float | None) -> str:
-    counts, zero = finest.counts(), finest.rounding
+    counts, zero = finest.counts(), finest.resolution
     sizes = f"eigenvalues of H {finest.smallest:.1e} to {finest.largest:.3g}"
+    if _open(finest):
+        return f"{sizes}, found by Lanczos to within {zero:.0e}: whether the smallest is zero cannot be told"
     if counts["negative"]:
         return f"{sizes}: {counts['negative']} lie below −{zero:.0e}, which rounding cannot explain"
     if condition is None:
@@ -73,4 +81,6 @@ def _remedy(finest: Spectrum) -> str:
     if finest.counts()["negative"]:
         damping = -2 * finest.smallest
         return f"θ̂ is no minimum: train on; influence.damping={damping:.1g} or more lets solvers run"
+    if _open(finest):
+        return f"it can be told with more L2 than that: model.l2={10 * finest.resolution:.0e}, say"
     return "add L2, such as model.l2=0.01"

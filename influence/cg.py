@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
+from influence.counting import CountedCurvature
 from influence.preconditioner import Name, Precondition, build, check
 from influence.solution import (
     Progress,
@@ -79,7 +80,8 @@ class CG:
         """
         check(self.preconditioner, curvature)
         report = progress or (lambda done, total: None)
-        product = damped_product(curvature, self.damping)
+        counted = CountedCurvature(counted=curvature)
+        product = damped_product(counted, self.damping)
 
         @functools.cache
         def precondition(device: torch.device) -> Precondition:
@@ -100,16 +102,17 @@ class CG:
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
+            before = counted.num_hvps
             run = obstacle(v.dtype, v.device)
             if run is None:
                 run = _iterate(
                     product, precondition(v.device), v, self.tolerance, self.max_iterations, report
                 )
-            return self._solution(v, run)
+            return self._solution(v, run, counted.num_hvps - before)
 
         return solve
 
-    def _solution(self, v: Float[Tensor, " p"], run: "_Run") -> Solution:
+    def _solution(self, v: Float[Tensor, " p"], run: "_Run", num_hvps: float) -> Solution:
         if run.s is None:
             return failure(
                 run.status,
@@ -117,7 +120,7 @@ class CG:
                 evidence=run.evidence,
                 remedy=self._remedy(run),
                 relative_residual=run.relative_residual,
-                num_hvps=float(run.num_products),
+                num_hvps=num_hvps,
                 trace=run.trace,
             )
         return Solution(
@@ -125,7 +128,7 @@ class CG:
             status=run.status,
             message=f"conjugate gradient: {run.evidence}",
             relative_residual=run.relative_residual,
-            num_hvps=float(run.num_products),
+            num_hvps=num_hvps,
             trace=run.trace,
         )
 
@@ -150,7 +153,6 @@ class _Run:
     smallest_curvature: float = math.inf
     """The least pᵀAp/pᵀp met: an upper bound on the smallest eigenvalue of A."""
     relative_residual: float | None = None
-    num_products: int = 0
     trace: tuple[tuple[int, float], ...] = ()
     max_iterations: int = 0
     rounding_limited: bool = False
@@ -179,14 +181,13 @@ def _iterate(
     s, r, p = torch.zeros_like(v), v, precondition(v)
     norm, squared = float(v.norm()), float(v.dot(p))
     smallest, largest, last_start = math.inf, 0.0, math.inf
-    relative, num_products, rounding_limited = 1.0, 0, False
+    relative, rounding_limited = 1.0, False
     trace: list[tuple[int, float]] = []
     status, evidence = Status.NOT_CONVERGED, f"{max_iterations} iterations, all that are allowed"
     if norm == 0:
         return _Run(status=Status.CONVERGED, evidence="nothing to do at v = 0", s=s, relative_residual=0.0)
     for step in range(1, max_iterations + 1):
         image = product(p)
-        num_products += 1
         curvature = float(p.dot(image) / p.dot(p))
         smallest, largest = min(smallest, curvature), max(largest, float(image.norm() / p.norm()))
         # Written so that NaN is refused too.
@@ -198,7 +199,6 @@ def _iterate(
         relative, drifted = float(r.norm()) / norm, False
         if relative <= tolerance or step % RECOMPUTE_EVERY == 0 or step == max_iterations:
             truth = v - product(s)
-            num_products += 1
             relative, drifted = float(truth.norm()) / norm, bool((truth - r).norm() > DRIFT * truth.norm())
             # As long as they agree the recurrence goes on: to replace it disturbs conjugacy and costs steps.
             r = truth if drifted else r
@@ -221,7 +221,6 @@ def _iterate(
         s=s if status is Status.CONVERGED else None,
         smallest_curvature=smallest,
         relative_residual=relative,
-        num_products=num_products,
         trace=tuple(trace),
         max_iterations=max_iterations,
         rounding_limited=rounding_limited,

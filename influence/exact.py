@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
+from influence.counting import CountedCurvature
 from influence.solution import (
     Progress,
     Solution,
@@ -55,10 +56,12 @@ class Exact:
         report(2, 2)
         if isinstance(factor, str):
             return self._refuse(evidence=factor)
-        product = damped_product(curvature, self.damping)
+        counted = CountedCurvature(counted=curvature)
+        product = damped_product(counted, self.damping)
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
+            taken = counted.num_hvps
             s = _substitute(factor, v)
             residual = v - product(s)
             refined = s + _substitute(factor, residual)
@@ -68,7 +71,7 @@ class Exact:
                 status=Status.CONVERGED,
                 message=f"Cholesky factorisation, relative residual {min(before, after):.1e}",
                 relative_residual=min(before, after),
-                num_hvps=2.0,
+                num_hvps=counted.num_hvps - taken,
                 trace=((0, before), (1, after)),
             )
 

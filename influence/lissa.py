@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.risk import Curvature
+from influence.counting import CountedCurvature
 from influence.solution import (
     ITERATE_NORM,
     Progress,
@@ -21,6 +22,7 @@ from influence.solution import (
     failure,
     relative_norm,
 )
+from influence.threads import threads_for
 
 CHECK_EVERY = 50
 """Steps between two looks at the norm of the iterates."""
@@ -51,10 +53,11 @@ class LiSSA:
     a chance of at most 1e-4 of a false alarm. E[M²] ⪯ I holds when no batch has an eigenvalue above
     2·scale − damping, and still when a few do, as at the paper's settings, where 1.6 % of the steps expand.
 
-    E[M²] ⪯ I needs uᵀE[H_B²]u ≤ (2·scale − damping) uᵀHu for every u, hence for their traces: with λ the
-    largest eigenvalue of a batch, E[λ²]/E[λ] ≤ 2·scale − damping, up to the smaller ones. Where that does not
-    hold, steps expand on average, a strong sign of divergence though no proof of it, and the recursion is
-    refused before it starts, unless `allow_divergence`.
+    E[M²] ⪯ I needs uᵀE[A_B²]u ≤ 2·scale·uᵀE[A_B]u for every u, with A_B = H_B + damping·I, hence for their
+    traces: with α the largest eigenvalue of A_B, E[α²]/E[α] ≤ 2·scale, up to the smaller ones. Where that
+    does not hold, steps expand on average, a strong sign of divergence though no proof of it, and the
+    recursion is refused before it starts, unless `allow_divergence`. L2 and damping both stand in α: it makes
+    no difference which of them a part of A comes from.
 
     Args:
         scale: divides the batch Hessians; larger is stabler and slower.
@@ -91,34 +94,37 @@ class LiSSA:
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
-            if not self.allow_divergence and (refused := self._refused(curvature, v)) is not None:
+            counted = CountedCurvature(counted=curvature)
+            if not self.allow_divergence and (refused := self._refused(counted, v)) is not None:
                 return refused
-            estimates, trace = self._recursion(curvature, v, report)
+            with threads_for(self.repeats * self.batch_size * len(v)):
+                estimates, trace = self._recursion(counted, v, report)
             if estimates is None:
-                return self._diverged(curvature, v, trace)
-            return self._finished(curvature, v, estimates, trace)
+                return self._diverged(counted, v, trace)
+            return self._finished(counted, v, estimates, trace)
 
         return solve
 
-    def _refused(self, curvature: Curvature, v: Float[Tensor, " p"]) -> Solution | None:
+    def _refused(self, curvature: CountedCurvature, v: Float[Tensor, " p"]) -> Solution | None:
         """A solution that says why the recursion was not started, None if it may be."""
-        eigenvalues = self.batch_eigenvalues(curvature, v)
+        eigenvalues = self.batch_eigenvalues(curvature, v) + self.damping
         typical = float(eigenvalues.square().sum() / eigenvalues.sum()) if eigenvalues.any() else 0.0
         # Written so that NaN is left to the recursion, which says what is wrong with it.
-        if not typical + self.damping > 2 * self.scale:
+        if not typical > 2 * self.scale:
             return None
-        scale = _round_up(float(eigenvalues.max()) + self.damping)
+        largest = float(eigenvalues.max())
         return failure(
             Status.REFUSED,
             v,
             evidence=(
-                f"Hessians of batches of {self.batch_size} have eigenvalues of {typical:.3g}, weighted by "
-                f"size, up to {float(eigenvalues.max()):.3g}; steps expand above 2·scale = {2 * self.scale:g}"
+                f"Hessians of batches of {self.batch_size} plus damping have eigenvalues of {typical:.3g}, "
+                f"weighted by size, up to {largest:.3g}; steps expand above 2·scale = {2 * self.scale:g}"
             ),
             remedy=(
-                f"set `influence.scale={scale:g}` and raise `influence.depth` in proportion; "
+                f"set `influence.scale={_round_up(largest):g}` and raise `influence.depth` in proportion; "
                 "`influence.allow_divergence=true` runs it all the same"
             ),
+            num_hvps=curvature.num_hvps,
         )
 
     def _recursion(
@@ -149,7 +155,7 @@ class LiSSA:
 
     def _finished(
         self,
-        curvature: Curvature,
+        curvature: CountedCurvature,
         v: Float[Tensor, " p"],
         estimates: Float[Tensor, "r p"],
         trace: list[tuple[int, float]],
@@ -162,13 +168,13 @@ class LiSSA:
             message=f"LiSSA ran {self.repeats} × {self.depth} steps to a relative residual of {residual:.1e}",
             repeats=estimates,
             relative_residual=residual,
-            num_hvps=self._num_hvps(curvature, self.depth) + 1,
+            num_hvps=curvature.num_hvps,
             trace=tuple(trace),
             traced=ITERATE_NORM,
         )
 
     def _diverged(
-        self, curvature: Curvature, v: Float[Tensor, " p"], trace: list[tuple[int, float]]
+        self, curvature: CountedCurvature, v: Float[Tensor, " p"], trace: list[tuple[int, float]]
     ) -> Solution:
         step, norm = trace[-1]
         largest = float(self.batch_eigenvalues(curvature, v).max())
@@ -187,7 +193,7 @@ class LiSSA:
             v,
             evidence=evidence,
             remedy=remedy,
-            num_hvps=self._num_hvps(curvature, step),
+            num_hvps=curvature.num_hvps,
             trace=tuple(trace),
             traced=ITERATE_NORM,
         )
@@ -195,21 +201,22 @@ class LiSSA:
     def batch_eigenvalues(self, curvature: Curvature, v: Float[Tensor, " p"]) -> Float[Tensor, " batches"]:
         """Largest |eigenvalue| of the Hessians of sampled batches, L2 inside, by power iterations.
 
+        They run on what exceeds the L2 where that is known to be no less than zero: L2 would slow them down.
         As a scale it leaves a factor of two for what sampling misses: only eigenvalues above 2·scale expand.
         """
         generator = torch.Generator().manual_seed(self.seed)
         num_batches = min(SAMPLED_BATCHES, max(1, SAMPLED_EXAMPLES // self.batch_size))
         indices = self._draw(curvature, (num_batches,), generator).to(v.device)
         u = torch.randn(num_batches, len(v), generator=generator, dtype=v.dtype).to(v.device)
-        for _ in range(POWER_ITERATIONS):
-            norms = torch.linalg.vector_norm(u, dim=1, keepdim=True)
-            # A batch may have no curvature at all, and then u = 0.
-            u = curvature.batch_product(indices, u / norms.clamp_min(torch.finfo(u.dtype).tiny))
-        eigenvalues: Tensor = torch.linalg.vector_norm(u, dim=1)
+        floor = curvature.l2 if curvature.convex else 0.0
+        with threads_for(indices.numel() * len(v)):
+            for _ in range(POWER_ITERATIONS):
+                norms = torch.linalg.vector_norm(u, dim=1, keepdim=True)
+                # A batch may have no curvature at all, and then u = 0.
+                u = u / norms.clamp_min(torch.finfo(u.dtype).tiny)
+                u = curvature.batch_product(indices, u).sub_(u, alpha=floor)
+        eigenvalues: Tensor = torch.linalg.vector_norm(u, dim=1).add_(floor)
         return eigenvalues
-
-    def _num_hvps(self, curvature: Curvature, num_steps: int) -> float:
-        return num_steps * self.repeats * self.batch_size / curvature.num_examples
 
 
 def has_diverged(h: Float[Tensor, "r p"], terms: int, v: Float[Tensor, "*r p"]) -> bool:

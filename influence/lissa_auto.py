@@ -19,6 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
+from influence.counting import CountedCurvature
+from influence.error_bound import relative_error_bound
 from influence.lissa import CHECK_EVERY, LiSSA, has_diverged
 from influence.solution import (
     Progress,
@@ -28,28 +30,36 @@ from influence.solution import (
     check_damping,
     check_right_hand_side,
     check_setting,
+    damped_product,
     failure,
     relative_norm,
     small_sample_factor,
 )
+from influence.threads import threads_for
 
 MODE_LEFT = 0.1
 """Share of the slowest mode that an epoch leaves: its depth follows from that."""
 MAX_EPOCHS = 12
+MARGIN = 1.1
+"""Times the largest eigenvalue found: power iterations and sampled batches fall short of the largest."""
 GROWTH = 10.0
 """An epoch after which the residual is so many times larger is no step towards the solution."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LiSSAAuto:
-    """LiSSA to a given relative standard error.
+    """LiSSA to a given relative error.
 
-    The scale is half the largest eigenvalue of sampled batch Hessians, which makes E[M²] ⪯ I for a step M
-    (see `LiSSA`); the depth of an epoch leaves `MODE_LEFT` of the slowest mode, for which L2 and damping are
-    the lower bound; epochs go on until slowest mode and standard error are both below half the target.
+    With μ the lower bound of L2 and damping on the eigenvalues of A, and α the largest eigenvalue of sampled
+    batches, the scale is (α + μ)/2: it makes E[M²] ⪯ I for a step M (see `LiSSA`), and a step shortens the
+    mode of α by as much as that of μ, where a scale of half α would only change its sign. The depth of an
+    epoch leaves `MODE_LEFT` of the slowest mode. Epochs go on until three things agree: of the slowest mode
+    and of the standard error no more than half the target is left, and the residual bounds the error by the
+    target (`influence.error_bound`). That is a proof where the model proves that H has no eigenvalue below
+    its L2 (`Curvature.convex`); for another model it holds if that is so.
 
     Args:
-        target: relative error of s aimed at.
+        target: relative error of s that it may end with.
         batch_size: examples a step.
         repeats: independent recursions; their spread is the standard error.
         damping: added to the diagonal of H.
@@ -78,6 +88,7 @@ class LiSSAAuto:
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
+            counted = CountedCurvature(counted=curvature)
             slowest = curvature.l2 + self.damping
             if slowest <= 0:
                 return failure(
@@ -87,57 +98,80 @@ class LiSSAAuto:
                     remedy="add L2 (`model.l2=0.01`) or damping (`influence.damping=0.01`)",
                 )
             probe = LiSSA(batch_size=self.batch_size, damping=self.damping, seed=self.seed)
-            scale = (float(probe.batch_eigenvalues(curvature, v).max()) + self.damping) / 2
-            # H may reach further than half a batch's reach, when batches are large and alike.
-            scale = max(scale, 2 * slowest)
+            largest = MARGIN * (float(probe.batch_eigenvalues(counted, v).max()) + self.damping)
+            scale = (largest + slowest) / 2
             depth = math.ceil(math.log(1 / MODE_LEFT) * scale / slowest)
-            return self._epochs(curvature, v, scale, depth, report)
+            return self._epochs(counted, v, scale, depth, report)
 
         return solve
 
     def _epochs(
-        self, curvature: Curvature, v: Float[Tensor, " p"], scale: float, depth: int, report: Progress
+        self, curvature: CountedCurvature, v: Float[Tensor, " p"], scale: float, depth: int, report: Progress
     ) -> Solution:
         generator = torch.Generator().manual_seed(self.seed)
         anchors = torch.zeros(self.repeats, len(v), dtype=v.dtype, device=v.device)
         residuals = v.repeat(self.repeats, 1)
-        trace, left, error = [(0, 1.0)], 1.0, math.inf
-        most = math.ceil(math.log(self.target / 2) / math.log(MODE_LEFT))
+        product, trace = damped_product(curvature, self.damping), [(0, 1.0)]
+        least = math.ceil(math.log(self.target / 2) / math.log(MODE_LEFT))
         for epoch in range(1, MAX_EPOCHS + 1):
-            steps, difference = self._difference(curvature, residuals, scale, depth, generator)
-            anchors, left = anchors + difference, left * MODE_LEFT
-            error = self._relative_error(anchors)
-            finished = epoch == MAX_EPOCHS or max(left, error) <= self.target / 2
-            # After the last epoch nothing starts from the repeats' own residuals, so one product does.
-            at = anchors.mean(0, keepdim=True) if finished else anchors
-            residuals = v - curvature.product(at) - self.damping * at
-            trace.append(((epoch - 1) * depth + steps, relative_norm(residuals.mean(0), v)))
-            report(epoch, max(most, epoch))
+            with threads_for(self.repeats * self.batch_size * len(v)):
+                steps, difference = self._difference(curvature, residuals, scale, depth, generator)
+            anchors = anchors + difference
+            s = anchors.mean(0)
+            residual, error, bound = v - product(s), _relative_error(anchors), math.inf
+            trace.append(((epoch - 1) * depth + steps, relative_norm(residual, v)))
+            report(epoch, max(least, epoch))
             # Written so that NaN counts as diverged.
             if steps < depth or not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
-                return self._diverged(v, scale, trace)
-            if finished:
-                break
-        s = anchors.mean(0)
-        chosen = f"scale {scale:.3g}, {epoch} epochs of {depth} steps, {self.repeats} repeats"
-        reached = f"relative standard error {error:.1e} for a target of {self.target:g}"
-        if error > self.target / 2:
+                return self._diverged(curvature, v, scale, trace)
+            if epoch == MAX_EPOCHS or (epoch >= least and error <= self.target / 2):
+                slowest = curvature.l2 + self.damping
+                bound = relative_error_bound(product, s, residual, slowest, 2 * scale, self.target)
+                if max(2 * error, bound) <= self.target:
+                    break
+            residuals = v - curvature.product(anchors) - self.damping * anchors
+        return self._ended(
+            curvature,
+            v,
+            anchors,
+            trace,
+            chosen=f"scale {scale:.3g}, {epoch} epochs of {depth} steps, {self.repeats} repeats",
+            error=error,
+            bound=bound,
+        )
+
+    def _ended(
+        self,
+        curvature: CountedCurvature,
+        v: Float[Tensor, " p"],
+        anchors: Float[Tensor, "r p"],
+        trace: list[tuple[int, float]],
+        *,
+        chosen: str,
+        error: float,
+        bound: float,
+    ) -> Solution:
+        reached = (
+            f"relative standard error {error:.1e}, relative error at most {bound:.1e} by the residual, "
+            f"for a target of {self.target:g}"
+        )
+        if not max(2 * error, bound) <= self.target:
             return failure(
                 Status.NOT_CONVERGED,
                 v,
                 evidence=f"{chosen}: {reached}",
                 remedy="raise `influence.batch_size`, `influence.repeats` or `influence.target`",
+                relative_residual=trace[-1][1],
+                num_hvps=curvature.num_hvps,
                 trace=tuple(trace),
             )
         return Solution(
-            value=s,
+            value=anchors.mean(0),
             status=Status.FINISHED,
             message=f"LiSSA chose {chosen}: {reached}",
             repeats=anchors,
             relative_residual=trace[-1][1],
-            num_hvps=(epoch - 1) * self.repeats
-            + 1
-            + epoch * depth * self.repeats * self.batch_size / curvature.num_examples,
+            num_hvps=curvature.num_hvps,
             trace=tuple(trace),
         )
 
@@ -167,18 +201,27 @@ class LiSSAAuto:
                 return taken, d
         return depth, d
 
-    def _relative_error(self, estimates: Float[Tensor, "r p"]) -> float:
-        """‖standard error of the mean‖/‖mean‖, widened for how few repeats it is taken from."""
-        variance = estimates.var(dim=0).sum() / len(estimates)
-        widened = small_sample_factor(len(estimates)) * torch.sqrt(variance)
-        return float(widened / estimates.mean(0).norm())
-
-    def _diverged(self, v: Float[Tensor, " p"], scale: float, trace: list[tuple[int, float]]) -> Solution:
+    def _diverged(
+        self,
+        curvature: CountedCurvature,
+        v: Float[Tensor, " p"],
+        scale: float,
+        trace: list[tuple[int, float]],
+    ) -> Solution:
         step, residual = trace[-1]
         return failure(
             Status.DIVERGED,
             v,
             evidence=f"after {step} steps at scale {scale:.3g} the residual is {residual:.1e} of v",
             remedy="raise `influence.batch_size` or `influence.damping`",
+            num_hvps=curvature.num_hvps,
             trace=tuple(trace),
         )
+
+
+def _relative_error(estimates: Float[Tensor, "r p"]) -> float:
+    """‖standard error of the mean‖/‖mean‖, widened for how few repeats it is taken from."""
+    variance = estimates.var(dim=0).sum() / len(estimates)
+    widened = small_sample_factor(len(estimates)) * torch.sqrt(variance)
+    # A mean of 0 has no relative error; where all estimates are 0, neither an error.
+    return float(widened / estimates.mean(0).norm()) if widened else 0.0

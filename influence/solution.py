@@ -67,7 +67,8 @@ class Solution:
     relative_residual: float | None = None
     """True ‖v − (H + damping·I)s‖/‖v‖ of the last iterate (0 when v = 0); None where none was computed."""
     num_hvps: float = 0.0
-    """Full Hessian-vector products for this v, its residuals included; one over b examples counts b/n."""
+    """Hessian-vector products taken for this v, estimates, checks and residuals included, and for the first v
+    those made once for all; one over b of the n examples counts b/n. Explicit matrices are no products."""
     trace: tuple[tuple[int, float], ...] = ()
     """(step, value), the value being what `traced` names."""
     traced: str = RESIDUAL

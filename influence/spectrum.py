@@ -1,8 +1,9 @@
-"""The eigenvalues of H, and which of them rounding alone can explain.
+"""The eigenvalues of H, and which of them can be told from zero.
 
 A computed eigenvalue of a symmetric matrix is off by at most about p·eps·λ_max (Weyl's inequality with the
-backward error of the eigensolver and of the sums that made the matrix). What lies within that of zero may be
-positive, zero or negative in truth; what lies further below is negative curvature.
+backward error of the eigensolver and of the sums that made the matrix), and one of Lanczos by what its own
+tolerance leaves, which is far more. What lies within that of zero may be positive, zero or negative in truth;
+what lies further below is negative curvature.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ MAX_EXPLICIT = 10_000
 """Parameters up to which all eigenvalues are computed; beyond, Lanczos finds those at both ends."""
 LANCZOS_EIGENVALUES = 10
 LANCZOS_TOLERANCE = 1e-6
+LANCZOS_VECTORS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +47,24 @@ class Spectrum:
         """p·eps·λ_max: what rounding can make of a zero."""
         return self.num_parameters * float(np.finfo(self.precision).eps) * abs(self.largest)
 
+    @property
+    def resolution(self) -> float:
+        """What the computation can make of a zero: by rounding, and by Lanczos where it found the ends.
+
+        An eigenvalue lies within LANCZOS_TOLERANCE·(λ_max − λ_min) of what Lanczos calls the smallest: that
+        is the residual at which it stops, for an eigenvalue λ_max − λ_min of λ_max·I − H.
+        """
+        if self.complete:
+            return self.rounding
+        return max(self.rounding, LANCZOS_TOLERANCE * (self.largest - self.smallest))
+
     def count(self, low: float, high: float) -> int:
         """Eigenvalues in [low, high)."""
         return int(((self.eigenvalues >= low) & (self.eigenvalues < high)).sum())
 
     def counts(self) -> dict[str, int]:
-        """As computed, signs of rounding errors included, and as far as rounding lets them be told."""
-        zero = self.rounding
+        """As computed, signs of rounding errors included, and as far as they can be told from zero."""
+        zero = self.resolution
         return {
             "computed < 0": self.count(-np.inf, 0.0),
             "computed = 0": int((self.eigenvalues == 0).sum()),
@@ -107,5 +120,14 @@ def _largest(
     product: Callable[[np.ndarray], np.ndarray], size: int, dtype: torch.dtype, count: int
 ) -> Float[np.ndarray, " count"]:
     operator = LinearOperator((size, size), matvec=product, dtype=np.dtype(str(dtype).removeprefix("torch.")))
-    found = eigsh(operator, k=count, which="LA", return_eigenvectors=False, tol=LANCZOS_TOLERANCE)
+    found = eigsh(
+        operator,
+        k=count,
+        which="LA",
+        return_eigenvectors=False,
+        tol=LANCZOS_TOLERANCE,
+        ncv=min(size, LANCZOS_VECTORS),
+        # A start of its own, so that the same H has the same spectrum every time.
+        v0=np.random.default_rng(0).standard_normal(size).astype(operator.dtype),
+    )
     return np.asarray(found, dtype=np.float64)

@@ -169,7 +169,7 @@ def _key(drawn: Sequence[Drawn]) -> str:
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
     if any(panel.stderrs for panel in drawn):
-        sentences.append("Vertical bars: ± one standard error")
+        sentences.append("Vertical bars: ± one standard error over the repeats, truncation not included")
     return ". ".join(sentences) + "."
 
 

@@ -47,6 +47,26 @@ def test_lanczos_finds_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ends.smallest == pytest.approx(whole.smallest, abs=1e-6 * whole.largest)
 
 
+@pytest.mark.parametrize(
+    ("shift", "passed"), [(0.0, None), (3e-7, None), (-3e-7, None), (1e-4, True), (-1e-4, False)]
+)
+def test_what_lanczos_cannot_see_is_open(
+    shift: float, passed: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Singular, with eigenvalues crowding at 0: Lanczos ends up to 1e-6 above it and calls it 4e-8."""
+    monkeypatch.setattr(spectrum_module, "MAX_EXPLICIT", 10)
+    eigenvalues = torch.linspace(0, 1, 300, dtype=torch.float64) ** 4 + shift
+    found = spectrum(DenseCurvature(torch.diag(eigenvalues)[None]), torch.float64, torch.device("cpu"))
+    assert shift <= found.smallest + 1e-15
+    assert found.smallest - shift <= found.resolution
+    verdict = check_curvature([found], damping=0.0)
+    assert verdict.passed is passed
+    assert verdict.numbers["condition_number"] is None or passed
+    if passed is None:
+        assert "cannot be told" in verdict.evidence
+        assert "model.l2=1e-05" in verdict.remedy
+
+
 def test_negatives_of_rounding_shrink_with_the_precision_and_are_told_from_real_ones() -> None:
     risk = digits_risk(200, l2=0.0)
     theta = StochasticFit(steps=50)(risk).theta

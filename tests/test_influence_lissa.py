@@ -115,9 +115,10 @@ def test_value_is_the_mean_of_repeats_that_differ() -> None:
     assert float((distances + torch.eye(240)).min()) > 1e-3
 
 
-def test_cost_counts_examples_and_the_residual() -> None:
+def test_cost_counts_examples_the_residual_and_the_estimate_of_the_batches() -> None:
     lissa, _, _ = lissa_on_digits()
-    assert lissa.num_hvps == 2000 * 240 * 1 / 200 + 1
+    # Ten power iterations on 256 batches of one.
+    assert lissa.num_hvps == (2000 * 240 * 1 + 10 * 256 * 1) / 200 + 1
 
 
 def test_spread_shrinks_with_the_batch() -> None:
@@ -167,6 +168,40 @@ def test_it_is_refused_where_the_second_moment_says_so(scale: float) -> None:
     solution = LiSSA(scale=scale, depth=400).at(curvature)(torch.ones(1, dtype=torch.float64))
     assert moment == pytest.approx(2.0)
     assert (solution.status is Status.REFUSED) == (scale < 1)
+
+
+@pytest.mark.parametrize("scale", [5.0, 8.0, 9.0, 15.0])
+def test_l2_and_damping_are_treated_alike(scale: float) -> None:
+    """The same A by L2 or by damping: refused together, and else the same numbers."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(50, 3, generator=generator, dtype=torch.float64)
+    # An example's Hessian has the eigenvalue ‖x‖²/2 + L2: 1.2 for most, 21 for a tenth.
+    x *= 0.4**0.5 / x.norm(dim=1, keepdim=True)
+    x[::10] *= 10
+    by_l2 = SoftmaxRisk(x=x, y=torch.arange(50) % 2, num_classes=2, l2=1.0)
+    by_damping = replace(by_l2, l2=1e-9)
+    theta = by_l2.initial_parameters()
+    v = by_l2.loss_gradient(theta, x[:1], by_l2.y[:1])[0]
+    one = LiSSA(scale=scale, depth=200).at(by_l2.curvature(theta))(v)
+    other = LiSSA(scale=scale, depth=200, damping=1.0).at(by_damping.curvature(theta))(v)
+    assert one.status is other.status
+    assert one.status is (Status.REFUSED if scale == 5 else Status.FINISHED)
+    torch.testing.assert_close(one.value, other.value, rtol=1e-6, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize("scale", [0.8, 0.95, 1.05, 1.3])
+@pytest.mark.parametrize("damping", [0.0, 0.4])
+def test_damping_is_part_of_the_second_moment(scale: float, damping: float) -> None:
+    """In one dimension E(1 − α/c)² ≤ 1 exactly if E α²/E α ≤ 2c, α = μ + damping: here at c = 1."""
+    small = torch.tensor([0.2, 0.6, 1.0], dtype=torch.float64)
+    # The last eigenvalue makes the moment of all four 2.
+    rest = float((2 * small - small**2).sum())
+    alphas = torch.cat([small, torch.tensor([1 + (1 + rest) ** 0.5], dtype=torch.float64)])
+    curvature = DenseCurvature((alphas - damping)[:, None, None].clone())
+    solution = LiSSA(scale=scale, depth=50, damping=damping).at(curvature)(torch.ones(1, dtype=torch.float64))
+    expands = float((1 - alphas / scale).square().mean()) > 1
+    assert expands == (scale < 1)
+    assert (solution.status is Status.REFUSED) == expands
 
 
 def assert_advice_holds(failed: Solution) -> None:

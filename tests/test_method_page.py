@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from influence.lissa import LiSSA
+from influence.lissa_auto import LiSSAAuto
 from influence.preconditioner import build
+from influence.solution import Status
 from retrain.certificate import gradient_rounding_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import build_preconditioner
@@ -153,6 +155,36 @@ def test_what_lissa_leaves_of_a_mode_is_the_equation() -> None:
     torch.testing.assert_close(vectors.T @ found.value, (1 - left) * (vectors.T @ v) / (values + 0.1))
     assert "13 %" in PAGE
     assert math.isclose((1 - 0.01 / 25) ** 5001, 0.13, abs_tol=0.01)
+
+
+@pytest.mark.parametrize("damping", [0.0, 0.5, 3.0])
+def test_the_refusal_of_lissa_is_the_condition(damping: float) -> None:
+    """E[(μ_B + damping)²]/E[μ_B + damping] > 2c, expectations over the sampled batches."""
+    moments = (
+        rf"\mathbb{{E}}\left[ {alpha} \right]"
+        for alpha in (r"(\mu_B + \mathrm{damping})^2", r"\mu_B + \mathrm{damping}")
+    )
+    assert r"\frac{" + "}{".join(moments) + r"} \gt 2 c" in PAGE
+    risk, fit = fitted_digits(300)
+    curvature, v = risk.curvature(fit.theta), random_vector(fit.theta.numel())
+    alpha = LiSSA().batch_eigenvalues(curvature, v) + damping
+    edge = float(alpha.square().mean() / alpha.mean()) / 2
+    for scale, refused in ((0.999 * edge, True), (1.001 * edge, False)):
+        found = LiSSA(scale=scale, damping=damping, depth=1).at(curvature)(v)
+        assert (found.status is Status.REFUSED) is refused
+
+
+def test_the_scale_and_depth_that_lissa_auto_chooses_are_the_equations() -> None:
+    risk, fit = fitted_digits(300)
+    curvature, v = risk.curvature(fit.theta), random_vector(fit.theta.numel())
+    found = LiSSAAuto(target=0.2, damping=0.1).at(curvature)(v)
+    largest = float(LiSSA(batch_size=4).batch_eigenvalues(curvature, v).max())
+    scale = (1.1 * (largest + 0.1) + 0.11) / 2
+    depth = math.ceil(scale * math.log(10) / 0.11)
+    assert f"scale {scale:.3g}, " in found.message
+    assert f"epochs of {depth} steps" in found.message
+    # Both ends of the spectrum are left with at most a tenth.
+    assert max(abs(1 - (largest + 0.1) / scale), 1 - 0.11 / scale) ** depth <= 0.1
 
 
 def test_the_kronecker_preconditioner_is_the_equation() -> None:

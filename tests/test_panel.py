@@ -104,7 +104,10 @@ def test_error_bars_are_drawn_where_longer_than_a_marker_with_their_half_lengths
     np.testing.assert_allclose(ends.mean(axis=1), offsets(panel, "points")[3:], atol=1e-16)
     np.testing.assert_array_equal(ends[:, 0, 1 - along], ends[:, 1, 1 - along])
     assert len(bars(panel, "yerr" if gid == "xerr" else "xerr")) == 0
-    words = {"xerr": "Horizontal bars: ± certificate.", "yerr": "Vertical bars: ± one standard error."}
+    words = {
+        "xerr": "Horizontal bars: ± certificate.",
+        "yerr": "Vertical bars: ± one standard error over the repeats, truncation not included.",
+    }
     assert words[gid] in " ".join(texts(figure, "key")).replace("\n", " ")
 
 

@@ -162,7 +162,7 @@ def _recursion(subject: Subject, finest: Spectrum) -> Verdict:
     if not isinstance(solver, LiSSA):
         solver = LiSSA()
     curvature, v = subject.risk.curvature(subject.theta), subject.test_gradient
-    smallest = finest.smallest if finest.smallest > finest.rounding else 0.0
+    smallest = finest.smallest if finest.smallest > finest.resolution else 0.0
     return check_recursion(solver, batch_curvature(curvature, solver, v), smallest, solver.at(curvature)(v))
 
 
