@@ -19,6 +19,8 @@ from report import content
 from tests.command_line import FAST, repro, succeed
 
 CG = ("--method", "cg")
+QUICK_LISSA = ("influence.scale=8", "influence.depth=2000")
+"""As near as the paper's settings on digits, in fewer steps."""
 
 
 def diagnosis(run: Path) -> dict[str, Any]:
@@ -76,7 +78,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...
     folder = tmp_path_factory.mktemp("demo") / "run"
     overrides = ("data=digits", "data.num_train=600", *FAST[2:], f"output_dir={folder}")
     methods = [word for name in ("exact", "cg", "lissa", "grad_dot") for word in ("--method", name)]
-    succeed("run", *methods, *overrides)
+    succeed("run", *methods, *overrides, *QUICK_LISSA)
     return folder, overrides
 
 
@@ -132,7 +134,7 @@ def test_lissa_is_judged_when_it_is_in_the_figure_and_not_when_the_method_is_cg(
     assert "LiSSA" not in states(tmp_path / "run")
     assert not any("lissa" in check for check in states(tmp_path / "run"))
     # Named, it is judged, and what it leaves is found.
-    result = repro("diagnose", "--method", "lissa", *overrides)
+    result = repro("diagnose", "--method", "lissa", "influence.depth=1000", *overrides)
     assert result.exit_code == 1
     assert states(tmp_path / "run")["LiSSA"] is False
 
@@ -184,11 +186,12 @@ def test_a_test_point_that_no_removal_changes_is_undecided(odd: Path, method: st
         "data=npz", f"data.path={odd}/odd.npz", "influence.top_k=20", f"influence.test_index={test_index}",
         "plot.formats=[png]", f"output_dir={odd}/run",
     )  # fmt: skip
-    said = succeed("diagnose", "--method", method, *overrides)
+    few = ["influence.depth=200"] if method == "lissa" else []
+    said = succeed("diagnose", "--method", method, *overrides, *few)
     assert "neither confirmed nor refuted" in said
     assert diagnosis(odd / "run")["trusted"] is None
     assert False not in states(odd / "run").values()
-    succeed("run", "--method", method, *overrides)
+    succeed("run", "--method", method, *overrides, *few)
     succeed("diagnose", *overrides)
     assert assert_page_and_diagnosis_agree(odd / "run", overrides).holds is None
 
