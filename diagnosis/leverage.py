@@ -15,7 +15,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.aligned import aligned
@@ -53,7 +53,7 @@ def _growth(
     risk: SoftmaxRisk,
     classes: Float[Tensor, "K features"],
     indices: np.ndarray,
-    differences: Float32[np.ndarray, "b K features"] | Float[np.ndarray, "b K features"],
+    differences: Float[np.ndarray, "b K features"],
 ) -> Float[Tensor, " b"]:
     at = torch.from_numpy(indices).to(risk.x.device)
     x = risk.x[at].double()

@@ -209,9 +209,9 @@ def test_the_configured_retraining_is_used_and_what_is_recommended_works(tmp_pat
     (signal,) = [one for one in diagnosis(loose)["checks"] if one["check"] == "signal"]
     (advised,) = [word for word in signal["remedy"].split() if word.startswith("retrain.tolerance=")]
     assert float(advised.split("=")[1]) < 1e-4
-    tight = tmp_path / "tight"
-    assert "trusted" in succeed("diagnose", *CG, *overrides, advised, f"output_dir={tight}")
-    assert states(tight)["signal"] is True
+    # In the same folder: models that are stored looser than asked are solved on.
+    assert "can be trusted" in succeed("diagnose", *CG, *overrides, advised, f"output_dir={loose}")
+    assert states(loose)["signal"] is True
 
 
 def forged(table: pd.DataFrame, how: str) -> pd.DataFrame:
