@@ -43,6 +43,15 @@ class Config:
         return self.choices["influence"]
 
     @property
+    def names_method(self) -> bool:
+        """Whether the overrides choose a method or set one of its settings."""
+        keys = [text.split("=")[0].lstrip("+") for text in self.overrides]
+        return any(
+            key == "influence" or (key.startswith("influence.") and key.split(".")[1] not in SELECTION_KEYS)
+            for key in keys
+        )
+
+    @property
     def solver_settings(self) -> dict[str, Any]:
         """The influence group less the keys that select points: what the solver is made with."""
         return {key: value for key, value in self["influence"].items() if key not in SELECTION_KEYS}

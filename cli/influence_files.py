@@ -6,6 +6,7 @@ fault of the disk, the two do not belong together and are not believed.
 
 import hashlib
 import json
+from importlib import import_module
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +15,8 @@ import pandas as pd
 from cli.influence_age import FAILED_SINCE, WRITTEN, now
 from cli.manifest import write_json_result, write_text_result
 from cli.run_folder import RunFolder
+from configs.schema import SETTINGS
+from influence.solution import is_baseline
 
 RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
@@ -23,9 +26,22 @@ def read_record(folder: RunFolder, method: str) -> dict[str, Any] | None:
     """The record; None when it is missing or damaged."""
     try:
         record = json.loads(folder.influence_record(method).read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORD_KEYS}
+        return {key: record[key] for key in RECORD_KEYS} | {"baseline": record.get("baseline") is True}
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def declared_baseline(record: dict[str, Any]) -> bool:
+    """Whether the method of a record is there for comparison alone, as its class declares.
+
+    A class of this package is asked itself, so that a record can neither forget nor pretend it. What another
+    class declared stands in the record: nothing that a record names is imported.
+    """
+    target = record["settings"].get("_target_")
+    if target in SETTINGS:
+        module, _, name = target.rpartition(".")
+        return is_baseline(getattr(import_module(module), name))
+    return bool(record["baseline"])
 
 
 def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None:

@@ -1,5 +1,6 @@
 """Code that a configuration brings along: what it must return, and errors that say where in it they arose."""
 
+import inspect
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -79,6 +80,52 @@ def solution_of(solve: Callable[[Any], Any], v: Any, name: str) -> Any:
             f"expected {tuple(v.shape)} in {v.dtype}, like v"
         )
     return found
+
+
+def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float], None]) -> Any:
+    """What a fit returns for a risk, once it is an `erm.fit.Fit` of that risk.
+
+    Args:
+        minimise: what `fit._target_` gave.
+        risk: the empirical risk to minimise.
+        name: of the target, such as fit._target_=mine.Fit.
+        progress: for it to call with passes and gradient norm.
+
+    Raises:
+        UsageError: it is no fit: it cannot be called so, or returns something else.
+    """
+    from erm.fit import Fit
+
+    wanted = "a fit is called with (risk, progress=…) and returns an erm.fit.Fit"
+    if not callable(minimise):
+        raise UsageError(f"{name} returned a {type(minimise).__name__}, which cannot be called: {wanted}")
+    try:
+        inspect.signature(minimise).bind(risk, progress=progress)
+    except TypeError as error:
+        raise UsageError(
+            f"{name} returned a {type(minimise).__name__} that cannot be called so ({error}): {wanted}"
+        ) from error
+    except ValueError:
+        # What has no signature to ask for is left to the call.
+        pass
+    found = minimise(risk, progress=progress)
+    if not isinstance(found, Fit):
+        raise UsageError(f"{name} is no fit: called, it returned a {type(found).__name__}: {wanted}")
+    _check_theta(found.theta, risk, name)
+    return found
+
+
+def _check_theta(theta: Any, risk: Any, name: str) -> None:
+    import torch
+
+    like, expected = risk.initial_parameters(), (risk.num_parameters,)
+    if not isinstance(theta, torch.Tensor):
+        raise UsageError(f"{name}: the theta of its Fit is a {type(theta).__name__}, expected a torch.Tensor")
+    if tuple(theta.shape) != expected or theta.dtype != like.dtype:
+        raise UsageError(
+            f"{name}: the theta of its Fit has shape {tuple(theta.shape)} in {theta.dtype}, expected "
+            f"{expected} in {like.dtype}"
+        )
 
 
 def _is_own(file: Path) -> bool:

@@ -52,7 +52,7 @@ def read_predictions(
     tried = [
         name for name, record in records.items() if record is None or record["table_checksum"] is not None
     ]
-    methods = sorted(tried, key=_panel_order(config))
+    methods = sorted(tried, key=panel_order(config))
     if not methods:
         raise StageError(
             f"{folder.path / 'influence'} holds no predictions. "
@@ -70,7 +70,7 @@ def read_predictions(
         assert table is not None
         if method == config.method:
             _check_asked_settings(config, record)
-        selected = _select(table, targets, config["influence"]["top_k"], chosen)
+        selected = select_rows(table, targets, config["influence"]["top_k"], chosen)
         predictions.append(Prediction(method=method, record=record, selected=selected))
     if not predictions:
         raise StageError("\n".join(obstacles))
@@ -84,7 +84,7 @@ def selected_indices(predictions: list[Prediction]) -> list[int]:
     return sorted({int(index) for prediction in predictions for index in prediction.selected["train_index"]})
 
 
-def _panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
+def panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
     """Methods as `plot.titles` lists them, then the others by name."""
     titled = list(config["plot"]["titles"])
     return lambda method: (titled.index(method) if method in titled else len(titled), method)
@@ -140,7 +140,10 @@ def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
         )
 
 
-def _select(table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None) -> pd.DataFrame:
+def select_rows(
+    table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None
+) -> pd.DataFrame:
+    """The rows of a method's table that the figure shows: see `read_predictions`."""
     parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
     return pd.concat(parts, ignore_index=True)
 

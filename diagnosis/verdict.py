@@ -1,5 +1,6 @@
-"""What a check says."""
+"""What a check says: good, bad or undecided; and what several say together."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +11,21 @@ class Verdict:
 
     check: str
     passed: bool | None
-    """None: it could not be made, and `evidence` says why."""
+    """True: good. False: bad. None: undecided, and `evidence` says why."""
     evidence: str
     remedy: str = ""
     """What to do; empty when there is nothing to do."""
     numbers: dict[str, Any] = field(default_factory=dict)
     """The evidence for programs."""
+    value: str = ""
+    """The one number it was judged by, as it is written in a table; empty where there is no such number."""
+    counts: bool = True
+    """Whether it says anything about the figure: a baseline is there for comparison and condemns nothing."""
+
+
+def conclude(verdicts: Iterable[Verdict]) -> bool | None:
+    """Bad if one that counts is bad, undecided if one is undecided or none counts, else good."""
+    states = [verdict.passed for verdict in verdicts if verdict.counts]
+    if False in states:
+        return False
+    return None if not states or None in states else True

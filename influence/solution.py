@@ -87,7 +87,11 @@ Progress = Callable[[int, int], None]
 
 
 class Solver(Protocol):
-    """A frozen dataclass whose fields are the settings."""
+    """A frozen dataclass whose fields are the settings.
+
+    One that is there for comparison, and not to predict, says so by a class attribute `baseline = True`: what
+    it gets wrong then condemns no figure.
+    """
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
         """Prepare once for the Hessian at one θ̂; the result then answers one v at a time.
@@ -96,6 +100,11 @@ class Solver(Protocol):
             ValueError: (from the result) v holds NaN or infinity.
         """
         ...
+
+
+def is_baseline(solver: object) -> bool:
+    """Whether a solver declares that it is there for comparison."""
+    return getattr(solver, "baseline", False) is True
 
 
 def failure(

@@ -12,6 +12,7 @@ from pandas import DataFrame
 
 from plots.agreement import Agreement
 from plots.limits import Limits, tick
+from plots.numbers import format_r, format_slope
 from plots.style import BLUE, DARK, NOTE_SIZE, VERMILLION, Style, minus
 
 POINTS_PER_INCH = 72
@@ -231,22 +232,6 @@ def _write_statistics(axes: Axes, points: Points, limits: Limits, agreement: Agr
         bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 1.5},
         gid="statistics",
     )
-
-
-def format_r(r: float) -> str:
-    """Three decimals, or as many as tell r from ±1, up to six."""
-    if math.isnan(r):
-        return "undefined"
-    # The small term keeps 1 − 0.99999, which rounding puts just below 1e-5, at five decimals.
-    decimals = math.ceil(-math.log10(max(1 - abs(r), 1e-6)) - 1e-6)
-    return minus(f"{r:.{max(3, decimals)}f}")
-
-
-def format_slope(slope: float) -> str:
-    """Three decimals near 1, three digits far from it."""
-    if math.isnan(slope):
-        return "undefined"
-    return minus(f"{slope:.3f}" if 0.1 <= abs(slope) < 10 else f"{slope:.3g}")
 
 
 def _count(num_points: int) -> str:

@@ -4,7 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from report.verdict import Finding, MethodVerdict
+from diagnosis.predictions import MethodVerdict
+from diagnosis.verdict import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """One method's row."""
+
+    title: str
+    """Its name in the figure."""
+    verdict: MethodVerdict
+    seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +49,8 @@ class TestPoint:
     holds: bool | None
     """Whether the figure can be believed; None where it cannot be told."""
     summary: str
-    methods: Sequence[MethodVerdict]
-    truth: tuple[Finding, ...]
+    methods: Sequence[Method]
+    truth: tuple[Verdict, ...]
     num_ranked: int
     """Training points that were left out, among which the gallery ranks."""
     helpful: Sequence[Example]

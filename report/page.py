@@ -11,9 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from diagnosis.figure import measures
+from diagnosis.limits import CRITERIA
+from plots.numbers import format_number, format_signed
 from report.content import Page, Trace
-from report.numbers import format_number, format_signed
-from report.verdict import CRITERIA, measures
 
 SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.js", "start.js")
 """In the order in which they are read; together they are one function."""
@@ -35,7 +36,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         criteria=CRITERIA,
-        measures=measures(page.test_points[0].methods),
+        measures=measures([method.verdict for method in page.test_points[0].methods]),
         styles=Markup(_asset("page.css")),
         script=_script(),
         plotly=Markup(get_plotlyjs()),

@@ -8,7 +8,7 @@ import pytest
 
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
-from plots.panel import format_r, format_slope
+from plots.numbers import format_r, format_slope
 from plots.style import save
 from tests.figure_parts import HALF_MARKER, bars, draw, offsets, rows, texts
 

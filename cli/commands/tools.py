@@ -16,18 +16,20 @@ from cli.options import Folder, Method, Methods, Overrides, as_list
 def diagnose(overrides: Overrides = None, method: Method = None) -> None:
     """Say whether the figure of this configuration can be trusted, and if not, why not and what to do.
 
-    Trains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, conventions.
-    Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails.
+    Trains and retrains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, and
+    the predictions of every method computed so far and of the one named. The report page has the same limits.
+    Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails. A baseline condemns nothing.
 
     Examples:
 
         repro diagnose data=digits
+        repro diagnose data=digits --method cg
         repro diagnose experiment=report
     """
     config = compose_methods(as_list(overrides), [method] if method else [])[0]
     from cli.stages.diagnose import diagnose as stage
 
-    stage(config)
+    stage(config, asked=bool(method) or config.names_method)
 
 
 @command

@@ -8,12 +8,15 @@ import pandas as pd
 import torch
 from jaxtyping import Float
 
+from cli.influence_files import declared_baseline
 from cli.page.retraining import Retraining
 from cli.stages.plot import Plotted
+from diagnosis.figure import FigureVerdict, Retrained, judge_figure
+from diagnosis.figure import Method as JudgedMethod
 from plots.ranking import most_harmful, most_helpful
-from report.content import Example, TestPoint
+from report.content import Example, Method, TestPoint
 from report.images import grey_levels, png_uri
-from report.verdict import MethodVerdict, Truth, judge_method, judge_truth, summarise
+from retrain.removal import NOTHING
 
 SHOWN_CLASSES = 3
 SHOWN_FEATURES = 8
@@ -59,17 +62,7 @@ def describe_test_point(
     features = [] if pictures.shape else _telling_features(plotted, x, label, ranked)
     rows = plotted.table[plotted.table["test_index"] == target]
     summary = plotted.of_test(target)
-    verdicts = [_judge(plotted, rows, name, target, titles) for name in summary["methods"]]
-    truth = judge_truth(
-        rows,
-        Truth(
-            null_control=summary["null_control"],
-            null_certificate=summary["null_control_certificate"],
-            models=retraining.models,
-            missed=retraining.missed,
-        ),
-    )
-    holds, sentence = summarise(verdicts, truth)
+    verdict = _judge(plotted, retraining, rows, target)
     return TestPoint(
         index=target,
         label=str(label),
@@ -79,10 +72,17 @@ def describe_test_point(
         image=pictures(x),
         feature_names=tuple(f"feature {j}" for j in features),
         features=tuple(float(x[j]) for j in features),
-        holds=holds,
-        summary=sentence,
-        methods=verdicts,
-        truth=truth,
+        holds=verdict.passed,
+        summary=verdict.summary,
+        methods=[
+            Method(
+                title=titles.get(found.method, found.method),
+                verdict=found,
+                seconds=float(summary["methods"][found.method]["seconds"]),
+            )
+            for found in verdict.methods
+        ],
+        truth=verdict.truth,
         num_ranked=rows["train_index"].nunique(),
         helpful=_examples(plotted, most_helpful(rows), features, pictures),
         harmful=_examples(plotted, most_harmful(rows), features, pictures),
@@ -109,17 +109,21 @@ def _telling_features(
     return [int(j) for j in np.argsort(-shares, kind="stable")[:SHOWN_FEATURES]]
 
 
-def _judge(
-    plotted: Plotted, rows: pd.DataFrame, method: str, target: int, titles: dict[str, str]
-) -> MethodVerdict:
-    own = rows[rows["method"] == method]
-    return judge_method(
-        method,
-        titles.get(method, method),
-        plotted.agreements[method, target],
-        float(own["actual_change"].abs().max()),
-        float(plotted.of_test(target)["methods"][method]["seconds"]),
+def _judge(plotted: Plotted, retraining: Retraining, rows: pd.DataFrame, target: int) -> FigureVerdict:
+    """The same judge that `repro diagnose` asks."""
+    summary, models = plotted.of_test(target), {NOTHING, *(int(index) for index in rows["train_index"])}
+    retrained = Retrained(
+        null_control=summary["null_control"],
+        null_certificate=summary["null_control_certificate"],
+        models=len(models),
+        missed=len(models & retraining.missed),
+        amplification=retraining.amplification,
     )
+    methods = [
+        JudgedMethod(name=found.method, baseline=declared_baseline(found.record))
+        for found in plotted.predictions
+    ]
+    return judge_figure(rows, retrained, methods)
 
 
 def _examples(

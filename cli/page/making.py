@@ -10,8 +10,8 @@ from cli.page.retraining import Retraining
 from cli.page.traces import traces
 from cli.run_folder import RunFolder
 from cli.stages.plot import Plotted
+from plots.numbers import format_number
 from report.content import Making, Stage
-from report.numbers import format_number
 
 
 def describe_making(folder: RunFolder, config: Config, plotted: Plotted, retraining: Retraining) -> Making:

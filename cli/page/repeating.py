@@ -15,7 +15,7 @@ from cli.config_files import VARIABLE, groups, own_folder
 from cli.page.retraining import Retraining
 from cli.predictions import Prediction
 from cli.run_folder import DETERMINES_THETA
-from cli.stages.retrain import SOLVER_KEYS
+from cli.solving import SOLVER_KEYS
 
 
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:

@@ -6,8 +6,9 @@ from typing import Any
 from cli.compose import Config
 from cli.retrain_record import read_runs
 from cli.run_folder import RunFolder
+from cli.solving import weight_cache
 from cli.stages.plot import Plotted
-from cli.stages.retrain import weight_cache
+from diagnosis.leverage import amplification
 from retrain.removal import NOTHING
 
 
@@ -16,8 +17,10 @@ class Retraining:
     """The leave-one-out models that the table needs, the null control among them."""
 
     models: int
-    missed: int
-    """Models above `retrain.tolerance`."""
+    missed: frozenset[int]
+    """Those above `retrain.tolerance`, by the training point left out."""
+    amplification: dict[int, float]
+    """By what factor leverage makes a removal exceed its first order, by training point."""
     passes_per_model: float
     gradient_norm: float
     """The largest."""
@@ -48,17 +51,19 @@ class Retraining:
 def read_retraining(folder: RunFolder, config: Config, plotted: Plotted) -> Retraining:
     """Read the weights' own account of themselves, and the records."""
     wanted = {int(index) for index in plotted.table["train_index"]} | {NOTHING}
-    models = missed = passes = 0
-    largest = 0.0
-    for part in weight_cache(folder, plotted.model.key).parts(wanted):
+    models = passes = 0
+    largest, missed = 0.0, set[int]()
+    cache = weight_cache(folder, plotted.model.key)
+    for part in cache.parts(wanted):
         models, passes = models + len(part.indices), passes + int(part.passes.sum())
         largest = max(largest, float(part.gradient_norms.max()))
-        missed += int((part.gradient_norms > config["retrain"]["tolerance"]).sum())
+        missed |= set(part.indices[part.gradient_norms > config["retrain"]["tolerance"]].tolist())
     runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == plotted.model.key]
     solved = {index for run in runs for index in run["indices"]}
     return Retraining(
         models=models,
-        missed=missed,
+        missed=frozenset(missed),
+        amplification=amplification(plotted.risk, plotted.model.theta, cache.parts(wanted)),
         passes_per_model=passes / max(models, 1),
         gradient_norm=largest,
         runs=runs,

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from cli.page.retraining import Retraining
 from cli.stages.plot import Plotted
 from cli.traces import is_worth_drawing
+from plots.numbers import format_number
 from report.content import Trace
-from report.numbers import format_number
 
 Lines = Mapping[str, Sequence[tuple[float, float | None]]]
 LAST_RUNS = 6

@@ -11,7 +11,8 @@ from cli.errors import StageError
 from cli.open_run import open_run_folder
 from cli.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
 from cli.run_folder import RunFolder
-from cli.stages.retrain import softmax_risk, weight_cache
+from cli.solving import weight_cache
+from cli.stages.retrain import softmax_risk
 from erm.files import write_atomically
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING

@@ -39,7 +39,7 @@ from erm.dataset import Dataset
 from erm.risk import Curvature, EmpiricalRisk
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
-from influence.solution import Solution, Solve, Solver, Status
+from influence.solution import Solution, Solve, Solver, Status, is_baseline
 from retrain import distributed
 
 
@@ -78,6 +78,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     record = {
         "method": method,
         "settings": config.solver_settings,
+        "baseline": is_baseline(solver),
         "model_checksum": model.key,
         "test_index": [*(row["test_index"] for row in rows), *targets],
         "solutions": [*rows, *(found.as_record() for found in explained)],

@@ -30,7 +30,8 @@ from cli.problem import (
 )
 from cli.run_folder import RunFolder
 from cli.selection import chosen_points, describe_selection, selection_name
-from cli.stages.retrain import softmax_risk, weight_cache
+from cli.solving import weight_cache
+from cli.stages.retrain import softmax_risk
 from cli.traces import draw_missing_traces
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk

@@ -13,7 +13,7 @@ from cli.console import say, warn
 from cli.errors import StageError
 from cli.manifest import write_json_result, write_text_result
 from cli.open_run import open_run_folder
-from cli.own_code import naming_own_code
+from cli.own_code import fit_of, naming_own_code
 from cli.problem import (
     compute_device,
     load_dataset,
@@ -68,7 +68,8 @@ def _train(
     folder: RunFolder, config: Config, dataset: Dataset, risk: EmpiricalRisk, minimise: object
 ) -> None:
     started = time.perf_counter()
-    fit = _fit_with_progress(minimise, risk, config["fit"].get("tolerance", 1e-10))
+    name = f"fit._target_={config['fit']['_target_']}"
+    fit = _fit_with_progress(minimise, risk, name, config["fit"].get("tolerance", 1e-10))
     seconds = time.perf_counter() - started
     # Hashed once: on MNIST that is 400 MB.
     data_checksum = dataset.checksum
@@ -140,7 +141,7 @@ def train_unless_done(config: Config, accept_unconverged: bool = False) -> RunFo
 
 
 @naming_own_code()
-def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) -> Fit:
+def _fit_with_progress(minimise: object, risk: EmpiricalRisk, name: str, tolerance: float) -> Fit:
     with progress_bar("training") as bar:
         norms: list[float] = []
 
@@ -148,10 +149,8 @@ def _fit_with_progress(minimise: object, risk: EmpiricalRisk, tolerance: float) 
             bar.update(_standing(passes, norm, norms, tolerance))
             norms.append(norm)
 
-        assert callable(minimise)
-        result = minimise(risk, progress=report)
-        assert isinstance(result, Fit)
-        return result
+        found: Fit = fit_of(minimise, risk, name, report)
+        return found
 
 
 def _standing(passes: int, norm: float, before: list[float], tolerance: float) -> Standing:

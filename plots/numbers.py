@@ -1,4 +1,4 @@
-"""How numbers are written on the page."""
+"""How numbers are written on figures, on the page and in verdicts."""
 
 import math
 
@@ -33,3 +33,19 @@ def format_times(factor: float) -> str:
     if factor < 2:
         return f"a factor of {factor:.1f}"
     return f"{format_number(float(f'{factor:.0e}'), 1)} times"
+
+
+def format_r(r: float) -> str:
+    """Three decimals, or as many as tell r from ±1, up to six."""
+    if math.isnan(r):
+        return "undefined"
+    # The small term keeps 1 − 0.99999, which rounding puts just below 1e-5, at five decimals.
+    decimals = math.ceil(-math.log10(max(1 - abs(r), 1e-6)) - 1e-6)
+    return f"{r:.{max(3, decimals)}f}".replace("-", "−")
+
+
+def format_slope(slope: float) -> str:
+    """Three decimals near 1, three digits far from it."""
+    if math.isnan(slope):
+        return "undefined"
+    return (f"{slope:.3f}" if 0.1 <= abs(slope) < 10 else f"{slope:.3g}").replace("-", "−")

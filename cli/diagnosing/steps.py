@@ -1,0 +1,33 @@
+"""Where a diagnosis stands: which of its steps it is at, and how far in it, in shares of the whole work."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cli.progress import Bar, Standing
+
+
+@dataclass(slots=True)
+class Steps:
+    """Steps with their shares of the work, shown on one bar.
+
+    Args:
+        bar: where.
+        shares: how much of the work each step is, roughly, by name and in order; in any unit.
+    """
+
+    bar: Bar
+    shares: Mapping[str, float]
+    at: str = field(default="", init=False)
+
+    def begin(self, step: str) -> None:
+        """The step that begins now: all before it are done."""
+        self.at = step
+        self.inside(0.0)
+
+    def inside(self, share: float, detail: str = "") -> None:
+        """How much of the step is done, from 0 to 1."""
+        names = list(self.shares)
+        before = sum(self.shares[name] for name in names[: names.index(self.at)])
+        done = (before + min(max(share, 0.0), 1.0) * self.shares[self.at]) / sum(self.shares.values())
+        stage = f"{self.at}, {detail}" if detail else self.at
+        self.bar.update(Standing(stage=stage, done=round(100 * done, 1), total=100, unit="per cent"))

@@ -1,0 +1,146 @@
+"""Can the figure of one test point be believed? Truth and methods together, for page and `diagnose`."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from pandas import DataFrame
+
+from diagnosis.measures import Pairs
+from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
+from diagnosis.truth import Truth, judge_truth
+from diagnosis.verdict import Verdict, conclude
+
+PLURALS = {
+    "predicts": "predict",
+    "agrees": "agree",
+    "follows": "follow",
+    "gets": "get",
+    "does": "do",
+    "has": "have",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrained:
+    """What is known of the leave-one-out models of a figure beside its table."""
+
+    null_control: float
+    """The change of this test loss that is found when nothing is removed."""
+    null_certificate: float
+    models: int
+    missed: int
+    """Models whose gradient norm is above the tolerance."""
+    amplification: Mapping[int, float]
+    """What `diagnosis.leverage.amplification` found, by training point; 1 where there is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What the judge has to know of a method beside its points."""
+
+    name: str
+    baseline: bool = False
+    """Whether it declares that it is there for comparison."""
+    factors: Mapping[str, float] | None = None
+    """What may have been forgotten, by name: see `judge_method`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureVerdict:
+    """What the figure of one test point is worth."""
+
+    truth: tuple[Verdict, ...]
+    methods: tuple[MethodVerdict, ...]
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The truth's, one a method, and that on the figure as a whole."""
+        methods = (method.as_verdict() for method in self.methods)
+        return (*self.truth, *methods, Verdict(check="figure", passed=self.passed, evidence=self.summary))
+
+    @property
+    def passed(self) -> bool | None:
+        """Good when truth and every method that is no baseline are; bad when one is bad; else undecided."""
+        parts = (conclude(self.truth), conclude(method.as_verdict() for method in self.methods))
+        return False if False in parts else None if None in parts else True
+
+    @property
+    def summary(self) -> str:
+        """A sentence for who knows only the paper."""
+        known = conclude(self.truth)
+        if known is False:
+            return "The retrained models are not known well enough to judge a method by."
+        if known is None:
+            return "Leaving out these points changes nothing, so there is nothing to judge a method by."
+        return "; ".join(_sentences(self.methods)) + "."
+
+
+def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method]) -> FigureVerdict:
+    """Judge the rows of one test point.
+
+    Args:
+        rows: of `leave_one_out.csv`, one a method and training point.
+        retrained: what is known of the models.
+        methods: those to judge, in the order to say them in.
+    """
+    points = rows.drop_duplicates("train_index")
+    truth = Truth(
+        actual=points["actual_change"].to_numpy(np.float64, copy=True),
+        certificate=points["certificate"].to_numpy(np.float64, copy=True),
+        null_control=retrained.null_control,
+        null_certificate=retrained.null_certificate,
+        models=retrained.models,
+        missed=retrained.missed,
+    )
+    return FigureVerdict(
+        truth=judge_truth(truth),
+        methods=tuple(
+            judge_method(
+                method.name,
+                _pairs(rows[rows["method"] == method.name], retrained.amplification),
+                baseline=method.baseline,
+                factors=method.factors,
+            )
+            for method in methods
+        ),
+    )
+
+
+def measures(methods: Sequence[MethodVerdict]) -> list[str]:
+    """The names of the findings, in order, once each: the columns of the table."""
+    return list(dict.fromkeys(finding.check for method in methods for finding in method.findings))
+
+
+def _pairs(rows: DataFrame, amplification: Mapping[int, float]) -> Pairs:
+    columns = ("predicted_change", "actual_change", "certificate")
+    predicted, actual, certificate = (rows[name].to_numpy(np.float64, copy=True) for name in columns)
+    return Pairs(
+        predicted=predicted,
+        actual=actual,
+        certificate=certificate,
+        amplification=np.array(
+            [amplification.get(int(index), 1.0) for index in rows["train_index"]], np.float64
+        ),
+    )
+
+
+def _sentences(methods: Sequence[MethodVerdict]) -> list[str]:
+    """One for each outcome that occurs, best first; baselines after those that are judged."""
+    said = []
+    for baseline in (False, True):
+        for outcome in OUTCOMES:
+            names = [
+                found.method for found in methods if (found.baseline, found.outcome) == (baseline, outcome)
+            ]
+            if names:
+                said.append(_sentence(names, outcome, baseline))
+    return said
+
+
+def _sentence(names: Sequence[str], outcome: str, baseline: bool) -> str:
+    if len(names) == 1:
+        return f"{names[0]}{', a baseline,' if baseline else ''} {outcome}"
+    verb, rest = outcome.split(" ", 1)
+    who = f"{', '.join(names[:-1])} and {names[-1]}"
+    return f"{who}{', baselines,' if baseline else ''} {PLURALS.get(verb, verb)} {rest}"

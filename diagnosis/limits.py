@@ -1,0 +1,78 @@
+"""The one table of limits: `repro diagnose` and the report page judge by these numbers and by no others."""
+
+from dataclasses import dataclass
+
+PEARSON = 0.95
+"""Pearson's r below which the points no longer lie on a line."""
+SPEARMAN = 0.9
+"""Spearman's r below which the order is not right."""
+SLOPE = 0.1
+"""|slope − 1| up to which the scale is right; LiSSA with the paper's settings is within 0.09."""
+INTERCEPT = 0.01
+"""|intercept| up to which nothing is shifted, as a share of the largest actual change."""
+ERROR = 0.1
+"""Largest error that leaves the figure readable, as a share of the largest actual change."""
+FEWEST_POINTS = 3
+"""Through two points goes a line, whatever they are."""
+UNDECIDED = 0.05
+"""Share of the points whose actual change may be no larger than its certificate."""
+LEFT = 0.01
+"""What training has left may move the test loss by this share of a typical effect in the figure."""
+LEFT_UNREADABLE = 0.1
+"""Beyond this share of a typical effect, what training has left is seen in the figure."""
+TRAINING_NOISE = 0.01
+"""Share of the largest effect by which another order of the examples may move the test loss."""
+LISSA_ERROR = 0.25
+"""Relative error of s_test up to which LiSSA's settings do: the paper's err by 0.11 on MNIST."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A row of the table."""
+
+    name: str
+    good: str
+    """What is good, in words with the number."""
+    judged: str
+    """By whom: the page and `diagnose`, or `diagnose` alone."""
+
+
+BOTH, DIAGNOSE = "page and `diagnose`", "`diagnose`"
+TABLE = (
+    Limit(name="Pearson's r", good=f"at least {PEARSON}", judged=BOTH),
+    Limit(name="Spearman's r", good=f"at least {SPEARMAN}", judged=BOTH),
+    Limit(name="slope", good=f"within {SLOPE} of 1", judged=BOTH),
+    Limit(name="intercept", good=f"at most {INTERCEPT:.0%} of the largest actual change", judged=BOTH),
+    Limit(name="largest error", good=f"at most {ERROR:.0%} of the largest actual change", judged=BOTH),
+    Limit(name="points", good=f"at least {FEWEST_POINTS}", judged=BOTH),
+    Limit(name="changes no larger than their certificates", good=f"at most {UNDECIDED:.0%}", judged=BOTH),
+    Limit(name="models above their tolerance", good="none", judged=BOTH),
+    Limit(name="null control", good="within its certificate", judged=BOTH),
+    Limit(
+        name="what training has left",
+        good=f"moves the test loss by at most {LEFT:.0%} of the median predicted change of the points shown; "
+        f"bad above {LEFT_UNREADABLE:.0%}",
+        judged=DIAGNOSE,
+    ),
+    Limit(
+        name="another seed of a stochastic fit",
+        good=f"moves the test loss by at most {TRAINING_NOISE:.0%} of the largest predicted change",
+        judged=DIAGNOSE,
+    ),
+    Limit(name="LiSSA's error of s_test", good=f"at most {LISSA_ERROR:.0%}", judged=DIAGNOSE),
+)
+
+CRITERIA = (
+    f"Pearson r at least {PEARSON}, Spearman r at least {SPEARMAN}, slope within {SLOPE} of 1, "
+    f"intercept at most {INTERCEPT:.0%} and error at most {ERROR:.0%} of the largest change, as they are or "
+    "once the leverage of the points is counted in; "
+    f"for the truth: at most {UNDECIDED:.0%} of the changes no larger than their certificates, "
+    "every model at its tolerance, and the null control within its certificate"
+)
+"""What the page says that its marks mean."""
+
+
+def as_markdown() -> str:
+    """The table as docs/method.md shows it."""
+    rows = [f"| {limit.name} | {limit.good} | {limit.judged} |" for limit in TABLE]
+    return "\n".join(["| measure | good | judged by |", "|---|---|---|", *rows])
