@@ -64,7 +64,7 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
         repro retrain --gpus 4
         repro retrain retrain.points=random retrain.num_random=500
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
-    """
+    """  # noqa: E501
     config = compose(with_gpus(overrides, gpus))
     from cli.stages.retrain import retrain as stage
 

@@ -4,7 +4,6 @@ The lines are read from where they are printed, so text and test cannot differ. 
 MNIST's files, but few and small examples in them, because the lines name no data.
 """
 
-import re
 import shlex
 import shutil
 from pathlib import Path
@@ -14,22 +13,21 @@ import pandas as pd
 import pytest
 
 from erm.data.download import TEST_FILES, TRAIN_FILES
-from tests.command_line import PROJECT, succeed
+from tests.command_line import succeed
 from tests.idx_files import idx_bytes
 from tests.machines import FIRST, NotAllowedError, end_all, start_line, two_machines
+from tests.printed_lines import printed_lines
 
 PATIENCE = 300
 """Seconds that a line may take before the test gives up on it."""
-PRINTED = (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"), *(PROJECT / "cli").rglob("*.py"))
-LINE = re.compile(r"torchrun --[^`\n]+")
 
 
-def torchrun_lines() -> dict[str, list[Path]]:
-    """Each line, and the files that print it."""
-    found: dict[str, list[Path]] = {}
-    for path in PRINTED:
-        for line in LINE.findall(path.read_text(encoding="utf-8")):
-            found.setdefault(line.strip(), []).append(path)
+def torchrun_lines() -> dict[str, list[str]]:
+    """Each line, and where it is printed."""
+    found: dict[str, list[str]] = {}
+    for printed in printed_lines():
+        if printed.line.startswith("torchrun "):
+            found.setdefault(printed.line, []).append(printed.where)
     return found
 
 
@@ -60,8 +58,8 @@ def prepared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_readme_and_help_print_the_line() -> None:
-    names = {path.name for paths in torchrun_lines().values() for path in paths}
-    assert {"README.md", "figure.py"} <= names
+    (where,) = torchrun_lines().values()
+    assert {"README.md", "repro retrain --help"} <= set(where)
 
 
 def run_on_two_machines(line: str, folder: Path) -> list[str]:
