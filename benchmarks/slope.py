@@ -50,7 +50,7 @@ class Problem:
 
     def predicted(self, s: Float[Tensor, "r p"]) -> Float[Tensor, "r n"]:
         """Predicted changes of all training points, for each s."""
-        parts = [self.risk.per_example_gradient_dots(self.theta, part) for part in s.split(20)]
+        parts = [self.risk.per_example_gradient_dots(self.theta, part) for part in torch.split(s, 20)]
         return torch.cat(parts) / self.risk.num_examples
 
     def actual(self, points: Sequence[int]) -> Float[np.ndarray, " n"]:

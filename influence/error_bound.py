@@ -46,7 +46,7 @@ def relative_error_bound(
     if norm == 0:
         return _relative(unseen, length) if length else 0.0
     node = BELOW * smallest
-    basis, diagonal, off_diagonal = [residual / norm], [], []
+    basis, diagonal, off_diagonal = [residual / norm], list[float](), list[float]()
     bound = _relative(norm / node + unseen, length)
     while bound > enough and len(diagonal) < min(MAX_PRODUCTS, len(s)):
         image = product(basis[-1])
