@@ -25,7 +25,7 @@ from influence.lissa import LiSSA
 from influence.lissa_auto import LiSSAAuto
 from influence.solution import Solver
 
-RUNS = 5
+RUNS = 3
 SPIN = "while True: pass"
 
 
