@@ -81,7 +81,7 @@ def solution_of(solve: Callable[[Any], Any], v: Any, name: str) -> Any:
     return found
 
 
-def _is_own(file: Path) -> bool:
+def is_own(file: Path) -> bool:
     """Whether a file is the user's: in the own folder, which may itself hold this package."""
     own = own_folder()
     if own is None or not file.is_relative_to(own) or "site-packages" in file.parts:
@@ -90,7 +90,7 @@ def _is_own(file: Path) -> bool:
 
 
 def _innermost_own_frame(error: Exception) -> str | None:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename))]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(Path(frame.filename))]
     if not frames:
         return None
     return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"

@@ -13,11 +13,14 @@ from cli.compose import compose_methods, parse_overrides
 from cli.config_files import search_path
 from cli.console import say
 from cli.errors import StageError, UsageError
-from cli.sweep_job import METHODS_FILE, job
+from cli.inside import refuse_what_leads_out
+from cli.printable import printable
+from cli.sweep_job import METHODS_FILE, job, read_job
 from erm.files import write_atomically, write_json
 from plots.style import save
 from plots.sweep import draw_sweep
 
+SWEEP_FILE = "sweep.json"
 OWN_KEYS = ("output_dir", "experiment")
 SUBFOLDER = "run-${hydra.job.num}"
 
@@ -35,6 +38,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         StageError: runs failed; the table and the figure show the others.
     """
     swept = _check(overrides, methods)
+    refuse_what_leads_out(folder)
     _check_same_sweep(folder, overrides, methods)
     write_json(folder / METHODS_FILE, methods)
     quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
@@ -46,7 +50,8 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         job()
     finally:
         sys.argv = before
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "jobs").glob("*.json")]
+    found = [read_job(path) for path in (folder / "jobs").glob("*.json")]
+    records = [record for record in found if record is not None]
     table = _joined(folder, records, swept)
     failed = [record for record in records if record["exit_code"] != 0]
     if len(table):
@@ -94,19 +99,24 @@ def _is_hydras(override: Override) -> bool:
 
 def _check_same_sweep(folder: Path, overrides: list[str], methods: list[str]) -> None:
     """A folder belongs to one sweep: its runs are numbered in the order of the command line."""
-    path, ours = folder / "sweep.json", {"overrides": overrides, "methods": methods}
+    path, ours = folder / SWEEP_FILE, {"overrides": overrides, "methods": methods}
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         write_json(path, ours)
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path} cannot be read ({error}); choose another --out") from error
     if theirs != ours:
-        raise StageError(
-            f"{folder} holds another sweep: {' '.join(theirs['overrides'])} by "
-            f"{', '.join(theirs['methods'])}. Choose another --out"
-        )
+        raise StageError(f"{folder} holds another sweep: {_words(theirs)}. Choose another --out")
+
+
+def _words(sweep: Any) -> str:
+    """What a sweep.json says, on one line, whatever it says."""
+    try:
+        return printable(f"{' '.join(sweep['overrides'])} by {', '.join(sweep['methods'])}")
+    except (KeyError, TypeError):
+        return f"{SWEEP_FILE} is not as this tool writes it"
 
 
 def _joined(folder: Path, records: list[dict[str, Any]], swept: list[str]) -> pd.DataFrame:
@@ -114,9 +124,11 @@ def _joined(folder: Path, records: list[dict[str, Any]], swept: list[str]) -> pd
     rows = []
     for record in records:
         values = dict(text.split("=", 1) for text in record["overrides"])
+        if not set(swept) <= values.keys():
+            continue
         try:
             summary = json.loads((folder / record["folder"] / "summary.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         points = summary.get("test_points", {"": summary})
         for (target, point), key in itertools.product(points.items(), ("methods",)):
