@@ -97,6 +97,7 @@ def _name_holder(holder: Path) -> None:
 
 def _who(holder: Path) -> str:
     try:
-        return printable(holder.read_text(encoding="utf-8")[:LONGEST_HOLDER]) or "another command"
+        with holder.open(encoding="utf-8") as file:
+            return printable(file.read(LONGEST_HOLDER)) or "another command"
     except (OSError, UnicodeDecodeError):
         return "another command"

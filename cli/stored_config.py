@@ -15,6 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 LARGEST = 1_000_000
 """Bytes; what this tool writes has some thousands."""
+DEEPEST = 30
+"""Mappings and lists within each other; the parser takes minutes for thousands."""
 TARGET = "_target_"
 
 
@@ -32,7 +34,7 @@ def read_stored_config(path: Path) -> dict[Any, Any]:
         if path.stat().st_size > LARGEST:
             raise StoredConfigError(f"it has more than {LARGEST:,} bytes")
         text = path.read_text(encoding="utf-8")
-        _refuse_tags_and_aliases(text)
+        _refuse_what_is_never_written(text)
         values: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise StoredConfigError(_on_one_line(error)) from error
@@ -67,8 +69,12 @@ def interpolations(node: Any, key: str) -> Iterator[str]:
             yield from interpolations(value, f"{key}[{position}]")
 
 
-def _refuse_tags_and_aliases(text: str) -> None:
+def _refuse_what_is_never_written(text: str) -> None:
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise StoredConfigError(f"it has more than {DEEPEST} mappings and lists within each other")
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if anchor is not None:
             raise StoredConfigError(f"it has an anchor or alias, {anchor}")

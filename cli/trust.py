@@ -5,8 +5,8 @@ list of what may be called, never against one of what may not. A name that stand
 line, or in the user's own configuration files, is the user's and is not held against anything.
 
 --trust-code MODULE, on every command that opens a run folder, adds what a module defines. It is kept in the
-environment variable REPRO_TRUST_CODE, which the runs of a sweep inherit. REPRO_CONFIG_DIR=FOLDER adds what
-the modules that lie in that folder define.
+environment variable REPRO_TRUST_CODE, which the runs of a sweep inherit. REPRO_CONFIG_DIR=FOLDER, with its
+whole path, adds what the modules that lie in that folder define.
 """
 
 import importlib.util
@@ -31,8 +31,8 @@ from configs.schema import FIRST_NAMES, SETTINGS
 VARIABLE = "REPRO_TRUST_CODE"
 OPTION = "--trust-code"
 SHIPPED = frozenset(SETTINGS) | frozenset(FIRST_NAMES.values())
-"""What may always be named: the targets of the package's own YAML files, which are those the schema knows, and
-what some of them were called at first."""
+"""What may always be named: the targets of the package's own YAML files, which are those the schema knows,
+and what some of them were called at first."""
 MADE_OF = ("data", "model", "fit", "influence")
 """The groups that objects are made of, and interpolations would be resolved in."""
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -134,8 +134,11 @@ def _is_trusted(target: str) -> bool:
 
 
 def _lies_in_own_folder(name: str) -> bool:
-    """Whether the top-level module of a name would be imported from a file in the own folder."""
-    if own_folder() is None:
+    """Whether the top-level module of a name would be imported from a file in the own folder.
+
+    A relative path does not count: it is another folder, perhaps the stranger's, wherever the user stands.
+    """
+    if own_folder() is None or not Path(os.environ[OWN_FOLDER]).expanduser().is_absolute():
         return False
     make_own_modules_importable()
     try:
@@ -158,7 +161,7 @@ def _advice(key: str, target: Any) -> str:
         return f"{named}, which is no name of code. Nothing of it was called"
     return (
         f"{named}. Nothing of it was called. If you know and trust that code, add {OPTION} "
-        f"{_module(target)}; if it lies in a folder of your own, set {OWN_FOLDER}=FOLDER"
+        f"{_module(target)}; if it lies in a folder of your own, set {OWN_FOLDER}=FOLDER, with its whole path"
     )
 
 

