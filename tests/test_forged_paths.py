@@ -187,6 +187,14 @@ def test_nothing_is_downloaded_to_where_a_folder_says(run: RunFolder, tmp_path: 
     assert "--data-root" in result.stderr
 
 
+def test_where_a_run_says_that_it_lies_is_not_used(run: RunFolder, victim: Path) -> None:
+    before = tree(victim)
+    forge_config(run, output_dir=str(victim))
+    assert "follows from the data" in succeed("check", run.path)
+    assert "wrote" in succeed("plot", *SETTINGS, f"output_dir={run.path}")
+    assert tree(victim) == before
+
+
 def test_data_that_moved_are_read_from_where_the_user_says(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(60, 3)), np.arange(60) % 3
