@@ -13,7 +13,8 @@ from cli.errors import StageError, TerminatedError, UsageError
 from cli.family import started_by_command
 from cli.help import HelpfulGroup
 from cli.mistakes import option_that_is_none
-from cli.options import LogJson, Quiet
+from cli.options import LogJson, Quiet, TrustCode
+from cli.trust import trusting
 
 Command = Callable[..., None]
 
@@ -23,33 +24,48 @@ def command(function: Command) -> Command: ...
 
 
 @overload
-def command(*, quiet: bool) -> Callable[[Command], Command]: ...
+def command(*, quiet: bool, opens_folder: bool) -> Callable[[Command], Command]: ...
 
 
-def command(function: Command | None = None, *, quiet: bool = True) -> Command | Callable[[Command], Command]:
-    """Make a function a command: with --quiet and --log-json, and exceptions as messages and exit codes.
+def command(
+    function: Command | None = None, *, quiet: bool = True, opens_folder: bool = True
+) -> Command | Callable[[Command], Command]:
+    """Make a function a command, with the options that all have, and exceptions as messages and exit codes.
 
     Args:
         function: does the work; its parameters are the command's own options and arguments.
         quiet: whether it takes --quiet; not where the lines are all there is of the result.
+        opens_folder: whether it reads run folders, and so takes --trust-code.
     """
     if function is None:
-        return functools.partial(_as_command, quiet=quiet)
-    return _as_command(function, quiet=quiet)
+        return functools.partial(_as_command, quiet=quiet, opens_folder=opens_folder)
+    return _as_command(function, quiet=quiet, opens_folder=opens_folder)
 
 
-def _as_command(function: Command, quiet: bool) -> Command:
+def _as_command(function: Command, quiet: bool, opens_folder: bool) -> Command:
     @functools.wraps(function)
     def wrapped(*arguments: Any, **options: Any) -> None:
         manner = {name: options.pop(name, False) for name in ("quiet", "log_json")}
+        trusted = options.pop("trust_code", None) or []
+
+        def work() -> None:
+            with trusting(trusted):
+                function(*arguments, **options)
+
         with speaking(**manner):
-            _run(lambda: function(*arguments, **options))
+            _run(work)
 
     # Typer reads the options off the signature.
     own = inspect.signature(function)
     keyword = inspect.Parameter.KEYWORD_ONLY
-    added = {"quiet": Quiet, "log_json": LogJson} if quiet else {"log_json": LogJson}
-    more = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in added.items()]
+    added: list[tuple[str, object, object]] = [("log_json", LogJson, False)]
+    if quiet:
+        added.insert(0, ("quiet", Quiet, False))
+    if opens_folder:
+        added.append(("trust_code", TrustCode, None))
+    more = [
+        inspect.Parameter(name, keyword, default=default, annotation=kind) for name, kind, default in added
+    ]
     wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
     return wrapped
 

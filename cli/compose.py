@@ -1,6 +1,5 @@
 """From overrides to a checked configuration, in a fraction of a second and without importing torch."""
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +12,14 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-from pydantic import ValidationError
 from yaml import YAMLError
 
 from cli.config_files import config_files, search_path, where_own_files_belong
 from cli.config_files import groups as groups
 from cli.errors import UsageError
 from cli.mistakes import no_choice, no_method, no_override, no_value, several_values
-from configs.schema import FIRST_NAMES, GROUPS, SETTINGS, Selection, Top
-
-SELECTION_KEYS = ("test_index", "top_k")
+from cli.validation import SELECTION_KEYS as SELECTION_KEYS
+from cli.validation import checked, nearest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +120,7 @@ def check_method_names(methods: list[str]) -> None:
             known, where = groups()["influence"], where_own_files_belong("influence")
             if (meant := no_method(method)) is not None:
                 raise UsageError(meant)
-            raise UsageError(f"--method {method}: no such method{where}. {_nearest(method, known)}")
+            raise UsageError(f"--method {method}: no such method{where}. {nearest(method, known)}")
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
@@ -153,7 +150,7 @@ def _check_choices(overrides: list[Override]) -> None:
             where = where_own_files_belong(key)
             if (meant := no_choice(key, str(value))) is not None:
                 raise UsageError(meant)
-            raise UsageError(f"{text}: no such {key}{where}. {_nearest(str(value), known[key])}")
+            raise UsageError(f"{text}: no such {key}{where}. {nearest(str(value), known[key])}")
 
 
 def _hydra_compose(overrides: list[str]) -> DictConfig:
@@ -177,7 +174,7 @@ def _explain(error: HydraException, overrides: list[str]) -> str:
         if key in keys:
             group = key.split(".")[0]
             return f"{override.input_line}: {key} is not a setting of the {group} chosen here"
-        return f"{override.input_line}: there is no key {key}. {_nearest(key, sorted(keys))}"
+        return f"{override.input_line}: there is no key {key}. {nearest(key, sorted(keys))}"
     return _first_line(error)
 
 
@@ -204,67 +201,6 @@ def _dotted(node: Mapping[Any, Any], prefix: str) -> set[str]:
         if isinstance(value, Mapping):
             keys |= _dotted(value, f"{prefix}{key}.")
     return keys
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
-        return f"Did you mean {' or '.join(close)}?"
-    return f"There are: {', '.join(known)}" if len(known) <= 12 else "`repro config` prints all keys"
-
-
-def checked(values: dict[Any, Any]) -> dict[str, Any]:
-    """The values, every one checked, and whole numbers turned into floats where floats are meant.
-
-    Raises:
-        UsageError: a value of the wrong type or out of range.
-    """
-    top = {key: value for key, value in values.items() if not isinstance(value, dict)}
-    nodes = {key: value for key, value in values.items() if isinstance(value, dict)}
-    for name in nodes.keys() - set(groups()):
-        raise UsageError(f"{name}: no such group. {_nearest(name, list(groups()))}")
-    selection = {key: value for key, value in nodes["influence"].items() if key in SELECTION_KEYS}
-    solver = {key: value for key, value in nodes["influence"].items() if key not in SELECTION_KEYS}
-    return {
-        **_validated(Top, top, ""),
-        **{group: _validated_target(nodes[group], f"{group}.") for group in ("data", "model", "fit")},
-        "influence": {
-            **_validated(Selection, selection, "influence."),
-            **_validated_target(solver, "influence."),
-        },
-        **{group: _validated(schema, nodes[group], f"{group}.") for group, schema in GROUPS.items()},
-    }
-
-
-def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
-    settings = {key: value for key, value in node.items() if key != "_target_"}
-    named = node.get("_target_", "")
-    target = next((now for now, first in FIRST_NAMES.items() if first == named), named)
-    schema = SETTINGS.get(target)
-    if schema is None:
-        return node
-    return {"_target_": target, **_validated(schema, settings, prefix)}
-
-
-def _validated(schema: type, node: dict[str, Any], prefix: str) -> dict[str, Any]:
-    try:
-        checked = schema(**node)
-    except ValidationError as error:
-        raise UsageError("\n".join(_complaints(error, prefix))) from error
-    return {key: getattr(checked, key) for key in node}
-
-
-def _complaints(error: ValidationError, prefix: str) -> list[str]:
-    """One line a faulty key: key, value, and what is allowed."""
-    by_key: dict[str, tuple[Any, list[str]]] = {}
-    for fault in error.errors():
-        key, value = f"{prefix}{fault['loc'][0]}", fault["input"]
-        wanted = "no such key" if fault["type"] == "unexpected_keyword_argument" else fault["msg"]
-        by_key.setdefault(key, (value, []))[1].append(wanted.replace("Input should be ", ""))
-    return [
-        f"{key}={value}: expected {' or '.join(dict.fromkeys(messages))}"
-        for key, (value, messages) in by_key.items()
-    ]
 
 
 def _first_line(error: Exception) -> str:

@@ -34,7 +34,8 @@ def config_files() -> dict[str, dict[str, Path]]:
     """The files that can be chosen, by group and by name, own ones included.
 
     Raises:
-        UsageError: an own file has the name of one of the package's, which Hydra would take in its place.
+        UsageError: an own file has the name of one of the package's, which Hydra would take in its place, or
+            one that is none.
     """
     found = {
         folder.name: _files(folder)
@@ -45,10 +46,21 @@ def config_files() -> dict[str, dict[str, Path]]:
     for group, known in found.items() if own is not None else ():
         assert own is not None
         added = _files(own / group)
+        for name in added:
+            if not is_name(name):
+                raise UsageError(f"{name!a} in {own / group}: a name begins with a letter or a digit")
         for name in sorted(added.keys() & known.keys()):
             raise UsageError(f"{added[name]}: {group}={name} is there already; give your file another name")
         found[group] = dict(sorted((known | added).items()))
     return found
+
+
+def is_name(name: str) -> bool:
+    """Whether a file may be chosen by this name, and results be named by it.
+
+    So that no command line takes it for an option, no spreadsheet for a formula, no terminal for an order.
+    """
+    return name.isprintable() and (name[:1].isalnum() or name[:1] == "_")
 
 
 def groups() -> dict[str, list[str]]:

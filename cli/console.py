@@ -15,23 +15,43 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from cli.printable import printable
 from erm.files import without_non_finite
 
 OUTPUT = "REPRO_OUTPUT"
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class PlainConsole(Console):
+    """Shows text as it is: no markup or emoji codes are read in it, and no character in it does anything.
+
+    Names and messages may come from files. What they hold beside characters to be seen and line breaks would
+    move the cursor, set the title of the window, or turn the direction of the line: � stands for it.
+    """
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, soft_wrap=True, markup=False, emoji=False, **settings)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments, those that are text made printable; control segments are the console's own."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            yield segment if control else Segment(printable(text, keep="\n\t"), style)
+
+
+out = PlainConsole()
+err = PlainConsole(stderr=True)
 
 
 @contextmanager

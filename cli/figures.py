@@ -46,7 +46,7 @@ def scatter(
     return draw_leave_one_out(
         table,
         agreements,
-        titles=settings["titles"],
+        titles=_titles(config, table),
         limits=settings["limits"],
         selection=selection,
         style=configured_style(config),
@@ -60,7 +60,7 @@ def configured_style(config: Config) -> Style:
 
 def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> list[Path]:
     """plots/errors: how far each method is from the truth, and how well the truth is known."""
-    return write_figure(folder, config, draw_errors(table, config["plot"]["titles"]), "errors")
+    return write_figure(folder, config, draw_errors(table, _titles(config, table)), "errors")
 
 
 def draw_galleries(
@@ -92,7 +92,7 @@ def draw_galleries(
             most_harmful(rows),
             images,
             {int(str(index)): float(change) for index, change in predicted.items()},
-            config["plot"]["titles"].get(method, method),
+            _titles(config, table)[method],
             num_ranked=rows["train_index"].nunique(),
         )
         written += write_figure(folder, config, figure, f"gallery_{test_index}")
@@ -116,6 +116,16 @@ def write_figure(
     for suffix in set(FORMATS).difference(formats):
         folder.figure(suffix, name).unlink(missing_ok=True)
     return paths
+
+
+def verbatim(name: str) -> str:
+    """A name as matplotlib's text shows it, which reads mathematics between dollars."""
+    return name.replace("$", r"\$")
+
+
+def _titles(config: Config, table: DataFrame) -> dict[str, str]:
+    """The configured titles, and the name of each method that has none."""
+    return {name: verbatim(name) for name in table["method"].unique()} | dict(config["plot"]["titles"])
 
 
 def _test_example(

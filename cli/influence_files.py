@@ -8,27 +8,64 @@ import hashlib
 import json
 from importlib import import_module
 from io import BytesIO
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from cli.influence_age import FAILED_SINCE, WRITTEN, now
 from cli.manifest import write_json_result, write_text_result
+from cli.printable import printable_strings
 from cli.run_folder import RunFolder
+from cli.validation import are_settings
 from configs.schema import SETTINGS
 from influence.solution import is_baseline
+
+Step = Annotated[list[float | None], Field(min_length=2)]
+
+
+class StoredSolution(BaseModel):
+    """What a record says of one test point; null is what is not finite, or does not apply."""
+
+    model_config = ConfigDict(strict=True)
+    test_index: int
+    status: str
+    message: str
+    seconds: float
+    hessian_vector_products: float | None
+    trace: list[Step]
+    traced: str
+
+
+class StoredRecord(BaseModel):
+    """influence/METHOD.json."""
+
+    model_config = ConfigDict(strict=True, protected_namespaces=())
+    method: str
+    settings: dict[str, Any]
+    model_checksum: str
+    test_index: list[int]
+    solutions: list[StoredSolution]
+    table_checksum: str | None
+
 
 RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
 
 
 def read_record(folder: RunFolder, method: str) -> dict[str, Any] | None:
-    """The record; None when it is missing or damaged."""
-    try:
-        record = json.loads(folder.influence_record(method).read_text(encoding="utf-8"))
-        return {key: record[key] for key in RECORD_KEYS} | {"baseline": record.get("baseline") is True}
-    except (OSError, ValueError, KeyError, TypeError):
+    """The record, its strings printable; None when it is missing, damaged or not as this tool writes it."""
+    if method not in folder.methods():
         return None
+    try:
+        content = json.loads(folder.influence_record(method).read_text(encoding="utf-8"))
+        record: dict[str, Any] = printable_strings({key: content[key] for key in RECORD_KEYS})
+        StoredRecord.model_validate(record)
+        record["baseline"] = content.get("baseline") is True
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    # Files are named by the method, so it must not be another one.
+    return record if record["method"] == method and are_settings(record["settings"]) else None
 
 
 def declared_baseline(record: dict[str, Any]) -> bool:

@@ -10,6 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from cli.errors import UsageError
+from cli.inside import is_inside
+from cli.printable import printable
 from cli.run_folder import RunFolder
 from erm.files import set_aside, write_atomically, write_json
 
@@ -60,20 +63,41 @@ def set_aside_unsound(folder: RunFolder, warn: Callable[[str], None]) -> None:
         known = (manifest or {}).get(path.relative_to(folder.path).as_posix(), [])
         if file_checksum(path) not in known:
             kind = "is not as it was written" if known else "was not written by this tool"
-            warn(f"{path} {kind}; set aside as {set_aside(path).name}. Its stage makes it again")
+            aside = printable(set_aside(path).name)
+            warn(f"{printable(str(path))} {kind}; set aside as {aside}. Its stage makes it again")
     for leftover in folder.path.rglob(".unfinished-*"):
         leftover.unlink(missing_ok=True)
 
 
 def read_manifest(folder: RunFolder) -> Manifest | None:
-    """The manifest; None when it is missing, damaged or of another format."""
+    """The manifest; None when it is missing, damaged or of another format.
+
+    Raises:
+        UsageError: it is sound and names what is not in the folder, as none does that this tool has written.
+    """
     try:
         content = json.loads(folder.manifest.read_text(encoding="utf-8"))
-        files: Manifest = content["files"]
+        files = content["files"]
         sound = content["format"] == FORMAT and content["checksum"] == _checksum(files)
+        if not sound or not _is_manifest(files):
+            return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return files if sound else None
+    for name in files:
+        if not is_inside(name):
+            raise UsageError(
+                f"{folder.manifest} names {printable(name)}, which is not in the run folder; this tool has "
+                "not written that. Nothing was done"
+            )
+    return dict(files)
+
+
+def _is_manifest(files: object) -> bool:
+    """Whether names have lists of checksums."""
+    return isinstance(files, dict) and all(
+        isinstance(known, list) and all(isinstance(checksum, str) for checksum in known)
+        for known in files.values()
+    )
 
 
 def file_checksum(path: Path) -> str:

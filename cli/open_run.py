@@ -2,7 +2,7 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -13,12 +13,17 @@ from cli.compose import Config
 from cli.console import warn
 from cli.errors import StageError
 from cli.family import started_by_command
+from cli.inside import refuse_what_leads_out
 from cli.manifest import set_aside_unsound
+from cli.printable import printable
 from cli.run_folder import RunFolder, check_same_configuration, run_folder
+from cli.stored_config import targets
+from cli.trust import refuse_code_of_others
 from retrain.distributed import first_of_launched, launched
 
 LOCK = ".lock"
 HOLDER = ".lock-holder"
+LONGEST_HOLDER = 80
 
 
 @contextmanager
@@ -33,7 +38,7 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
         create: make it if need be; otherwise one that is not there yet is neither made nor locked.
 
     Raises:
-        UsageError: as `run_folder`.
+        UsageError: as `run_folder` and `open_run`.
         StageError: it holds a run of another configuration, or is open under another name.
     """
     folder = run_folder(config)
@@ -42,16 +47,27 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     if not folder.path.exists() or started_by_command() or (launched() and not first_of_launched()):
         yield folder
         return
-    with open_run(folder):
+    typed = {str(target) for _, target in targets(config.values)}
+    with open_run(folder, typed):
         check_same_configuration(folder, config)
         yield folder
 
 
 @contextmanager
-def open_run(folder: RunFolder) -> Iterator[None]:
-    """A folder that is there, whatever its configuration: locked, and what is unsound in it set aside."""
+def open_run(folder: RunFolder, typed: Collection[str] = ()) -> Iterator[None]:
+    """A folder that is there, whatever its configuration: locked, and what is unsound in it set aside.
+
+    Args:
+        folder: the run folder, which may be a stranger's.
+        typed: targets in the configuration that the user has given.
+
+    Raises:
+        UsageError: something in it leads out of it, or names code that is neither this tool's nor trusted.
+    """
+    refuse_what_leads_out(folder.path)
     with _lock(folder.path):
         set_aside_unsound(folder, warn)
+        refuse_code_of_others(folder.path, typed)
         yield
 
 
@@ -77,7 +93,7 @@ def _lock(path: Path) -> Iterator[None]:
     _acquire(lock, path)
     _HERE.folders.add(folder)
     try:
-        holder.write_text(f"process {os.getpid()}\n{_HERE.token}", encoding="utf-8")
+        _name_holder(holder)
         yield
     finally:
         _HERE.folders.discard(folder)
@@ -101,10 +117,18 @@ def _acquire(lock: BaseFileLock, path: Path) -> None:
         lock.acquire()
 
 
+def _name_holder(holder: Path) -> None:
+    """Into a new file: one that is there could be another file by a second name."""
+    holder.unlink(missing_ok=True)
+    with holder.open("x", encoding="utf-8") as file:
+        file.write(f"process {os.getpid()}\n{_HERE.token}")
+
+
 def _who(holder: Path) -> tuple[str, str]:
     """Who has the folder open, for people; and its token, empty where there is none."""
     try:
-        who, _, token = holder.read_text(encoding="utf-8").partition("\n")
+        with holder.open(encoding="utf-8") as file:
+            who, _, token = file.read(LONGEST_HOLDER).partition("\n")
     except (OSError, UnicodeDecodeError):
         who, token = "", ""
-    return who or "another command", token
+    return printable(who) or "another command", token

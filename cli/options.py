@@ -52,6 +52,16 @@ Methods = Annotated[
 Folder = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="A run folder, such as outputs/mnist-logistic-3f2a91c0")
 ]
+TrustCode = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust-code",
+        metavar="MODULE",
+        help="Let a run folder's files name what this module of yours defines; may be given several times. "
+        "Without it they may name only what this tool ships, or what you name yourself.",
+        show_default=False,
+    ),
+]
 Quiet = Annotated[
     bool,
     typer.Option(

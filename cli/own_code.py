@@ -128,7 +128,7 @@ def _check_theta(theta: Any, risk: Any, name: str) -> None:
         )
 
 
-def _is_own(file: Path) -> bool:
+def is_own(file: Path) -> bool:
     """Whether a file is the user's: in the own folder, which may itself hold this package."""
     own = own_folder()
     if own is None or not file.is_relative_to(own) or "site-packages" in file.parts:
@@ -137,7 +137,7 @@ def _is_own(file: Path) -> bool:
 
 
 def _innermost_own_frame(error: Exception) -> str | None:
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_own(Path(frame.filename))]
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_own(Path(frame.filename))]
     if not frames:
         return None
     return f"{frames[-1].filename}, line {frames[-1].lineno}, in {frames[-1].name}"

@@ -24,6 +24,7 @@ from cli.manifest import write_result
 from cli.mistakes import root_too_deep
 from cli.own_code import check_made, explain_import, naming_own_code
 from cli.run_folder import RunFolder, describe_differences, determining
+from cli.stored_facts import stored_facts
 from configs.schema import SETTINGS
 from erm.aligned import aligned
 from erm.data.errors import DataUnavailableError
@@ -31,8 +32,6 @@ from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 
 PROJECT = "leave-one-out-reproducer"
-FACTS = {"gradient_norm", "converged", "data_checksum", "checksum", "configuration", "provenance"}
-"""What a model file must say of itself, at the least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,23 +159,13 @@ def read_facts(folder: RunFolder, config: Config) -> dict[str, Any]:
     facts = stored_facts(folder)
     if facts is None:
         raise StageError(f"{folder.model} is damaged. Remove it and run: {command('train', config)}")
-    written_by = facts["provenance"]["versions"][PROJECT]
+    written_by = facts["provenance"]["versions"].get(PROJECT, "unknown")
     different = describe_differences(facts["configuration"], determining(config.values))
     if different:
         raise StageError(f"{folder.model} was trained under another configuration:\n{different}")
     if written_by != version(PROJECT):
         warn(f"{folder.model} was written by version {written_by} of this tool, this is {version(PROJECT)}")
     return facts
-
-
-def stored_facts(folder: RunFolder) -> dict[str, Any] | None:
-    """The facts stored beside θ̂, whatever its configuration; None when they are missing or damaged."""
-    try:
-        with safe_open(folder.model, framework="pt") as file:
-            facts = json.loads((file.metadata() or {})["facts"])
-        return facts if facts.keys() >= FACTS else None
-    except (SafetensorError, OSError, KeyError, TypeError, AttributeError, json.JSONDecodeError):
-        return None
 
 
 def not_converged(facts: dict[str, object], config: Config) -> str:

@@ -10,19 +10,48 @@ from it: where it is missing or damaged it begins anew.
 """
 
 import json
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from cli.manifest import write_json_result
+from cli.printable import printable_strings
 from cli.run_folder import RunFolder
+
+
+class StoredSettings(BaseModel):
+    """Of the solver, the keys and values that `configs.schema.Retrain` has for them."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    tolerance: float
+    precision: Literal["mixed", "float64"]
+    batch_size: int | None
+    shard: Literal["models", "data"]
+
+
+class StoredRun(BaseModel):
+    """An entry."""
+
+    model_config = ConfigDict(strict=True, protected_namespaces=())
+    model_checksum: str
+    settings: StoredSettings
+    indices: list[int]
+    models: int
+    seconds: float
+    processes: int
+    trace: list[Annotated[list[float | None], Field(min_length=2)]]
 
 
 def read_runs(folder: RunFolder) -> list[dict[str, Any]] | None:
     """The entries, oldest first; None when there is no record that can be read."""
     try:
-        runs = json.loads(folder.retrain_record.read_text(encoding="utf-8"))["runs"]
+        content = json.loads(folder.retrain_record.read_text(encoding="utf-8"))
+        runs: list[dict[str, Any]] = printable_strings(list(content["runs"]))
+        for run in runs:
+            StoredRun.model_validate(run)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return runs if isinstance(runs, list) and all(isinstance(run, dict) for run in runs) else None
+    return runs
 
 
 def append_run(folder: RunFolder, entry: dict[str, Any] | None) -> None:

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
-
 from cli.compose import Config
+from cli.config_files import is_name
 from cli.errors import StageError, UsageError
+from cli.printable import printable
+from cli.stored_config import StoredConfigError, read_stored_config
 from configs.schema import FIRST_NAMES
 
 DETERMINES_THETA = ("data", "model", "fit")
@@ -53,9 +52,9 @@ class RunFolder:
         return self.path / "influence" / f"{method}.json"
 
     def methods(self) -> list[str]:
-        """The methods of which there is a table or a record, by name."""
+        """The methods of which there is a table or a record, by name; only names that a method can have."""
         files = (self.path / "influence").glob("[!.]*")
-        return sorted({path.stem for path in files if path.suffix in (".csv", ".json")})
+        return sorted({p.stem for p in files if p.suffix in (".csv", ".json") and is_name(p.stem)})
 
     @property
     def weights(self) -> Path:
@@ -138,11 +137,10 @@ def check_same_configuration(folder: RunFolder, config: Config) -> None:
     if not folder.config.exists():
         return
     try:
-        written: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
-        theirs = determining(written)
-    except (YAMLError, OmegaConfBaseException, OSError, AttributeError, UnicodeDecodeError) as error:
+        theirs = determining(read_stored_config(folder.config))
+    except (StoredConfigError, AttributeError) as error:
         raise StageError(
-            f"{folder.config} cannot be read ({type(error).__name__}); move the folder away or choose "
+            f"{folder.config} cannot be read: {printable(str(error))}. Move the folder away or choose "
             "another output_dir"
         ) from error
     different = describe_differences(theirs, determining(config.values))
@@ -156,7 +154,8 @@ def check_same_configuration(folder: RunFolder, config: Config) -> None:
 def describe_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
     """A line for each key whose values differ, with both; empty when none does."""
     return "\n".join(
-        f"  {key}: {theirs.get(key, '(absent)')} there, {ours.get(key, '(absent)')} asked for"
+        f"  {printable(key)}: {printable(str(theirs.get(key, '(absent)')))} there, "
+        f"{ours.get(key, '(absent)')} asked for"
         for key in sorted({*ours, *theirs})
         if ours.get(key, "(absent)") != theirs.get(key, "(absent)")
     )

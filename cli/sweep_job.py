@@ -14,11 +14,14 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from cli.compose import Config, compose_methods
+from cli.inside import refuse_what_leads_out
 from cli.manifest import write_result
 from cli.open_run import open_run
-from cli.problem import stored_facts
+from cli.printable import printable_strings
 from cli.run_folder import RunFolder, determining
+from cli.stored_facts import stored_facts
 from erm.files import write_json
+from retrain.launch import PROGRAM
 
 METHODS_FILE = "methods.json"
 
@@ -36,18 +39,31 @@ def job(tree: DictConfig) -> None:
         return
     command = ["run", *(word for name in methods for word in ("--method", name)), *overrides]
     _share_model(folder, run, compose_methods(overrides, methods)[0])
-    ended = subprocess.run([sys.executable, "-P", "-m", "cli", *command, output_dir(run)], check=False)
+    ended = start(command, run)
     record: dict[str, Any] = {"overrides": overrides, "folder": run.name, "exit_code": ended.returncode}
     write_json(done, record)
 
 
+def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command of this program on a run folder, in a process of its own, to its end."""
+    return subprocess.run([sys.executable, *PROGRAM, *command, output_dir(run)], check=False)
+
+
 def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:
+    ended = read_job(record)
+    same = ended is not None and ended["exit_code"] == 0 and ended["overrides"] == overrides
+    return same and RunFolder(run).summary.exists()
+
+
+def read_job(path: Path) -> dict[str, Any] | None:
+    """The record of a job; None when it is missing, damaged or not as this tool writes it."""
     try:
-        ended: dict[str, Any] = json.loads(record.read_text(encoding="utf-8"))
-        same = ended["exit_code"] == 0 and ended["overrides"] == overrides
-        return same and RunFolder(run).summary.exists()
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+        record: dict[str, Any] = printable_strings(json.loads(path.read_text(encoding="utf-8")))
+        overrides = [str(text).partition("=")[1] for text in record["overrides"]]
+        known = isinstance(record["exit_code"], int) and record["folder"] == f"run-{path.stem}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if known and all(overrides) else None
 
 
 def _share_model(folder: Path, run: Path, config: Config) -> None:
@@ -56,6 +72,7 @@ def _share_model(folder: Path, run: Path, config: Config) -> None:
     if own.model.exists():
         return
     for other in map(RunFolder, sorted(folder.glob("run-*"))):
+        refuse_what_leads_out(other.path)
         facts = stored_facts(other)
         if facts is None or facts["configuration"] != determining(config.values):
             continue

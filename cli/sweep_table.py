@@ -28,6 +28,8 @@ def joined(
     rows = []
     for record in records:
         values = dict(text.split("=", 1) for text in record["overrides"])
+        if not set(swept) <= values.keys():
+            continue
         points = _summaries(RunFolder(folder / record["folder"]))
         if common is not None and points and set(points) != set(common):
             raise StageError(
@@ -54,7 +56,7 @@ def _summaries(run: RunFolder) -> dict[int, dict[str, Any]]:
     try:
         summary = json.loads(run.summary.read_text(encoding="utf-8"))
         explained = pd.read_csv(run.table, usecols=["test_index"])["test_index"].unique().tolist()
-    except (OSError, ValueError):
+        points = summary.get("test_points", {str(explained[0]): summary})
+        return {int(index): point for index, point in points.items()}
+    except (OSError, ValueError, AttributeError, LookupError, RecursionError):
         return {}
-    points = summary.get("test_points", {str(explained[0]): summary})
-    return {int(index): point for index, point in points.items()}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cli.compose import Config
-from cli.figures import write_figure
+from cli.figures import verbatim, write_figure
 from cli.run_folder import RunFolder
 from plots.trace import draw_trace
 
@@ -28,7 +28,7 @@ def draw_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> No
     }
     if not is_worth_drawing(traces.values()):
         return
-    figure = draw_trace(traces, title=method, label=solutions[0]["traced"])
+    figure = draw_trace(traces, title=verbatim(method), label=verbatim(solutions[0]["traced"]))
     write_figure(folder, config, figure, f"trace_{method}")
 
 

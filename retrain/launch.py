@@ -12,6 +12,10 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+PROGRAM = ("-P", "-m", "cli")
+"""What follows the interpreter. Without -P Python would import from the working folder first, which is a
+stranger's when a command is given in one."""
+
 
 class NotEnoughGPUsError(ValueError):
     """More GPUs were asked for than this machine has, though it has some."""
@@ -71,8 +75,7 @@ def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
     # A process that is ended is reported by what is raised below, not by the launcher's own log.
     logging.disable(logging.WARNING)
     try:
-        # -P: a file of the user's in this directory that is called like a package is not run in its place.
-        elastic_launch(config, sys.executable)("-P", "-m", "cli", *arguments)
+        elastic_launch(config, sys.executable)(*PROGRAM, *arguments)
     except SignalException as error:
         # The launcher has taken the signals over, and ended the processes.
         if error.sigval == signal.SIGINT:

@@ -35,6 +35,17 @@ def mnist_root() -> Path:
     return Path(root)
 
 
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `tests.forged.SETTINGS` that nobody touches; what is forged are copies."""
+    from tests.command_line import succeed
+    from tests.forged import SETTINGS
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    succeed("run", *SETTINGS, f"output_dir={folder}")
+    return folder
+
+
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
     """Writes arrays as an .npz file whose name has a space."""

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from cli.compose import checked, compose, groups
+from cli.compose import compose, groups
 from cli.errors import UsageError
 from cli.run_folder import DETERMINES_THETA, NOT_DETERMINING
+from cli.validation import checked
 from configs import page
 from tests.command_line import PROJECT
 from tests.test_configuration_keys import all_keys

@@ -38,7 +38,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for line in "".join(SHELL.findall(PAGE)).splitlines():
             words = shlex.split(line)
             if words[0] == "export":
-                patch.setenv(*words[1].split("=", 1))
+                patch.setenv(*words[1].replace("$PWD", str(folder)).split("=", 1))
             else:
                 assert words[0] == "repro", line
                 succeed(*words[1:])

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, packed, read_weights
 from tests.command_line import PROJECT
 
-PACKAGES = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "retrain")
+PACKAGES = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "report", "retrain")
 LOADS_PICKLES = re.compile(
     r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
@@ -36,6 +36,40 @@ def test_no_file_is_read_in_a_way_that_can_run_code() -> None:
         "from joblib import load",
     ):
         assert LOADS_PICKLES.search(line)
+
+
+CALLS = re.compile(
+    r"hydra\.utils\.|import_module|__import__|\bsubprocess\.(?!CompletedProcess|SubprocessError)|os\.(system|exec|spawn)"
+    r"|webbrowser\.|elastic_launch\(|OmegaConf\.(load|resolve)|\.attrgetter|\.methodcaller|shell\s*=\s*True"
+)
+WHERE = {
+    "cli/problem.py": "what a checked configuration names",
+    "cli/trust.py": "what a trusted module defines, before it is called",
+    "cli/compose.py": "keys of the package's and the user's own YAML files",
+    "configs/page.py": "the package's YAML files",
+    "cli/provenance.py": "git, in the folder of the package",
+    "cli/sweep_job.py": "this program",
+    "retrain/launch.py": "this program",
+    "cli/stages/report.py": "the page that was just written",
+}
+"""Where something is called by its name or a program is started, and what."""
+
+
+def test_calls_by_name_and_programs_stand_where_they_are_listed() -> None:
+    found = {
+        path.relative_to(PROJECT).as_posix()
+        for package in PACKAGES
+        for path in (PROJECT / package).rglob("*.py")
+        if CALLS.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == set(WHERE)
+
+
+def test_every_test_that_the_page_names_is_there() -> None:
+    page = (PROJECT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    tests = "".join(path.read_text(encoding="utf-8") for path in (PROJECT / "tests").glob("test_*.py"))
+    for name in set(re.findall(r"`(test_\w+)(?:\.py)?`", page)):
+        assert (PROJECT / "tests" / f"{name}.py").exists() or f"def {name}(" in tests, name
 
 
 def crafted(header: dict[str, object]) -> bytes:

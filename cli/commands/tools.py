@@ -93,7 +93,11 @@ def check(
     folder: Folder,
     data_root: Annotated[
         str | None,
-        typer.Option("--data-root", metavar="ROOT", help="Where the data lie, if elsewhere than for the run"),
+        typer.Option(
+            "--data-root",
+            metavar="ROOT",
+            help="Where the data lie, if elsewhere than for the run: a folder, for data=npz the file",
+        ),
     ] = None,
 ) -> None:
     """Verify a finished run: does everything in it follow from the data and the stored weights?
@@ -160,7 +164,7 @@ def sweep(
     stage(as_list(overrides), list(method or []) or [compose([]).method], out)
 
 
-@command(quiet=False)
+@command(quiet=False, opens_folder=False)
 def config(
     overrides: Overrides = None,
     method: Method = None,

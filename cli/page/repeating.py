@@ -4,10 +4,12 @@ What determines θ̂ is the same there and on this command line, or the command 
 settings of each method and of the retraining stand in their records, and may be others than those of now.
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from cli.compose import SELECTION_KEYS, Config, compose
@@ -16,6 +18,11 @@ from cli.page.retraining import Retraining
 from cli.predictions import Prediction
 from cli.run_folder import DETERMINES_THETA
 from cli.solving import SOLVER_KEYS
+
+PLAIN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+KEYWORDS = ("null", "true", "false", "nan", "inf")
+INTERPOLATION = re.compile(r"(\\*)\$\{")
+"""Would be resolved, in quotes too, unless a backslash stands before it."""
 
 
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
@@ -67,7 +74,11 @@ def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
     """
     known = method in groups()["influence"]
     usual = compose([], method).solver_settings if known else {}
-    return [f"influence.{key}={_value(value)}" for key, value in settings.items() if value != usual.get(key)]
+    return [
+        f"influence.{key}={_value(value)}"
+        for key, value in settings.items()
+        if key not in usual or value != usual[key]
+    ]
 
 
 def _is_recorded(override: str) -> bool:
@@ -87,4 +98,11 @@ def _retrain_overrides(retraining: Retraining) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides, so that it is read as what it is."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_value(key)}:{_value(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, str) and not (PLAIN.fullmatch(value) and value.lower() not in KEYWORDS):
+        return QuotedString(INTERPOLATION.sub(r"\1\1\\${", value), Quote.single).with_quotes()
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

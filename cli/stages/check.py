@@ -9,32 +9,34 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from cli.compose import Config, checked
+from cli.checked_files import check_files, check_page
+from cli.compose import Config
 from cli.console import say
 from cli.errors import StageError, UsageError
 from cli.influence_files import read_record, read_table
-from cli.manifest import Manifest, file_checksum, read_manifest
+from cli.inside import refuse_what_leads_out
 from cli.mistakes import no_run
-from cli.problem import compute_device, load_dataset, load_model, make_risk
+from cli.printable import printable
+from cli.problem import compute_device, load_model, make_risk
 from cli.progress import Standing, progress_bar
+from cli.recorded_config import recorded_config, recorded_dataset
 from cli.run_folder import RunFolder
-from cli.stages.plot import shows_another_table
 from cli.stages.retrain import softmax_risk
 from cli.verdicts import say_verdict
 from diagnosis.verdict import Verdict
+from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from plots.agreement import agreement
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.recheck import Rechecked, recheck
 from retrain.removal import NOTHING
-from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, read_weights
+from retrain.weights import LeaveOneOutWeights, WeightCache
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
+FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What computing with numbers and names of another form raises."""
 REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
 
@@ -43,20 +45,23 @@ def check(path: Path, data_root: str | None) -> None:
 
     Args:
         path: the run folder.
-        data_root: where the data lie now; None for where they lay.
+        data_root: where the data lie now, a folder or for data=npz a file; None for where they lay.
 
     Raises:
-        UsageError: there is no run in the folder.
+        UsageError: there is no run in the folder, or it leads out of it, or names code that is neither this
+            tool's nor trusted.
         StageError: something does not follow.
     """
     folder = RunFolder(path)
     if not folder.path.is_dir() or not folder.manifest.exists():
         raise UsageError(no_run(path, folder.manifest.name))
-    verdicts = [_files(folder)]
+    refuse_what_leads_out(folder.path)
+    verdicts = [check_files(folder)]
     say_verdict(verdicts[0])
     if verdicts[0].passed:
-        config = _stored_config(folder, data_root)
-        for verdict in _contents(folder, config):
+        config = recorded_config(folder)
+        dataset = recorded_dataset(config, data_root)
+        for verdict in _contents_or_fault(folder, config, dataset):
             say_verdict(verdict)
             verdicts.append(verdict)
     bad = sum(verdict.passed is False for verdict in verdicts)
@@ -69,68 +74,21 @@ def check(path: Path, data_root: str | None) -> None:
     say(f"Everything in {path} follows from the data and the stored weights.")
 
 
-def _files(folder: RunFolder) -> Verdict:
-    """Every file has the content it was written with."""
-    manifest: Manifest | None = read_manifest(folder)
-    if manifest is None:
-        return Verdict(check="files", passed=False, evidence=f"{folder.manifest} is damaged")
-    # Drawings are for people; whoever removes one misses nothing that follows from it.
-    missing = [
-        name for name in manifest if not (folder.path / name).exists() and not _is_drawing(folder, name)
-    ]
-    changed = [
-        name
-        for name, known in manifest.items()
-        if (folder.path / name).exists() and file_checksum(folder.path / name) not in known
-    ]
-    weights, models = WeightCache(folder.weights, "", lambda _: None).files(), 0
-    for path in weights:
-        try:
-            models += len(read_weights(path)[1].indices)
-        except WeightFileError as error:
-            changed.append(f"{path.name} ({error})")
-    return Verdict(
-        check="files",
-        passed=not changed and not missing,
-        evidence=(
-            f"{len(manifest)} results and {len(weights)} weight files with {models} models are as written"
-            if not changed and not missing
-            else f"not as written: {', '.join(changed) or 'none'}; missing: {', '.join(missing) or 'none'}"
-        ),
-    )
+def _contents_or_fault(folder: RunFolder, config: Config, dataset: Dataset) -> list[Verdict]:
+    """The verdicts on what the files say; one, if a file says what cannot be understood.
 
-
-def _is_drawing(folder: RunFolder, name: str) -> bool:
-    return folder.path / name == folder.report or (folder.path / name).parent == folder.figures
-
-
-def _page(folder: RunFolder) -> list[Verdict]:
-    """Whether the page, if there is one, shows the table as it is now."""
-    if not folder.report.exists():
-        return []
-    same = not shows_another_table(folder)
-    return [
-        Verdict(
-            check="page",
-            passed=same,
-            evidence=f"{folder.report.name} shows {'this table' if same else 'another table'}",
-            remedy="" if same else "run `repro report` with the overrides of the table",
-        )
-    ]
-
-
-def _stored_config(folder: RunFolder, data_root: str | None) -> Config:
+    The checksums have matched, so a table or record of another form is none that this tool has written.
+    """
     try:
-        values: Any = OmegaConf.to_container(OmegaConf.load(folder.config))
-        if data_root is not None:
-            values["data"]["root"] = data_root
-        return Config(values=checked(values), choices={"influence": "", "model": ""}, overrides=())
-    except (YAMLError, OmegaConfBaseException, OSError, KeyError, TypeError) as error:
-        raise StageError(f"{folder.config} cannot be read: {error}") from error
+        return _contents(folder, config, dataset)
+    except FAULTS as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        form = "a file is not of the form that this tool writes"
+        return [Verdict(check="contents", passed=False, evidence=f"{form} ({said})")]
 
 
-def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
-    dataset, device = load_dataset(config), compute_device(config)
+def _contents(folder: RunFolder, config: Config, dataset: Dataset) -> list[Verdict]:
+    device = compute_device(config)
     risk = softmax_risk(config, make_risk(config, dataset, device))
     model = load_model(folder, config, dataset, device)
     verdicts = [_fit(risk, model.theta, model.facts)]
@@ -140,9 +98,11 @@ def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
     except FileNotFoundError as error:
         evidence = f"no {Path(error.filename).name} yet; `repro run` with this configuration makes it"
         return [*verdicts, Verdict(check="table", passed=None, evidence=evidence)]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         missing = Verdict(check="table", passed=None, evidence=f"the table cannot be read ({error})")
         return [*verdicts, missing]
+    table["method"] = table["method"].map(lambda name: printable(str(name)))
+    _check_indices(table, dataset)
     targets = list(dict.fromkeys(table["test_index"].tolist()))
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
     cache = WeightCache(folder.weights, model.key, lambda _: None)
@@ -162,8 +122,16 @@ def _contents(folder: RunFolder, config: Config) -> list[Verdict]:
         _actual(table, targets, truth, plain),
         _predicted(folder, table, model.key, risk.num_examples),
         _summary(table, targets, summary, truth),
-        *_page(folder),
+        *check_page(folder),
     ]
+
+
+def _check_indices(table: pd.DataFrame, dataset: Dataset) -> None:
+    """Raise IndexError for an index that is none: numpy takes negative ones, counted from the end."""
+    for column, labels in (("test_index", dataset.y_test), ("train_index", dataset.y_train)):
+        indices = table[column].to_numpy(dtype=np.int64)
+        if len(indices) == 0 or indices.min() < 0 or indices.max() >= len(labels):
+            raise IndexError(f"{column} of the table: expected 0 … {len(labels) - 1}")
 
 
 def _fit(risk: SoftmaxRisk, theta: torch.Tensor, facts: dict[str, Any]) -> Verdict:

@@ -13,8 +13,8 @@ from cli.errors import UsageError
 from cli.manifest import read_manifest
 from cli.mistakes import no_run
 from cli.open_run import open_run
-from cli.problem import stored_facts
 from cli.run_folder import RunFolder
+from cli.stored_facts import stored_facts
 from retrain.removal import NOTHING
 from retrain.weights import WeightFileError, read_weights
 

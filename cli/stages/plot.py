@@ -1,7 +1,6 @@
 """`repro plot`: join predicted and actual changes, measure their agreement, draw them."""
 
 import math
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ import torch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from cli.checked_files import shows_another_table
 from cli.compose import Config
 from cli.console import say, show, warn
 from cli.errors import StageError
 from cli.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
 from cli.influence_age import age_in_words
-from cli.manifest import file_checksum, write_json_result, write_result
+from cli.manifest import write_json_result, write_result
 from cli.open_run import open_run_folder
 from cli.predictions import Prediction, read_predictions, selected_indices
 from cli.problem import (
@@ -88,14 +88,6 @@ def plot(config: Config, with_page: bool = False) -> Plotted:
         if not with_page and shows_another_table(folder):
             warn(f"{folder.report} is old: it shows another table. Anew: {command('report', config)}")
         return plotted
-
-
-def shows_another_table(folder: RunFolder) -> bool:
-    """Whether there is a page, and it was made from another table than the one there is now."""
-    if not folder.report.exists():
-        return False
-    shown = re.search(r'<meta name="table" content="([0-9a-f]{64})">', folder.report.read_text("utf-8"))
-    return shown is None or shown[1] != file_checksum(folder.table)
 
 
 def _plot(folder: RunFolder, config: Config) -> Plotted:

@@ -15,8 +15,10 @@ from cli.compose import Config, compose_methods, parse_overrides
 from cli.config_files import own_folder, search_path
 from cli.console import say
 from cli.errors import StageError, UsageError
+from cli.inside import refuse_what_leads_out
 from cli.mistakes import no_launcher
-from cli.sweep_job import METHODS_FILE, job, output_dir
+from cli.printable import printable
+from cli.sweep_job import METHODS_FILE, job, output_dir, read_job
 from cli.sweep_point import KEY, UNRESOLVED, CommonPoints, check_same_examples, first_misclassified
 from cli.sweep_table import joined
 from erm.files import write_atomically, write_json
@@ -67,11 +69,13 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         StageError: runs failed; the table and the figure show the others.
     """
     choices = _check(overrides, methods)
+    refuse_what_leads_out(folder)
     _check_same_sweep(folder, overrides, methods)
     points = _common_points(folder, choices, methods)
     write_json(folder / METHODS_FILE, methods)
     _run_all(folder, _pinned(overrides, points))
-    records = [json.loads(path.read_text(encoding="utf-8")) for path in (folder / "jobs").glob("*.json")]
+    found = [read_job(path) for path in (folder / "jobs").glob("*.json")]
+    records = [record for record in found if record is not None]
     table = joined(folder, records, choices.swept, None if points is None else points.test_index)
     failed = [record for record in records if record["exit_code"] != 0]
     if len(table):
@@ -141,7 +145,8 @@ def _common_points(folder: Path, choices: Choices, methods: list[str]) -> Common
         points = CommonPoints(test_index=tuple(dict.fromkeys([asked] if isinstance(asked, int) else asked)))
     elif "test_index" in written:
         points = CommonPoints(
-            test_index=tuple(written["test_index"]), misclassified_by=written["misclassified_by"]
+            test_index=tuple(int(index) for index in written["test_index"]),
+            misclassified_by=printable(str(written["misclassified_by"])),
         )
     else:
         points = first_misclassified([choices.name(run) for run in runs], compose_run)
@@ -202,10 +207,15 @@ def _check_same_sweep(folder: Path, overrides: list[str], methods: list[str]) ->
     except FileNotFoundError:
         write_json(path, ours)
         return
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StageError(f"{path} cannot be read ({error}); choose another --out") from error
-    if {key: theirs[key] for key in ours} != ours:
-        raise StageError(
-            f"{folder} holds another sweep: {' '.join(theirs['overrides'])} by "
-            f"{', '.join(theirs['methods'])}. Choose another --out"
-        )
+    if not isinstance(theirs, dict) or {key: theirs.get(key) for key in ours} != ours:
+        raise StageError(f"{folder} holds another sweep: {_words(theirs)}. Choose another --out")
+
+
+def _words(sweep: Any) -> str:
+    """What a sweep.json says, on one line, whatever it says."""
+    try:
+        return printable(f"{' '.join(sweep['overrides'])} by {', '.join(sweep['methods'])}")
+    except (KeyError, TypeError):
+        return f"{SWEEP_FILE} is not as this tool writes it"

@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +61,19 @@ SOURCES = {
 """By the name of the data set's folder."""
 
 
+_downloads_allowed: ContextVar[bool] = ContextVar("downloads_allowed", default=True)
+
+
+@contextmanager
+def no_downloads() -> Iterator[None]:
+    """Only files that are there are read in the block: where they lie is not for us to write to."""
+    before = _downloads_allowed.set(False)
+    try:
+        yield
+    finally:
+        _downloads_allowed.reset(before)
+
+
 def files_of(root: Path, name: str) -> Path:
     """The folder that holds all four files, <root>/<name>/raw: what is missing is downloaded.
 
@@ -73,11 +87,16 @@ def files_of(root: Path, name: str) -> Path:
         name: of the data set in `SOURCES`, which is also the name of its folder.
 
     Raises:
-        DataUnavailableError: a file is missing and cannot be downloaded or stored.
+        DataUnavailableError: a file is missing and cannot be downloaded or stored, or may not be.
     """
     folder = root / name / "raw"
     if not _missing(folder):
         return folder
+    if not _downloads_allowed.get():
+        raise DataUnavailableError(
+            f"{name} is not complete in {folder}, where {', '.join(_missing(folder))} cannot be found, and "
+            "nothing is downloaded to a place that a run folder names"
+        )
     try:
         root.mkdir(parents=True, exist_ok=True)
         with FileLock(root / f".{name}.lock"):

@@ -89,7 +89,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 def _member(path: Path, name: str, archive: np.lib.npyio.NpzFile) -> np.ndarray:
     try:
         return np.asarray(archive[name])
-    except UNREADABLE as error:
+    except (*UNREADABLE, MemoryError) as error:
         raise DataError(
             f"{path}: {name} cannot be read ({error}); write it again with numpy.savez as an array of numbers"
         ) from error

@@ -46,3 +46,8 @@ function colour(name) {
   return getComputedStyle(probe).color;
 }
 const methodColour = (index) => colour(`--method-${index % SYMBOLS.length}`);
+
+// Plotly reads tags in its texts, links among them, and mathematics between dollars; names are only text.
+function verbatim(text) {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll("$", "&#36;");
+}

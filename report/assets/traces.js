@@ -5,7 +5,7 @@ function drawTraces() {
     const lines = trace.lines.map((line, index) => ({
       type: "scatter",
       mode: line.steps.length < 20 ? "lines+markers" : "lines",
-      name: line.name,
+      name: verbatim(line.name),
       x: line.steps,
       y: line.values,
       line: { color: methodColour(index) },
@@ -15,14 +15,14 @@ function drawTraces() {
       width: element(`trace-${place}`).clientWidth,
       height: 240,
       margin: { l: 62, r: 10, t: 30, b: 40 },
-      title: { text: trace.title, font: { size: 14 } },
+      title: { text: verbatim(trace.title), font: { size: 14 } },
       paper_bgcolor: colour("--ground"),
       plot_bgcolor: colour("--ground"),
       font: { color: colour("--text"), family: "system-ui, sans-serif", size: 11 },
       showlegend: lines.length > 1,
       hoverlabel: { bgcolor: colour("--panel"), font: { color: colour("--text") } },
       xaxis: { ...axis, title: { text: trace.step } },
-      yaxis: { ...axis, type: "log", exponentformat: "power", title: { text: trace.label } },
+      yaxis: { ...axis, type: "log", exponentformat: "power", title: { text: verbatim(trace.label) } },
     }, { displayModeBar: false });
   });
 }
