@@ -72,10 +72,11 @@ def open_run(folder: RunFolder, typed: Collection[str] = ()) -> Iterator[None]:
 
 
 class _Here(threading.local):
-    """What this thread has open, and the word by which it knows itself in a holder's file."""
+    """What this thread has open: folders, the files of their locks, and its own word in a holder's file."""
 
     def __init__(self) -> None:
         self.folders: set[Path] = set()
+        self.locks: set[tuple[int, int]] = set()
         self.token = uuid4().hex
 
 
@@ -91,12 +92,15 @@ def _lock(path: Path) -> Iterator[None]:
         return
     lock, holder = FileLock(folder / LOCK), folder / HOLDER
     _acquire(lock, path)
+    identity = _identity(folder / LOCK)
     _HERE.folders.add(folder)
+    _HERE.locks.add(identity)
     try:
         _name_holder(holder)
         yield
     finally:
         _HERE.folders.discard(folder)
+        _HERE.locks.discard(identity)
         holder.unlink(missing_ok=True)
         lock.release()
 
@@ -107,14 +111,22 @@ def _acquire(lock: BaseFileLock, path: Path) -> None:
         lock.acquire(timeout=0)
     except Timeout:
         who, token = _who(path / HOLDER)
-        # Not by the process number, which another machine that shares the disk may use too.
-        if token == _HERE.token:
+        # Not by the process number, which another machine that shares the disk may use too. Two mounts show
+        # one
+        # file under two identities, and two names of it may have a holder's file each.
+        if token == _HERE.token or _identity(path / LOCK) in _HERE.locks:
             raise StageError(
                 f"{path / LOCK} is held by this command, which would wait for itself: the folder is open "
                 "under another name, such as a second mount or a hard link. Name it the same way everywhere"
             ) from None
         warn(f"waiting for {who}, which is at work in {path}")
         lock.acquire()
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    """Of the file itself, whatever it is called."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
 
 
 def _name_holder(holder: Path) -> None:

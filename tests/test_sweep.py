@@ -137,7 +137,7 @@ def test_all_runs_explain_the_point_that_the_first_misclassifies(tmp_path: Path)
 
 def test_a_run_that_explained_another_point_is_not_done(tmp_path: Path) -> None:
     record = tmp_path / "0.json"
-    record.write_text(json.dumps({"exit_code": 0, "overrides": ["model.l2=0.1"]}))
+    record.write_text(json.dumps({"exit_code": 0, "folder": "run-0", "overrides": ["model.l2=0.1"]}))
     (tmp_path / "summary.json").write_text("{}")
     assert _is_done(record, tmp_path, ["model.l2=0.1"])
     assert not _is_done(record, tmp_path, ["model.l2=0.1", "influence.test_index=29"])
