@@ -7,7 +7,7 @@ PEARSON = 0.95
 SPEARMAN = 0.9
 """Spearman's r below which the order is not right."""
 SLOPE = 0.1
-"""|slope − 1| up to which the scale is right; LiSSA with the paper's settings is within 0.09."""
+"""|slope − 1| up to which the scale is right; LiSSA with the paper's settings was, for 19 of 20 seeds."""
 INTERCEPT = 0.01
 """|intercept| up to which nothing is shifted, as a share of the largest actual change."""
 ERROR = 0.1
