@@ -97,8 +97,6 @@ def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float],
     from erm.fit import Fit
 
     wanted = "a fit is called with (risk, progress=…) and returns an erm.fit.Fit"
-    if not callable(minimise):
-        raise UsageError(f"{name} returned a {type(minimise).__name__}, which cannot be called: {wanted}")
     try:
         inspect.signature(minimise).bind(risk, progress=progress)
     except TypeError as error:

@@ -144,7 +144,7 @@ def _with_leverage(
             for plain, better in zip(findings, corrected, strict=True)
         )
     if _matters(pairs) and _outside(pairs) <= ERROR * pairs.largest:
-        words = f"leverage of up to {format_share(1 - 1 / heavy)} may be why"
+        words = f"leverage of up to {_heaviest(pairs)} may be why"
         return HEAVY, tuple(
             plain if plain.passed else _excused(plain, words, passed=None) for plain in findings
         )
@@ -181,6 +181,11 @@ def _remedy(outcome: str, found: Agreement, pairs: Pairs, factors: Mapping[str, 
         return f"predictions are {format_number(1 / found.slope)} times what happens: without {forgotten[0]}?"
     if found.pearson <= -PEARSON:
         return "the sign is turned: a removal is a step of −1/n, so the change is −I_up,loss/n"
+    if _matters(pairs) and found.slope > 0:
+        return (
+            f"points of a leverage of up to {_heaviest(pairs)} do more than first order predicts. Does "
+            "--method exact fail alike? Then more examples or more model.l2, else more steps or less damping"
+        )
     if found.pearson < PEARSON or math.isnan(found.pearson):
         return "these are not the influences of this θ̂ on this test point, or the noise in them is as large"
     if outcome == ROUGHLY:
@@ -190,11 +195,11 @@ def _remedy(outcome: str, found: Agreement, pairs: Pairs, factors: Mapping[str, 
     if found.slope > 1 + SLOPE:
         return (
             "predictions are smaller than what happens: too few steps of the solver, too much damping, or a "
-            f"mean taken twice{_leverage_too(pairs)}"
+            "mean taken twice"
         )
     return "every prediction is shifted: keep the L2 inside the train gradient and out of the test loss"
 
 
-def _leverage_too(pairs: Pairs) -> str:
-    heavy = float(pairs.amplification.max(initial=1.0))
-    return f"; leverage of up to {format_share(1 - 1 / heavy)} explains a part" if heavy > 1 + SLOPE else ""
+def _heaviest(pairs: Pairs) -> str:
+    """The largest leverage, as a percentage."""
+    return format_share(1 - 1 / float(pairs.amplification.max(initial=1.0)))

@@ -188,6 +188,14 @@ def test_where_points_are_too_heavy_to_tell_it_is_undecided() -> None:
     assert "leverage of up to 80%" in verdict.headline
 
 
+def test_where_leverage_is_large_what_is_bad_is_not_blamed_on_the_method_alone() -> None:
+    factors = leverage(200, 0.5)
+    verdict = judge(ACTUAL / factors / 2, ACTUAL, factors)
+    assert verdict.passed is False
+    assert "leverage of up to 50%" in verdict.remedy
+    assert "--method exact" in verdict.remedy
+
+
 @pytest.mark.parametrize("wrong", [25.0, 2.0, 0.5, -1.0, 0.0])
 def test_leverage_excuses_no_wrong_factor(wrong: float) -> None:
     factors = leverage(200, 0.3)
@@ -383,3 +391,51 @@ def test_the_outcomes_of_these_tests_are_all_there_are() -> None:
     assert set(OUTCOMES) == {
         PREDICTS, FIRST_ORDER, ROUGHLY, ORDERS, DOES_NOT, DIVERGED, HEAVY, UNDECIDED,
     }  # fmt: skip
+
+
+def random_table(draw: np.random.Generator) -> tuple[Pairs, float, float, float, float]:
+    """Points with leverage, predicted to first order, then off by a factor, a shift and noise."""
+    size = int(draw.integers(4, 300))
+    actual = draw.standard_t(draw.uniform(1.5, 10), size) * 10.0 ** draw.uniform(-8, 2)
+    heaviest = float(draw.choice([0.0, 0.02, 0.1, 0.3, 0.6, 0.9]))
+    amplification = 1 / (1 - draw.uniform(0, heaviest, size))
+    largest = float(np.abs(actual).max())
+    factor = float(draw.choice([1.0, 1.0, 1.0, -1.0, 1 / 25, 1 / 1.5, 1.5, 10.0, 25.0, 1500.0]))
+    shift = float(draw.choice([0.0, 0.0, 0.05, 0.2, -0.2])) * largest
+    noise = float(draw.choice([0.0, 0.005, 0.3]))
+    predicted = factor * actual / amplification + shift + noise * largest * draw.normal(size=size)
+    pairs = Pairs(
+        predicted=predicted, actual=actual, certificate=np.full(size, 1e-12), amplification=amplification
+    )
+    return pairs, heaviest, factor, shift, noise
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_tables_never_pass_with_what_was_put_wrong_into_them(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    for _ in range(40):
+        pairs, heaviest, factor, shift, noise = random_table(draw)
+        verdict = judge_method("m", pairs, factors=FACTORS)
+        error = float(np.abs(pairs.predicted - pairs.actual).max()) / pairs.largest
+        corrected = float(np.abs(pairs.predicted * pairs.amplification - pairs.actual).max()) / pairs.largest
+        if verdict.passed:
+            # Good is what errs within the limit at every point, as it is or with leverage counted in.
+            assert min(error, corrected) <= 0.1
+        if verdict.passed is None:
+            assert verdict.outcome in (HEAVY, UNDECIDED)
+            assert heaviest >= 0.1
+        if (factor, shift) == (1.0, 0.0) and noise == 0:
+            # An honest method is never bad.
+            assert verdict.passed is not False
+        if factor not in (1.0, 1 / 1.5, 1.5) and heaviest <= 0.3:
+            assert verdict.passed is False
+        # Neither units nor the order of the points, nor that it is a baseline, change what is found.
+        turned = slice(None, None, -1)
+        other = Pairs(
+            predicted=(8 * pairs.predicted)[turned].copy(),
+            actual=(8 * pairs.actual)[turned].copy(),
+            certificate=(8 * pairs.certificate)[turned].copy(),
+            amplification=pairs.amplification[turned].copy(),
+        )
+        assert judge_method("m", other).outcome == verdict.outcome
+        assert judge_method("m", pairs, baseline=True).outcome == verdict.outcome
