@@ -118,7 +118,7 @@ def root_too_deep(data: Mapping[str, Any]) -> str | None:
 def no_launcher(name: str, known: Sequence[str]) -> str:
     """Which package brings a launcher of Hydra's."""
     package = LAUNCHERS.get(name.split("_")[0])
-    remedy = f"; `pip install {package}` brings it" if package else ""
+    remedy = f"; the package {package} brings it" if package else ""
     return f"hydra/launcher={name}: no such launcher is installed{remedy}. There are: {', '.join(known)}"
 
 

@@ -46,7 +46,7 @@ def num_processes(gpus: int | None, device: str) -> tuple[int, str | None]:
 
 
 def launch(arguments: list[str], processes: int) -> None:
-    """Run `python -P -m cli ARGUMENTS` in so many processes of one group and wait for them.
+    """Run `python -m cli ARGUMENTS` in so many processes of one group and wait for them.
 
     Raises:
         RankFailedError: a process failed; what the others had finished is kept.

@@ -152,6 +152,8 @@ MESSAGES = {
     ("repro influence {}", "cli/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
     ("repro influence {}", "cli/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
     ("repro influence {}", "cli/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
+    ("repro influence {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
+    ("repro report {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
     ("repro retrain {}", "cli/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
     ("repro retrain {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
     ("repro {}", "cli/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",

@@ -172,7 +172,7 @@ def test_run_refuses_before_any_work_what_it_cannot_retrain(tmp_path: Path, bad:
         ("train data=npz data.path={run}/rows.npz", "if rows mark classes, y_train.argmax(axis=1)"),
         (
             "sweep model.l2=0.1,0.2 hydra/launcher=joblib",
-            "no such launcher is installed; `pip install hydra-joblib-launcher` brings it. There are: basic",
+            "no such launcher is installed; the package hydra-joblib-launcher brings it. There are: basic",
         ),
     ],
 )

@@ -1,5 +1,6 @@
 """The command line that a message names is run as it is named; after it, what was refused goes through."""
 
+import json
 import re
 import shlex
 import shutil
@@ -88,3 +89,29 @@ def test_truth_before_retraining(run: Path) -> None:
 
 def test_a_figure_before_retraining(run: Path) -> None:
     helps(f"repro plot {OVERRIDES}")
+
+
+def warned(line: str) -> str:
+    """Run a line that goes through with a warning; the one that the warning tells to run."""
+    result = repro(*shlex.split(line)[1:])
+    assert result.exit_code == 0, result.output
+    (named,) = re.findall(r"Anew: (repro .*)", result.stderr)
+    return str(named)
+
+
+def test_predictions_that_are_old(run: Path) -> None:
+    run_line(f"repro retrain {OVERRIDES}")
+    record = run / "influence" / "cg.json"
+    content = json.loads(record.read_text())
+    del content["written"]  # as an earlier version left it
+    write_text_result(RunFolder(run), record, json.dumps(content))
+    run_line(warned(f"repro plot {OVERRIDES}"))
+    assert "Anew" not in repro(*shlex.split(f"plot {OVERRIDES}")).stderr
+
+
+def test_a_page_that_is_old(run: Path) -> None:
+    for stage in ("retrain", "report"):
+        run_line(f"repro {stage} {OVERRIDES}")
+    line = f"repro plot {OVERRIDES} influence.top_k=5"
+    run_line(warned(line))
+    assert "Anew" not in repro(*shlex.split(line)[1:]).stderr
