@@ -76,7 +76,10 @@ def draw(shown: Sequence[tuple[str, str]]) -> str:
     console = Console(record=True, width=COLUMNS, file=StringIO(), force_terminal=True)
     for command, said in shown:
         console.print(Text.assemble(("$ ", "bold green"), (command, "bold")))
-        console.print(Text.from_ansi(said.rstrip("\n")))
+        if said.strip():
+            console.print(Text.from_ansi(said.rstrip("\n")))
+    # The picture ends within its last line.
+    console.print()
     svg = console.export_svg(title=TITLE, theme=DIMMED_MONOKAI, unique_id="first-run")
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     # The words for those who do not see the picture.

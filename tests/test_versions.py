@@ -21,7 +21,7 @@ from tests.command_line import FAST, PROJECT
 
 pytestmark = pytest.mark.versions
 PROGRAM = Path(sys.executable).parent / "repro"
-PATIENCE = 300
+PATIENCE = 1800
 NAMES = ["exact", "cg", "lissa", "lissa_auto", "grad_dot"]
 METHODS = [word for name in NAMES for word in ("--method", name)]
 
