@@ -18,6 +18,7 @@ from unittest.mock import patch
 import psutil
 from rich.console import Console
 
+from benchmarks.arguments import read_arguments
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.report import Measure, machine, show
 from influence import threads
@@ -78,6 +79,7 @@ def _measures(trained: Trained, name: str, solver: Solver, most: float | None, r
 
 def main() -> None:
     """Print the table."""
+    read_arguments(__doc__, sys.argv[1:])
     console = Console(soft_wrap=True)
     trained = train_mnist()
     load = psutil.cpu_percent(interval=5)

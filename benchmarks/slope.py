@@ -20,6 +20,7 @@ from jaxtyping import Float
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks.arguments import read_arguments
 from benchmarks.report import Measure, machine, show
 from cli.compose import compose
 from cli.problem import load_dataset, make_fit, make_risk, test_indices
@@ -93,7 +94,7 @@ def series_by_lanczos(
 
 
 def load(data: str) -> Problem:
-    """The problem of `repro run data=…`, and its first test point."""
+    """The problem of a run on this data set, and its first test point."""
     config = compose([f"data={data}"])
     dataset = load_dataset(config)
     risk = make_risk(config, dataset, torch.device("cpu"))
@@ -148,8 +149,9 @@ def measures(problem: Problem) -> list[Measure]:
 
 def main() -> None:
     """Print a table for each data set."""
+    read_arguments(__doc__, sys.argv[1:])
     console = Console(soft_wrap=True)
-    for data in sys.argv[1:] or ("digits", "mnist"):
+    for data in ("digits", "mnist"):
         show(console, f"Slope of actual on predicted, {data}", measures(load(data)))
     console.print(machine())
 

@@ -52,6 +52,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro report data=digits --open",
         "repro ground-truth data=digits --out truth.csv",
         "repro diagnose data=digits",
+        "repro diagnose data=digits --method cg",
         "repro compare data=digits",
         "repro run data=digits --method cg model.l2=0.1 'influence.test_index=[3,14]'",
     ),
@@ -96,6 +97,7 @@ EXIT_CODES = {
     "repro diagnose experiment=report": 1,
     "repro diagnose": None,
     "repro diagnose data=digits": None,
+    "repro diagnose data=digits --method cg": None,
 }
 """Where it is not 0; None: 0 or 1, as the line is not printed for its verdict on this small problem."""
 
@@ -122,7 +124,7 @@ NAMES = frozenset(
 
 HERE = "tests/test_printed_commands.py"
 ELSEWHERE = {
-    "export REPRO_CONFIG_DIR=examples": "tests/test_extending.py::outputs",
+    'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
     "python -m configs.page > docs/configuration.md": (
         f"{HERE}::test_the_page_of_the_configuration_is_written"
     ),

@@ -374,19 +374,20 @@ def test_help_and_usage_errors_do_not_wait_for_torch() -> None:
 
 
 SPEAKING = {"--quiet", "--log-json", "--help"}
+OPENS_A_FOLDER = {*SPEAKING, "--trust-code"}
 OPTIONS = {
-    "train": SPEAKING,
-    "influence": {"--method", "-m", "--gpus", *SPEAKING},
-    "retrain": {"--gpus", *SPEAKING},
-    "plot": SPEAKING,
-    "run": {"--method", "-m", "--gpus", *SPEAKING},
-    "report": {"--open", *SPEAKING},
-    "diagnose": {"--method", "-m", *SPEAKING},
-    "compare": SPEAKING,
-    "ground-truth": {"--out", "-o", "--test-index", "-t", *SPEAKING},
-    "sweep": {"--method", "-m", "--out", "-o", *SPEAKING},
-    "check": {"--data-root", *SPEAKING},
-    "clean": {"--yes", "-y", *SPEAKING},
+    "train": OPENS_A_FOLDER,
+    "influence": {"--method", "-m", "--gpus", *OPENS_A_FOLDER},
+    "retrain": {"--gpus", *OPENS_A_FOLDER},
+    "plot": OPENS_A_FOLDER,
+    "run": {"--method", "-m", "--gpus", *OPENS_A_FOLDER},
+    "report": {"--open", *OPENS_A_FOLDER},
+    "diagnose": {"--method", "-m", *OPENS_A_FOLDER},
+    "compare": OPENS_A_FOLDER,
+    "ground-truth": {"--out", "-o", "--test-index", "-t", *OPENS_A_FOLDER},
+    "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
+    "check": {"--data-root", *OPENS_A_FOLDER},
+    "clean": {"--yes", "-y", *OPENS_A_FOLDER},
     "config": {"--method", "-m", "--groups", "--log-json", "--help"},
 }
 

@@ -239,7 +239,7 @@ def test_the_finder_sees_every_kind_of_place() -> None:
         ("docs/configuration.md", "repro config KEY=VALUE …"),
         ("repro train --help", "repro train data=digits model.l2=0.001"),
         ("repro train --help", "repro config"),
-        ("cli/compose.py", "repro config"),
+        ("cli/validation.py", "repro config"),
         ("cli/stages/plot.py #1", "repro retrain {}"),
         ("cli/page/repeating.py #1", "repro {}"),
         ("Makefile", "make figure"),
