@@ -11,6 +11,8 @@ from erm.data.truncation import first_training_rows
 from erm.dataset import DataError, Dataset
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+SINGLE_ARRAY = b"\x93NUMPY"
+"""What an .npy file begins with; an .npz file, which is a zip archive, with PK."""
 # What numpy and zipfile raise on bytes that are no archive, or no longer a whole one.
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -64,7 +66,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         # Opened here, because numpy leaves a file open whose archive it cannot read.
         with path.open("rb") as file:
-            if path.suffix != ".npy" and not zipfile.is_zipfile(file):
+            # Numpy takes what begins otherwise for a pickle, and advises to load that.
+            if not file.read(len(SINGLE_ARRAY)).startswith((b"PK", SINGLE_ARRAY)):
                 raise ValueError("it is no zip archive, which .npz files are")
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
