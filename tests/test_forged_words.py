@@ -11,13 +11,17 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from rich.table import Table
 from safetensors.torch import load_file
 
 from cli.compose import parse_overrides
+from cli.console import complain, say, show, warn
 from cli.page.repeating import method_overrides
 from cli.problem import save_model
 from cli.run_folder import RunFolder
 from cli.stored_facts import stored_facts
+from cli.verdicts import say_verdict
+from diagnosis.verdict import Verdict
 from tests.browser import NAMES, launched, opened
 from tests.command_line import repro
 from tests.forged import SETTINGS, forge_config, forge_json
@@ -298,6 +302,20 @@ def test_facts_of_another_form_are_those_of_a_damaged_model(run: RunFolder, chan
         assert result.exit_code == 1, result.output
         assert "is damaged" in result.stderr
         assert isinstance(result.exception, SystemExit), result.exception
+
+
+def test_whatever_is_said_the_console_shows_it_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title=EVIL)
+    table.add_column(EVIL)
+    table.add_row(EVIL)
+    show(table, "x", [])
+    say(EVIL)
+    say_verdict(Verdict(check=EVIL, passed=False, evidence=EVIL, remedy=EVIL))
+    warn(EVIL)
+    complain(EVIL)
+    said = capsys.readouterr()
+    assert not ORDERS.search(said.out + said.err)
+    assert said.out.count("[/red][link=https://evil.example]x[/link]:skull:") >= 4
 
 
 def test_a_page_that_is_no_text_is_no_page_of_this_table(run: RunFolder) -> None:
