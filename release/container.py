@@ -92,7 +92,7 @@ def main(file: Path) -> None:
             (folder / "outputs").mkdir(mode=0o777)
             (folder / "outputs").chmod(0o777)
             subprocess.run([program, "build", "-f", str(file), "-t", TAG, "."], cwd=PROJECT, check=True)
-            mounted = ["-v", f"{folder / 'outputs'}:/work/outputs"]
+            mounted = ["-v", f"{folder / 'outputs'}:/results/outputs"]
             subprocess.run([program, "run", "--rm", *mounted, TAG], check=True)
         missing = [name for name in RESULTS if not (folder / "outputs" / "demo" / name).is_file()]
     if missing:

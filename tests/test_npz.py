@@ -104,5 +104,5 @@ def test_bytes_that_are_no_whole_npz_file_are_refused(save: Save) -> None:
         assert str(path) in str(caught.value)
     with path.open("wb") as file:
         np.save(file, np.zeros((5, 12)))
-    with pytest.raises(DataError, match="it is no zip archive"):
+    with pytest.raises(DataError, match="it holds a single array"):
         load_npz(path=path)
