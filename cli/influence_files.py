@@ -6,7 +6,6 @@ fault of the disk, the two do not belong together and are not believed.
 
 import hashlib
 import json
-from importlib import import_module
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -18,7 +17,11 @@ from cli.manifest import write_json_result, write_text_result
 from cli.printable import printable_strings
 from cli.run_folder import RunFolder
 from cli.validation import are_settings
-from configs.schema import SETTINGS
+from influence.cg import CG
+from influence.exact import Exact
+from influence.grad_dot import GradDot
+from influence.lissa import LiSSA
+from influence.lissa_auto import LiSSAAuto
 from influence.solution import is_baseline
 
 Step = Annotated[list[float | None], Field(min_length=2)]
@@ -50,6 +53,10 @@ class StoredRecord(BaseModel):
 
 
 RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
+SOLVERS = {
+    f"{solver.__module__}.{solver.__name__}": solver for solver in (CG, Exact, GradDot, LiSSA, LiSSAAuto)
+}
+"""The package's own, by what a record calls them."""
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
 
 
@@ -74,11 +81,8 @@ def declared_baseline(record: dict[str, Any]) -> bool:
     A class of this package is asked itself, so that a record can neither forget nor pretend it. What another
     class declared stands in the record: nothing that a record names is imported.
     """
-    target = record["settings"].get("_target_")
-    if target in SETTINGS:
-        module, _, name = target.rpartition(".")
-        return is_baseline(getattr(import_module(module), name))
-    return bool(record["baseline"])
+    solver = SOLVERS.get(str(record["settings"].get("_target_")))
+    return bool(record["baseline"]) if solver is None else is_baseline(solver)
 
 
 def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None:

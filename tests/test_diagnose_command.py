@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 
 from cli.compose import compose
+from cli.influence_files import SOLVERS, declared_baseline
 from cli.open_run import open_run_folder
 from cli.page.examples import Pictures, describe_test_point
 from cli.page.retraining import read_retraining
 from cli.stages.plot import plot
+from configs.schema import SETTINGS
+from influence.grad_dot import GradDot
 from report import content
 from tests.command_line import FAST, repro, succeed
 
@@ -90,6 +93,16 @@ def test_right_after_the_demo_the_baseline_condemns_nothing(demo: tuple[Path, tu
     page = assert_page_and_diagnosis_agree(run, overrides)
     assert page.holds is True
     assert "grad_dot, a baseline, does not predict" in page.summary
+
+
+def test_a_record_neither_forgets_nor_pretends_what_a_class_of_the_package_declares() -> None:
+    assert {name for name in SETTINGS if name.startswith("influence.")} == set(SOLVERS)
+    for claimed in (True, False):
+        for name, solver in SOLVERS.items():
+            record = {"settings": {"_target_": name}, "baseline": claimed}
+            assert declared_baseline(record) is (solver is GradDot)
+        own = {"settings": {"_target_": "os.abort"}, "baseline": claimed}
+        assert declared_baseline(own) is claimed
 
 
 def test_being_a_baseline_is_declared_by_the_method_and_not_by_its_name(

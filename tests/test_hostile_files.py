@@ -43,7 +43,6 @@ CALLS = re.compile(
     r"|webbrowser\.|elastic_launch\(|OmegaConf\.(load|resolve)|\.attrgetter|\.methodcaller|shell\s*=\s*True"
 )
 WHERE = {
-    "cli/influence_files.py": "a solver of this package, to ask whether it is a baseline",
     "cli/problem.py": "what a checked configuration names",
     "cli/trust.py": "what a trusted module defines, before it is called",
     "cli/compose.py": "keys of the package's and the user's own YAML files",
