@@ -1,7 +1,8 @@
 """Ranks and collectives, all of them: each does nothing in one process, so the mathematics runs unchanged.
 
-Before every collective the ranks meet at a barrier that knows who is missing, so that a rank that died or
-hangs is named instead of waited for without end.
+Before the ranks add up, or exchange what each has, they meet at a barrier that knows who is missing, so that
+a rank that died or hangs is named instead of waited for without end. `agree` and the sending of files have no
+barrier of their own: they follow one, and wait no longer than the group's timeout.
 """
 
 import os
