@@ -55,7 +55,7 @@ bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
 
 docs: $(INSTALLED)  ## docs/configuration.md from the schema and the YAML files
-	$(BIN)/python -m configs.page > docs/configuration.md
+	$(BIN)/python -m release.configuration_page > docs/configuration.md
 
 .venv-peers/installed: pyproject.toml constraints-peers.txt
 	$(PYTHON) -m venv .venv-peers

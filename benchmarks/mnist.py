@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from cli.compose import compose
 from erm.data.mnist import load_mnist
 from erm.fit import NewtonFit
 from erm.models import logistic
 from erm.softmax import SoftmaxRisk
 from influence.cg import CG
 from influence.scores import influence_scores, most_influential
+from repro.configuration.compose import compose
 
 TEST_INDEX = 8
 

@@ -22,14 +22,14 @@ from torch import Tensor
 
 from benchmarks.arguments import read_arguments
 from benchmarks.report import Measure, machine, show
-from cli.compose import compose
-from cli.problem import load_dataset, make_fit, make_risk, test_indices
 from erm.softmax import SoftmaxRisk
 from influence.cg import CG
 from influence.lissa import LiSSA
 from influence.scores import most_influential
 from influence.solution import damped_product
 from plots.agreement import agreement
+from repro.configuration.compose import compose
+from repro.problem import load_dataset, make_fit, make_risk, test_indices
 from retrain.ground_truth import ground_truth
 from retrain.schedule import RetrainSettings, solve_missing
 from retrain.weights import WeightCache
@@ -102,7 +102,7 @@ def load(data: str) -> Problem:
     theta = make_fit(config)(risk).theta
     target = test_indices(config, dataset, risk, theta)[0]
     x, y = (torch.from_numpy(array[[target]]) for array in (dataset.x_test, dataset.y_test))
-    return Problem(risk, theta, x, y, min(config["influence"]["top_k"], risk.num_examples))
+    return Problem(risk, theta, x, y, min(config.top_k, risk.num_examples))
 
 
 def measures(problem: Problem) -> list[Measure]:

@@ -19,8 +19,6 @@ from rich.console import Console
 
 from benchmarks.arguments import read_arguments
 from benchmarks.report import Measure, machine, show
-from cli.compose import Config, compose
-from cli.problem import load_dataset, make_fit, make_risk, make_solver
 from erm.dataset import Dataset
 from erm.sgd import StochasticFit
 from erm.softmax import SoftmaxRisk
@@ -28,6 +26,8 @@ from influence.scores import influence_scores, most_influential
 from plots.agreement import Agreement, agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
+from repro.configuration.compose import Config, compose
+from repro.problem import load_dataset, make_fit, make_risk, make_solver
 from retrain.ground_truth import ground_truth
 from retrain.schedule import RetrainSettings, solve_missing
 from retrain.weights import WeightCache

@@ -9,12 +9,12 @@ from typing import Any, overload
 import typer
 
 from cli.console import complain, is_json, speaking
-from cli.errors import StageError, TerminatedError, UsageError
-from cli.family import started_by_command
 from cli.help import HelpfulGroup
-from cli.mistakes import option_that_is_none
 from cli.options import LogJson, Quiet, TrustCode
-from cli.trust import trusting
+from repro.children import started_by_command
+from repro.configuration.mistakes import option_that_is_none
+from repro.errors import StageError, TerminatedError, UsageError
+from repro.folder.trust import trusting
 
 Command = Callable[..., None]
 

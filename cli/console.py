@@ -27,8 +27,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from cli.printable import printable
 from erm.files import without_non_finite
+from repro.printable import printable
 
 OUTPUT = "REPRO_OUTPUT"
 

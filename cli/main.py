@@ -11,8 +11,8 @@ from cli.command import Commands
 from cli.commands.figure import influence, plot, report, retrain, run, train
 from cli.commands.tools import check, clean, compare, config, diagnose, ground_truth, sweep
 from cli.console import say
-from cli.errors import TerminatedError
 from cli.help import HelpfulCommand
+from repro.errors import TerminatedError
 
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
 COMMANDS = (

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from cli.config_files import CONFIG_FOLDER
+from repro.configuration.files import CONFIG_FOLDER
 
 METHODS = ", ".join(sorted(path.stem for path in (CONFIG_FOLDER / "influence").glob("*.yaml")))
 OWN = "or one of your own; `repro config --groups` lists all"

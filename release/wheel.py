@@ -9,9 +9,9 @@ CHECK = """
 import json
 import pathlib
 import cli
-import configs
+import repro
 
-for package in (cli, configs):
+for package in (cli, repro):
     assert "site-packages" in package.__file__, package.__file__
 summary = json.loads(pathlib.Path("outputs/demo/summary.json").read_text(encoding="utf-8"))
 assert set(summary["methods"]) == set(METHODS), summary

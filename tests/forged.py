@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from cli.manifest import read_manifest, write_json_result, write_text_result
-from cli.run_folder import RunFolder
+from repro.folder.manifest import read_manifest, write_json_result, write_text_result
+from repro.folder.paths import RunFolder
 from tests.command_line import FAST
 
 SETTINGS = (*FAST, "influence=cg", "influence.test_index=3")
@@ -52,7 +52,7 @@ def forge_json(folder: RunFolder, path: Path, change: Callable[[dict[str, Any]],
 
 def forge_manifest(folder: RunFolder, **names: list[str]) -> None:
     """Further names in checksums.json, under a checksum that is right."""
-    from cli.manifest import _write_manifest
+    from repro.folder.manifest import _write_manifest
 
     _write_manifest(folder, (read_manifest(folder) or {}) | names)
 

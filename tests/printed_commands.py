@@ -125,7 +125,7 @@ NAMES = frozenset(
 HERE = "tests/test_printed_commands.py"
 ELSEWHERE = {
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
-    "python -m configs.page > docs/configuration.md": (
+    "python -m release.configuration_page > docs/configuration.md": (
         f"{HERE}::test_the_page_of_the_configuration_is_written"
     ),
     "python -m cli": f"{HERE}::test_the_package_is_the_program",
@@ -149,17 +149,17 @@ PAGES = {
 
 REMEDIES = "tests/test_remedies.py"
 MESSAGES = {
-    ("repro train {}", "cli/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
-    ("repro train {}", "cli/problem.py #2"): f"{REMEDIES}::test_a_damaged_model",
-    ("repro influence {}", "cli/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
-    ("repro influence {}", "cli/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
-    ("repro influence {}", "cli/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
-    ("repro influence {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
-    ("repro report {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
-    ("repro retrain {}", "cli/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
-    ("repro retrain {}", "cli/stages/plot.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
-    ("repro {}", "cli/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
-    ("repro {}", "cli/page/repeating.py #1"): (
+    ("repro train {}", "repro/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro train {}", "repro/problem.py #2"): f"{REMEDIES}::test_a_damaged_model",
+    ("repro influence {}", "repro/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
+    ("repro influence {}", "repro/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
+    ("repro influence {}", "repro/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
+    ("repro influence {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
+    ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
+    ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
+    ("repro retrain {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
+    ("repro {}", "repro/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro {}", "repro/page/commands.py #1"): (
         "tests/test_report_making.py::test_the_commands_make_the_same_table_again"
     ),
 }

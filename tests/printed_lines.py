@@ -19,7 +19,7 @@ PROGRAMS = (
 """What a command line starts with."""
 CODE = (
     "cli",
-    "configs",
+    "repro",
     "diagnosis",
     "erm",
     "influence",

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cli.manifest import write_json_result, write_result
-from cli.run_folder import RunFolder
+from repro.folder.manifest import write_json_result, write_result
+from repro.folder.paths import RunFolder
 from retrain.weights import WeightCache, read_weights
 from tests.command_line import FAST, repro, succeed
 

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import torch
 
-from cli.compose import compose, groups
 from cli.main import app
-from cli.stages.plot import COLUMNS
+from repro.configuration.compose import compose, groups
+from repro.stages.plot import COLUMNS
 from tests.command_line import FAST, repro, succeed
 
 METHODS = ("exact", "cg", "lissa", "grad_dot")

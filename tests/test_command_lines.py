@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.compose import compose, groups
+from repro.configuration.compose import compose, groups
 from tests.command_line import repro
 from tests.test_configuration_keys import all_keys
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli.compose import compose
-from cli.stages.compare import COLUMNS, family, read_entries
 from influence.cg import CG
 from influence.lissa import LiSSA
 from plots.cost import draw_cost
+from repro.configuration.compose import compose
+from repro.stages.compare import COLUMNS, family, read_entries
 from tests.command_line import FAST, repro, succeed
 
 SETTINGS = (

@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cli.compose import SELECTION_KEYS, compose, groups
-from cli.run_folder import NOT_DETERMINING, determining
-from configs import schema
+from repro.configuration import schema
+from repro.configuration.compose import SELECTION_KEYS, compose, groups
+from repro.folder.paths import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
 SELECTS = {"influence.test_index", "influence.top_k", "retrain.points", "retrain.num_random", "retrain.seed"}

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from cli.compose import compose, groups
-from cli.errors import UsageError
-from cli.run_folder import DETERMINES_THETA, NOT_DETERMINING
-from cli.validation import checked
-from configs import page
+from release import configuration_page as page
+from repro.configuration.compose import compose, groups
+from repro.configuration.validation import checked
+from repro.errors import UsageError
+from repro.folder.paths import DETERMINES_THETA, NOT_DETERMINING
 from tests.command_line import PROJECT
 from tests.test_configuration_keys import all_keys
 

@@ -96,8 +96,8 @@ def test_the_record_of_retraining_says_what_was_solved(told: tuple[Path, str, st
 
 @pytest.mark.parametrize("damage", [None, "{", '{"runs": 3}', '{"runs": [3]}'])
 def test_a_record_that_is_missing_or_damaged_begins_anew(tmp_path: Path, damage: str | None) -> None:
-    from cli.manifest import write_text_result
-    from cli.run_folder import RunFolder
+    from repro.folder.manifest import write_text_result
+    from repro.folder.paths import RunFolder
 
     folder, overrides = RunFolder(tmp_path / "run"), (*FAST, f"output_dir={tmp_path}/run")
     succeed("train", *overrides)

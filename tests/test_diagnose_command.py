@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli.compose import compose
-from cli.influence_files import SOLVERS, declared_baseline
-from cli.open_run import open_run_folder
-from cli.page.examples import Pictures, describe_test_point
-from cli.page.retraining import read_retraining
-from cli.stages.plot import plot
-from configs.schema import SETTINGS
 from influence.grad_dot import GradDot
 from report import content
+from repro.configuration.compose import compose
+from repro.configuration.schema import SETTINGS
+from repro.folder.opening import open_run_folder
+from repro.page.examples import Pictures, describe_test_point
+from repro.page.retraining import read_retraining
+from repro.records.influence import SOLVERS, declared_baseline
+from repro.stages.plot import plot
 from tests.command_line import FAST, repro, succeed
 
 CG = ("--method", "cg")
@@ -43,7 +43,7 @@ def evidence(run: Path, check: str) -> str:
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a plot, and nothing here is read off one."""
-    from cli.stages import plot as stage
+    from repro.stages import plot as stage
 
     for name in ("draw_scatter", "draw_errors_and_certificates", "draw_galleries"):
         monkeypatch.setattr(stage, name, lambda *_: [])
@@ -247,8 +247,8 @@ def forged(table: pd.DataFrame, how: str) -> pd.DataFrame:
 def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
     finished: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    from cli import influence_files
-    from cli.diagnosing import panels
+    from repro.diagnosing import panels
+    from repro.records import influence as influence_files
 
     overrides = (*FAST, "model.l2=0.1", f"output_dir={finished}")
     true_table = influence_files.read_table
@@ -257,7 +257,7 @@ def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
         found = true_table(*arguments)
         return None if found is None else forged(found, how)
 
-    for module in (panels, sys.modules["cli.predictions"]):
+    for module in (panels, sys.modules["repro.predictions"]):
         monkeypatch.setattr(module, "read_table", read_table)
     result = repro("diagnose", *overrides)
     assert result.exit_code == 1, result.output

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from cli.diagnosing.subject import Reference
 from diagnosis.convergence import Left, check_convergence, what_is_left
 from diagnosis.curvature import check_curvature
 from diagnosis.leverage import amplification
@@ -26,6 +25,7 @@ from influence.lissa import LiSSA
 from influence.scores import influence_scores
 from influence.solution import Solution, Status
 from influence.spectrum import Spectrum, spectrum
+from repro.diagnosing.subject import Reference
 from retrain.schedule import RetrainSettings, solve_missing
 from retrain.weights import WeightCache
 from tests.dense_curvature import DenseCurvature, random_vector

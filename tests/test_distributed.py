@@ -12,8 +12,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from cli.errors import StageError
-from cli.stages.retrain import _naming_machine
+from repro.errors import StageError
+from repro.stages.retrain import _naming_machine
 from retrain import distributed
 from tests.command_line import FAST, spawn, succeed
 

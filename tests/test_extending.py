@@ -11,8 +11,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cli.compose import compose
-from cli.problem import load_dataset, make_risk
 from erm.autograd import AutogradRisk
 from erm.dataset import Dataset
 from erm.fit import NewtonFit
@@ -20,6 +18,8 @@ from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk
 from examples.neumann import Neumann
 from influence.solution import Status
+from repro.configuration.compose import compose
+from repro.problem import load_dataset, make_risk
 from tests.command_line import PROJECT, succeed
 from tests.dense_curvature import random_vector, spread, with_eigenvalues
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cli.compose import compose
-from cli.manifest import write_text_result
-from cli.run_folder import RunFolder, run_folder
-from configs.schema import FIRST_NAMES, SETTINGS
+from repro.configuration.compose import compose
+from repro.configuration.schema import FIRST_NAMES, SETTINGS
+from repro.folder.manifest import write_text_result
+from repro.folder.paths import RunFolder, run_folder
 from tests.command_line import succeed
 from tests.idx_files import write_tiny
 

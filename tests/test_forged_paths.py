@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cli.run_folder import RunFolder
+from repro.folder.paths import RunFolder
 from tests.command_line import repro, succeed
 from tests.forged import SETTINGS, forge_config, forge_json, forge_manifest, tree
 
@@ -148,7 +148,7 @@ def test_names_that_lead_out_of_the_folder_are_refused(
 
 @pytest.mark.parametrize("files", [["x"], {"x": "abc"}, {"x": 3}, {"x": [3]}, "x", None, 7])
 def test_a_manifest_of_another_form_is_a_damaged_one(run: RunFolder, files: Any) -> None:
-    from cli.manifest import FORMAT, _checksum
+    from repro.folder.manifest import FORMAT, _checksum
 
     run.manifest.write_text(
         json.dumps({"format": FORMAT, "files": files, "checksum": _checksum(files)}), encoding="utf-8"
@@ -244,7 +244,7 @@ def test_programs_that_are_started_import_nothing_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranks and the runs of a sweep are started in the folder that the user stands in, maybe a stranger's."""
-    from cli import sweep_job
+    from repro.sweep import job as sweep_job
     from retrain import launch
 
     started: list[list[str]] = []

@@ -13,11 +13,11 @@ from omegaconf import OmegaConf
 from safetensors.torch import load_file
 from typer.testing import Result
 
-from cli.problem import save_model
-from cli.run_folder import RunFolder
-from cli.stored_facts import stored_facts
-from cli.sweep_job import read_job
-from configs.schema import SETTINGS as SCHEMAS
+from repro.configuration.schema import SETTINGS as SCHEMAS
+from repro.folder.paths import RunFolder
+from repro.problem import save_model
+from repro.records.model import stored_facts
+from repro.sweep.job import read_job
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import SETTINGS, forge_config, forge_json, tree, write_config, write_pickle
 
@@ -76,7 +76,7 @@ def callables(run: RunFolder, canary: Path) -> dict[str, dict[str, Any]]:
         "hydra.utils.get_method": {"path": "evil.main"},
         # Ours, and none of those that the schema knows.
         "erm.files.write_text": {"path": str(canary), "text": "x"},
-        "cli.stages.clean.clean": {"path": str(run.path), "confirm": "x"},
+        "repro.stages.clean.clean": {"path": str(run.path), "confirm": "x"},
         "erm.data.npz.np.load": {"file": pickled, "allow_pickle": True},
         "influence.cg.torch.load": {"f": pickled, "weights_only": False},
         "erm.models.logistic.__globals__": {},

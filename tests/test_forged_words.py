@@ -14,14 +14,14 @@ import pytest
 from rich.table import Table
 from safetensors.torch import load_file
 
-from cli.compose import parse_overrides
 from cli.console import complain, say, show, warn
-from cli.page.repeating import method_overrides
-from cli.problem import save_model
-from cli.run_folder import RunFolder
-from cli.stored_facts import stored_facts
 from cli.verdicts import say_verdict
 from diagnosis.verdict import Verdict
+from repro.configuration.compose import parse_overrides
+from repro.folder.paths import RunFolder
+from repro.page.commands import method_overrides
+from repro.problem import save_model
+from repro.records.model import stored_facts
 from tests.browser import NAMES, launched, opened
 from tests.command_line import repro
 from tests.forged import SETTINGS, forge_config, forge_json
@@ -137,7 +137,7 @@ def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
 
 def forge_move(run: RunFolder, before: Path, after: Path) -> None:
     """A result under another name, in the manifest too."""
-    from cli.manifest import _write_manifest, read_manifest
+    from repro.folder.manifest import _write_manifest, read_manifest
 
     before.rename(after)
     manifest = read_manifest(run) or {}
@@ -207,7 +207,7 @@ def test_settings_in_a_record_that_are_none_are_not_printed_as_a_command(run: Ru
     ],
 )
 def test_a_record_of_retraining_of_another_form_is_left_out(run: RunFolder, key: str, value: object) -> None:
-    from cli.retrain_record import read_runs
+    from repro.records.retraining import read_runs
 
     assert read_runs(run)
     forge_json(run, run.retrain_record, lambda record: record["runs"][0].update({key: value}))
@@ -258,7 +258,7 @@ def plain(value: Any) -> Any:
 def test_tables_of_another_form_fail_the_check(
     run: RunFolder, forge: Callable[[pd.DataFrame], pd.DataFrame]
 ) -> None:
-    from cli.manifest import write_text_result
+    from repro.folder.manifest import write_text_result
 
     table = forge(pd.read_csv(run.table))
     write_text_result(run, run.table, table.to_csv(index=False))
@@ -274,7 +274,7 @@ def test_tables_of_another_form_fail_the_check(
 )
 @pytest.mark.parametrize("name", ["summary.json", "influence/cg.json", "retrain/record.json"])
 def test_json_of_another_form_fails_the_check_or_is_left_out(run: RunFolder, name: str, content: str) -> None:
-    from cli.manifest import write_text_result
+    from repro.folder.manifest import write_text_result
 
     write_text_result(run, run.path / name, content)
     commands: list[list[str]] = [["check", str(run.path)], ["plot", *SETTINGS, f"output_dir={run.path}"]]

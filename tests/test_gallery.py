@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from pandas import DataFrame
 
-from cli.figures import _test_example
 from erm.data.digits import load_digits
 from plots.gallery import NO_HARMFUL, NO_HELPFUL, WIDTH, TestExample, draw_gallery, format_change
 from plots.style import save
+from repro.drawing.figures import _test_example
 from tests.figure_parts import assert_texts_are_apart, texts
 from tests.problems import fitted_digits
 

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, packed, read_weights
 from tests.command_line import PROJECT
 
-PACKAGES = ("cli", "configs", "diagnosis", "erm", "influence", "plots", "report", "retrain")
+PACKAGES = ("cli", "diagnosis", "erm", "influence", "plots", "report", "repro", "retrain")
 LOADS_PICKLES = re.compile(
     r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
@@ -43,14 +43,14 @@ CALLS = re.compile(
     r"|webbrowser\.|elastic_launch\(|OmegaConf\.(load|resolve)|\.attrgetter|\.methodcaller|shell\s*=\s*True"
 )
 WHERE = {
-    "cli/problem.py": "what a checked configuration names",
-    "cli/trust.py": "what a trusted module defines, before it is called",
-    "cli/compose.py": "keys of the package's and the user's own YAML files",
-    "configs/page.py": "the package's YAML files",
-    "cli/provenance.py": "git, in the folder of the package",
-    "cli/sweep_job.py": "this program",
+    "repro/problem.py": "what a checked configuration names",
+    "repro/folder/trust.py": "what a trusted module defines, before it is called",
+    "repro/configuration/compose.py": "keys of the package's and the user's own YAML files",
+    "release/configuration_page.py": "the package's YAML files",
+    "repro/folder/provenance.py": "git, in the folder of the package",
+    "repro/sweep/job.py": "this program",
     "retrain/launch.py": "this program",
-    "cli/stages/report.py": "the page that was just written",
+    "repro/stages/report.py": "the page that was just written",
 }
 """Where something is called by its name or a program is started, and what."""
 

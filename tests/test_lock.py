@@ -9,9 +9,9 @@ from threading import Thread
 
 import pytest
 
-from cli.errors import StageError
-from cli.open_run import open_run
-from cli.run_folder import RunFolder
+from repro.errors import StageError
+from repro.folder.opening import open_run
+from repro.folder.paths import RunFolder
 
 PATIENCE = 10
 HOLD = """

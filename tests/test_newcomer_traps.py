@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from cli import progress
-from cli.influence_age import age_in_words
-from cli.run_folder import RunFolder
+from repro.folder.paths import RunFolder
+from repro.records.age import age_in_words
 from tests.command_line import repro, succeed
 
 SMALL = ("data=digits", "data.num_train=60", "influence.top_k=5", "plot.formats=[png]")

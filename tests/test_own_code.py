@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.compose import compose, groups
+from repro.configuration.compose import compose, groups
 from tests.command_line import FAST, PROJECT, repro, succeed
 
 SOLVER = """

@@ -10,9 +10,9 @@ from matplotlib.collections import PathCollection
 from matplotlib.colors import to_rgba
 from pandas import DataFrame
 
-from cli.compose import compose
 from plots.limits import tick
 from plots.style import DEFAULT, PAPER, STYLES, save
+from repro.configuration.compose import compose
 from tests.figure_parts import assert_texts_are_apart, bars, draw, offsets, rows, texts
 
 PAGE = 6.75

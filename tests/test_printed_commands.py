@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli.compose import groups
+from repro.configuration.compose import groups
 from tests import printed_commands as registry
 from tests.command_line import PROJECT, repro, succeed
 from tests.printed_lines import Printed, blocks, documents, printed_lines, spans
@@ -169,7 +169,7 @@ def as_installed(folder: Path) -> dict[str, str]:
 
 def test_the_page_of_the_configuration_is_written(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    line = "python -m configs.page > docs/configuration.md"
+    line = "python -m release.configuration_page > docs/configuration.md"
     subprocess.run(["sh", "-c", line], cwd=tmp_path, env=as_installed(tmp_path), check=True)
     written = (tmp_path / "docs" / "configuration.md").read_text(encoding="utf-8")
     assert written == (PROJECT / "docs" / "configuration.md").read_text(encoding="utf-8")
@@ -239,9 +239,9 @@ def test_the_finder_sees_every_kind_of_place() -> None:
         ("docs/configuration.md", "repro config KEY=VALUE …"),
         ("repro train --help", "repro train data=digits model.l2=0.001"),
         ("repro train --help", "repro config"),
-        ("cli/validation.py", "repro config"),
-        ("cli/stages/plot.py #1", "repro retrain {}"),
-        ("cli/page/repeating.py #1", "repro {}"),
+        ("repro/configuration/validation.py", "repro config"),
+        ("repro/stages/plot.py #1", "repro retrain {}"),
+        ("repro/page/commands.py #1", "repro {}"),
         ("Makefile", "make figure"),
         ("Makefile", "repro --help"),
         ("configs/experiment/report.yaml", "repro diagnose experiment=report"),

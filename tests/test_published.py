@@ -15,11 +15,11 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from cli.compose import compose_methods
 from release.clean_room import METHODS
 from release.container import Step, steps, try_steps
 from release.recording import COMMANDS, draw
 from release.workflow import Job, jobs
+from repro.configuration.compose import compose_methods
 from tests.command_line import PROJECT, repro
 
 PYPROJECT: dict[str, Any] = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

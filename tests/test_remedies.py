@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.manifest import write_text_result
-from cli.run_folder import RunFolder
+from repro.folder.manifest import write_text_result
+from repro.folder.paths import RunFolder
 from tests.command_line import repro
 from tests.printed_scene import run_line
 

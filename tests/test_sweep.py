@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cli.errors import StageError
-from cli.sweep_job import _is_done
-from cli.sweep_table import joined
 from plots.sweep import draw_sweep
+from repro.errors import StageError
+from repro.sweep.job import _is_done
+from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
 from tests.npz_files import npz_arrays
 

@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.compose import compose, compose_methods
 from cli.console import warn
 from cli.options import Gpus, Method, Methods, Overrides, as_list, with_gpus
+from repro.configuration.compose import compose, compose_methods
 
 
 @command
@@ -23,7 +23,7 @@ def train(overrides: Overrides = None) -> None:
         repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
     """
     config = compose(as_list(overrides))
-    from cli.stages.train import train as stage
+    from repro.stages.train import train as stage
 
     stage(config)
 
@@ -45,7 +45,7 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
         repro influence --method exact --gpus 4
     """
     config = compose_methods(with_gpus(overrides, gpus), [method] if method else [])[0]
-    from cli.stages.influence import influence as stage
+    from repro.stages.influence import influence as stage
 
     stage(config)
 
@@ -66,7 +66,7 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
     """  # noqa: E501
     config = compose(with_gpus(overrides, gpus))
-    from cli.stages.retrain import retrain as stage
+    from repro.stages.retrain import retrain as stage
 
     stage(config)
 
@@ -86,7 +86,7 @@ def plot(overrides: Overrides = None) -> None:
         repro plot retrain.points=all 'influence.test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
-    from cli.stages.plot import plot as stage
+    from repro.stages.plot import plot as stage
 
     stage(config)
 
@@ -107,8 +107,8 @@ def report(
         repro report data=digits --open
     """
     config = compose(as_list(overrides))
-    from cli.stages.report import open_in_browser
-    from cli.stages.report import report as stage
+    from repro.stages.report import open_in_browser
+    from repro.stages.report import report as stage
 
     page = stage(config)
     if show and not open_in_browser(page):
@@ -126,6 +126,6 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
         repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
     """
     configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
-    from cli.stages.run import run as stage
+    from repro.stages.run import run as stage
 
     stage(configs)

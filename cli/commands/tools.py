@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.compose import compose, compose_methods, groups
 from cli.console import confirm, say
-from cli.errors import UsageError
 from cli.options import Folder, Method, Methods, Overrides, as_list
+from repro.configuration.compose import compose, compose_methods, groups
+from repro.errors import UsageError
 
 
 @command
@@ -27,7 +27,7 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
         repro diagnose experiment=report
     """
     config = compose_methods(as_list(overrides), [method] if method else [])[0]
-    from cli.stages.diagnose import diagnose as stage
+    from repro.stages.diagnose import diagnose as stage
 
     stage(config, asked=bool(method) or config.names_method)
 
@@ -47,7 +47,7 @@ def compare(overrides: Overrides = None) -> None:
         repro compare 'compare.settings=[cg,"lissa depth=20000"]'
     """
     config = compose(as_list(overrides))
-    from cli.stages.compare import compare as stage
+    from repro.stages.compare import compare as stage
 
     stage(config)
 
@@ -83,7 +83,7 @@ def ground_truth(
     config = compose([*as_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
-    from cli.stages.ground_truth import export_ground_truth
+    from repro.stages.ground_truth import export_ground_truth
 
     export_ground_truth(config, out)
 
@@ -110,7 +110,7 @@ def check(
         repro check outputs/demo
         repro check outputs/figure --data-root ~/data
     """
-    from cli.stages.check import check as stage
+    from repro.stages.check import check as stage
 
     stage(folder, data_root)
 
@@ -130,7 +130,7 @@ def clean(
         repro clean outputs/demo
         repro clean outputs/demo --yes
     """
-    from cli.stages.clean import clean as stage
+    from repro.stages.clean import clean as stage
 
     stage(folder, lambda question: yes or confirm(question))
 
@@ -159,7 +159,7 @@ def sweep(
         repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
         repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2
     """
-    from cli.stages.sweep import sweep as stage
+    from repro.sweep.sweep import sweep as stage
 
     stage(as_list(overrides), list(method or []) or [compose([]).method], out)
 

@@ -1,0 +1,1 @@
+"""One experiment: its configuration, its run folder, its stages and their results."""

@@ -1,0 +1,218 @@
+"""From overrides to a checked configuration, in a fraction of a second and without importing torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from yaml import YAMLError
+
+from repro.configuration.files import CONFIG_FOLDER, config_files, search_path, where_own_files_belong
+from repro.configuration.files import groups as groups
+from repro.configuration.mistakes import no_choice, no_method, no_override, no_value, several_values
+from repro.configuration.validation import SELECTION_KEYS as SELECTION_KEYS
+from repro.configuration.validation import checked, nearest
+from repro.errors import UsageError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A composed and checked configuration, and the overrides that made it."""
+
+    values: dict[str, Any]
+    """The tree, resolved, as plain containers."""
+    choices: dict[str, str]
+    """Which file of each group was taken."""
+    overrides: tuple[str, ...]
+
+    def __getitem__(self, group: str) -> Any:
+        return self.values[group]
+
+    @property
+    def test_index(self) -> int | list[int] | Literal["misclassified"]:
+        """Test points asked for: an index, a list of indices, or "misclassified"."""
+        asked: int | list[int] | Literal["misclassified"] = self["influence"]["test_index"]
+        return asked
+
+    @property
+    def top_k(self) -> int:
+        """Points of the scatter for each test point."""
+        return int(self["influence"]["top_k"])
+
+    @property
+    def method(self) -> str:
+        return self.choices["influence"]
+
+    @property
+    def names_method(self) -> bool:
+        """Whether the overrides choose a method or set one of its settings."""
+        keys = [text.split("=")[0].lstrip("+") for text in self.overrides]
+        return any(
+            key == "influence" or (key.startswith("influence.") and key.split(".")[1] not in SELECTION_KEYS)
+            for key in keys
+        )
+
+    @property
+    def solver_settings(self) -> dict[str, Any]:
+        """The influence group less the keys that select points: what the solver is made with."""
+        return {key: value for key, value in self["influence"].items() if key not in SELECTION_KEYS}
+
+
+def compose(overrides: list[str], method: str | None = None) -> Config:
+    """Compose the tree under these overrides and check every value.
+
+    Args:
+        overrides: KEY=VALUE each, as typed.
+        method: file of the influence group to take, over any `influence=` among the overrides.
+
+    Raises:
+        UsageError: an unknown key, group or choice, a value of the wrong type or out of range.
+    """
+    _check_choices(parse_overrides(overrides))
+    tree = _hydra_compose([*overrides, *([] if method is None else [f"influence={method}"])])
+    choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
+    with open_dict(tree):
+        del tree["hydra"]
+    try:
+        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UsageError(no_value(str(error.full_key), choices)) from error
+    except OmegaConfBaseException as error:
+        raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
+    assert isinstance(values, dict)
+    return Config(values=checked(values), choices=choices, overrides=tuple(overrides))
+
+
+def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
+    """One configuration a method. An override of `influence.KEY` reaches the methods that have KEY.
+
+    Raises:
+        UsageError: as `compose`; also when no method has such a key.
+    """
+    if not methods:
+        return [compose(overrides)]
+    check_method_names(methods)
+    unique = list(dict.fromkeys(methods))
+    if len(unique) == 1:
+        return [compose(overrides, unique[0])]
+    own = {
+        override.key_or_group
+        for override in parse_overrides(overrides)
+        if override.key_or_group.startswith("influence.")
+        and override.key_or_group.split(".")[1] not in SELECTION_KEYS
+    }
+    configurations = []
+    reached: set[str] = set()
+    for method in unique:
+        known = {f"influence.{key}" for key in compose([], method).solver_settings}
+        kept = [
+            text
+            for text, parsed in zip(overrides, parse_overrides(overrides), strict=True)
+            if parsed.key_or_group not in own - known
+        ]
+        reached |= own & known
+        configurations.append(compose(kept, method))
+    for key in sorted(own - reached):
+        raise UsageError(f"{key}: none of the methods {', '.join(unique)} has this setting")
+    return configurations
+
+
+def check_method_names(methods: list[str]) -> None:
+    """Raise UsageError for a method that no file of the influence group defines."""
+    for method in methods:
+        if method not in groups()["influence"]:
+            known, where = groups()["influence"], where_own_files_belong("influence")
+            if (meant := no_method(method)) is not None:
+                raise UsageError(meant)
+            raise UsageError(f"--method {method}: no such method{where}. {nearest(method, known)}")
+
+
+def parse_overrides(overrides: list[str]) -> list[Override]:
+    """Each override as Hydra reads it.
+
+    Raises:
+        UsageError: one is not KEY=VALUE.
+    """
+    parsed = []
+    for text in overrides:
+        try:
+            parsed.extend(OverridesParser.create().parse_overrides([text]))
+        except HydraException as error:
+            raise UsageError(no_override(text)) from error
+    return parsed
+
+
+def _check_choices(overrides: list[Override]) -> None:
+    known = groups()
+    for override in overrides:
+        key, value, text = override.key_or_group, override.value(), override.input_line
+        if not key or override.is_delete() or key.split(".")[0] == "hydra":
+            raise UsageError(f"{text}: keys of this configuration can be given values, not added or removed")
+        if override.is_sweep_override():
+            raise UsageError(several_values(str(key), str(text)))
+        if key in known and value not in [*known[key], *([None] if key == "experiment" else [])]:
+            where = where_own_files_belong(key)
+            if (meant := no_choice(key, str(value))) is not None:
+                raise UsageError(meant)
+            raise UsageError(f"{text}: no such {key}{where}. {nearest(str(value), known[key])}")
+
+
+def _hydra_compose(overrides: list[str]) -> DictConfig:
+    GlobalHydra.instance().clear()
+    try:
+        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+            return hydra_compose("config", overrides=[*search_path(), *overrides], return_hydra_config=True)
+    except HydraException as error:
+        raise UsageError(_explain(error, overrides)) from error
+    except YAMLError as error:
+        raise UsageError(f"a configuration file is no YAML: {' '.join(str(error).split())}") from error
+
+
+def _explain(error: HydraException, overrides: list[str]) -> str:
+    """Hydra's complaint as a line that names the key and the nearest one that exists."""
+    keys = _all_keys()
+    for override in parse_overrides(overrides):
+        key = override.key_or_group
+        if f"'{key}'" not in str(error):
+            continue
+        if key in keys:
+            group = key.split(".")[0]
+            return f"{override.input_line}: {key} is not a setting of the {group} chosen here"
+        return f"{override.input_line}: there is no key {key}. {nearest(key, sorted(keys))}"
+    return _first_line(error)
+
+
+def _all_keys() -> set[str]:
+    """Every dotted key of the default tree and of every file of every group."""
+    tree: Any = OmegaConf.to_container(_default_tree(), resolve=False)
+    keys = _dotted(tree, "")
+    for group, files in config_files().items():
+        for path in files.values():
+            node: Any = OmegaConf.to_container(OmegaConf.load(path))
+            keys |= _dotted(node.get(group, node), f"{group}.") if isinstance(node, dict) else set()
+    return {key for key in keys if "_target_" not in key and "defaults" not in key}
+
+
+def _default_tree() -> DictConfig:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        return hydra_compose("config")
+
+
+def _dotted(node: Mapping[Any, Any], prefix: str) -> set[str]:
+    keys = set()
+    for key, value in node.items():
+        keys.add(f"{prefix}{key}")
+        if isinstance(value, Mapping):
+            keys |= _dotted(value, f"{prefix}{key}.")
+    return keys
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,127 @@
+"""What is easily typed wrong, and the line that says how it is written."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from repro.configuration.files import groups
+
+TOP_KEYS = ("output_dir", "device")
+LISTS = ("influence.test_index", "retrain.points", "plot.formats", "compare.settings")
+"""Keys that take several values."""
+SAYING = ("--quiet", "--log-json")
+"""Options of the commands that are often given before the command."""
+IDX_FILE = "train-images-idx3-ubyte"
+MOST_NAMED = 5
+LAUNCHERS = {name: f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq", "submitit")}
+"""Packages of Hydra's own plugins, by the first word of what they are called by."""
+
+
+def option_that_is_none(words: Sequence[str]) -> str | None:
+    """What is wrong with a command line that Typer would only call unknown; None where it may judge.
+
+    Args:
+        words: after `repro`.
+    """
+    if words and words[0] in SAYING:
+        command = words[1] if words[1:] else "run"
+        return f"{words[0]} comes after the command, such as: repro {command} {words[0]}"
+    for place, word in enumerate(words):
+        if word == "--":
+            return None
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not _is_key(name):
+            continue
+        following = words[place + 1] if place + 1 < len(words) else "VALUE"
+        return f"{word}: a key is written without dashes: {name}={value if equals else following}"
+    return None
+
+
+def no_override(word: str) -> str:
+    """Why a word is not KEY=VALUE, and what was perhaps meant."""
+    wrong = f"{word!r} is not KEY=VALUE"
+    if word in groups()["influence"]:
+        return f"{wrong}: a method is chosen with --method {word}"
+    if word.endswith(".npz"):
+        return f"{wrong}: a file of your own is read with data=npz data.path={word}"
+    if word.count("[") > word.count("]"):
+        return f"{wrong}: a list has no spaces, and quotes around it, such as 'influence.test_index=[3,8]'"
+    if _is_key(word):
+        return f"{wrong}: there is no space around =, such as {word}=VALUE"
+    if Path(word).is_dir():
+        return (
+            f"{wrong}: a run folder is named by output_dir={word}, beside the overrides that it was made with"
+        )
+    return f"{wrong}, such as model.l2=0.1"
+
+
+def several_values(key: str, text: str) -> str:
+    """Why KEY=a,b is not one configuration, and how what was perhaps meant is written."""
+    values = text.partition("=")[2]
+    if key in LISTS:
+        return f"{text}: a list is written in brackets: '{key}=[{values}]'"
+    if re.fullmatch(r"\d+,\d+", values):
+        point = values.replace(",", ".")
+        return f"{text}: a number has a decimal point: {key}={point}; `repro sweep` runs several values"
+    return f"{text}: several values are not one configuration; `repro sweep` runs one after the other"
+
+
+def no_choice(group: str, name: str) -> str | None:
+    """What was perhaps meant by a choice that a group does not have."""
+    if group == "data" and name.endswith(".npz"):
+        return f"data={name}: a file of your own is read with data=npz data.path={name}"
+    return None
+
+
+def no_method(name: str) -> str | None:
+    """What was perhaps meant by a method that there is not."""
+    known, parts = groups()["influence"], name.split(",")
+    if len(parts) > 1 and set(parts) <= set(known):
+        return f"--method {name}: the option is given once a method: " + " ".join(
+            f"--method {part}" for part in parts
+        )
+    if name.lower() in known:
+        return f"--method {name}: the name is {name.lower()}"
+    return None
+
+
+def no_value(key: str, choices: Mapping[str, str]) -> str:
+    """Which key a choice cannot do without."""
+    group = key.partition(".")[0]
+    return f"{key} has no value, and {group}={choices.get(group, '…')} needs one: add {key}=VALUE"
+
+
+def no_run(path: Path, manifest: str) -> str:
+    """Why a folder is no run folder, and which ones are in it."""
+    wrong = f"{path} holds no run: there is no {manifest}"
+    if path.is_file():
+        return f"{path} is a file; name the run folder, such as {path.parent}"
+    found = sorted(str(file.parent) for depth in ("*", "*/*") for file in path.glob(f"{depth}/{manifest}"))
+    if not found:
+        return f"{wrong}; name a run folder, which `repro train` prints"
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return f"{wrong}. In it are the runs {', '.join(found[:MOST_NAMED])}{more}; name one"
+
+
+def root_too_deep(data: Mapping[str, Any]) -> str | None:
+    """Whether data.root is the folder of the files itself, or the one above it, and which to name."""
+    root = Path(str(data.get("root", ""))).expanduser().absolute()
+    for files, right in ((root / "raw", root.parent), (root, root.parent.parent)):
+        if "root" in data and (files / IDX_FILE).is_file() and files.name == "raw":
+            return (
+                f"data.root={data['root']} is too deep: the files are in {files}, so give data.root={right}"
+            )
+    return None
+
+
+def no_launcher(name: str, known: Sequence[str]) -> str:
+    """Which package brings a launcher of Hydra's."""
+    package = LAUNCHERS.get(name.split("_")[0])
+    remedy = f"; the package {package} brings it" if package else ""
+    return f"hydra/launcher={name}: no such launcher is installed{remedy}. There are: {', '.join(known)}"
+
+
+def _is_key(name: str) -> bool:
+    first = name.split(".")[0]
+    return first in groups() or first in TOP_KEYS

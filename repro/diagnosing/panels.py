@@ -1,0 +1,124 @@
+"""The panels of the figure that is diagnosed: the methods computed so far, or the configured one, now."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from diagnosis.figure import Method
+from diagnosis.verdict import Verdict
+from influence.lissa import LiSSA
+from influence.scores import influence_scores
+from influence.solution import Solution, is_baseline
+from repro.diagnosing.subject import Subject
+from repro.predictions import panel_order, select_rows
+from repro.problem import make_solver
+from repro.records.influence import declared_baseline, read_record, read_table
+from repro.user_code import solution_of
+
+LISSA = "influence.lissa.LiSSA"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One method's predictions for the test point."""
+
+    method: Method
+    lissa: LiSSA | None
+    """Its settings, if it is LiSSA."""
+    solution: Solution | None
+    """s_test, if it was computed now."""
+    rows: pd.DataFrame
+    """Of the points that its panel shows: `train_index`, `predicted_change`, …. Empty if it failed."""
+
+
+def stored_panels(subject: Subject) -> list[Panel]:
+    """The methods that were computed at this θ̂ for this test point, as the page of this run shows them."""
+    found = []
+    for name in sorted(subject.folder.methods(), key=panel_order(subject.config)):
+        record = read_record(subject.folder, name)
+        table = None if record is None else read_table(subject.folder, record)
+        if record is None or table is None or record["model_checksum"] != subject.model_key:
+            continue
+        table = table[table["test_index"] == subject.target]
+        if len(table):
+            found.append(_stored(subject, name, record, table))
+    return found
+
+
+def _stored(subject: Subject, name: str, record: dict[str, Any], table: pd.DataFrame) -> Panel:
+    method = Method(
+        name=name, baseline=declared_baseline(record), factors=_factors(subject, record["settings"])
+    )
+    return Panel(
+        method=method, lissa=_stored_lissa(record["settings"]), solution=None, rows=_shown(subject, table)
+    )
+
+
+def has_asked_settings(subject: Subject) -> bool:
+    """Whether the configured method was computed with just the settings that this configuration has."""
+    record = read_record(subject.folder, subject.config.method)
+    return record is not None and bool(record["settings"] == subject.config.solver_settings)
+
+
+def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tuple[Panel, Verdict | None]:
+    """The configured method, computed now and not stored; and why not, if it failed.
+
+    Raises:
+        UsageError: its settings are wrong.
+        ValueError: its settings do not fit the model.
+    """
+    name, solver = subject.config.method, make_solver(subject.config)
+    solve = solver.at(subject.risk.curvature(subject.theta), report)
+    solution: Solution = solution_of(solve, subject.test_gradient, f"--method {name}")
+    failed = solution.status.failed
+    table = pd.DataFrame({"test_index": [], "train_index": [], "predicted_change": []})
+    if not failed:
+        scores = influence_scores(subject.risk, subject.theta, solution)
+        table = pd.DataFrame(
+            {
+                "test_index": subject.target,
+                "train_index": range(subject.risk.num_examples),
+                "influence": scores.influence.cpu().numpy(),
+                "predicted_change": scores.predicted_change.cpu().numpy(),
+            }
+        )
+    panel = Panel(
+        method=Method(
+            name=name,
+            baseline=is_baseline(solver),
+            factors=_factors(subject, subject.config.solver_settings),
+        ),
+        lissa=solver if isinstance(solver, LiSSA) else None,
+        solution=solution,
+        rows=table if failed else _shown(subject, table),
+    )
+    verdict = Verdict(check=f"solver of {name}", passed=False, evidence=solution.message) if failed else None
+    return panel, verdict
+
+
+def _shown(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:
+    return select_rows(table, [subject.target], subject.config.top_k, subject.chosen)
+
+
+def _factors(subject: Subject, settings: dict[str, Any]) -> dict[str, float]:
+    """What a method may have forgotten, by name."""
+    found = {"the factor 1/n": float(subject.risk.num_examples)}
+    for key, words in (("scale", "the final 1/scale"), ("repeats", "the mean over the repeats")):
+        value = settings.get(key)
+        # A factor near 1 would be found in every slope that is right.
+        if isinstance(value, int | float) and value > 1.5 and np.isfinite(value):
+            found[words] = float(value)
+    return found
+
+
+def _stored_lissa(settings: dict[str, Any]) -> LiSSA | None:
+    """The settings of a LiSSA that was computed; nothing that the folder names is imported for it."""
+    if settings.get("_target_") != LISSA:
+        return None
+    try:
+        return LiSSA(**{key: value for key, value in settings.items() if key != "_target_"})
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,108 @@
+"""What is diagnosed: one θ̂ and one test point, and the exact solution that other checks measure by."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from erm.dataset import Dataset
+from erm.risk import EmpiricalRisk
+from influence.cg import CG
+from influence.scores import influence_scores, most_influential
+from influence.solution import Solution
+from repro.configuration.compose import Config
+from repro.folder.paths import RunFolder
+from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
+from repro.selection import chosen_points
+
+REFERENCE_TOLERANCE = 1e-6
+"""Relative residual of the solution that LiSSA is measured by, and convergence estimated with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is diagnosed."""
+
+    config: Config
+    folder: RunFolder
+    dataset: Dataset
+    risk: EmpiricalRisk
+    theta: Tensor
+    model_key: str
+    device: torch.device
+    target: int
+    """The first test point asked for."""
+
+    @property
+    def test_point(self) -> tuple[Tensor, Tensor]:
+        x, y = self.dataset.x_test[[self.target]], self.dataset.y_test[[self.target]]
+        return torch.from_numpy(x), torch.from_numpy(y)
+
+    @property
+    def test_gradient(self) -> Tensor:
+        return self.risk.loss_gradient(self.theta, *self.test_point)[0]
+
+    @property
+    def chosen(self) -> list[int] | None:
+        """Training points that `retrain.points` names; None when the predictions choose them."""
+        return chosen_points(self.config, self.risk.num_examples)
+
+
+def read_subject(folder: RunFolder, config: Config) -> Subject:
+    """Load data and θ̂.
+
+    Raises:
+        StageError: θ̂ is missing, or belongs to another configuration or other data.
+    """
+    device, dataset = compute_device(config), load_dataset(config)
+    risk = make_risk(config, dataset, device)
+    model = load_model(folder, config, dataset, device)
+    return Subject(
+        config=config,
+        folder=folder,
+        dataset=dataset,
+        risk=risk,
+        theta=model.theta,
+        model_key=model.key,
+        device=device,
+        target=test_indices(config, dataset, risk, model.theta)[0],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """s_test by conjugate gradient, and the effects that it predicts for the points of the figure."""
+
+    solution: Solution
+    damping: float
+    effects: Float[np.ndarray, " k"]
+    """|predicted change| of the points that the figure shows; empty where the solver failed."""
+
+    @property
+    def typical(self) -> float:
+        return float(np.median(self.effects)) if len(self.effects) else 0.0
+
+    @property
+    def largest(self) -> float:
+        return float(self.effects.max(initial=0.0))
+
+
+def reference(subject: Subject, damping: float) -> Reference:
+    """Solve (H + damping·I) s = ∇ℓ."""
+    solution = exact_solution(subject, damping)
+    if solution.status.failed:
+        return Reference(solution=solution, damping=damping, effects=np.empty(0))
+    scores = influence_scores(subject.risk, subject.theta, solution)
+    top_k = min(subject.config.top_k, len(scores.influence))
+    points = most_influential(scores.influence, top_k).tolist() if subject.chosen is None else subject.chosen
+    return Reference(
+        solution=solution, damping=damping, effects=scores.predicted_change[points].abs().cpu().numpy()
+    )
+
+
+def exact_solution(subject: Subject, damping: float) -> Solution:
+    """s_test to a residual that is small against every limit; a failure where H + damping·I is singular."""
+    solver = CG(damping=damping, tolerance=REFERENCE_TOLERANCE)
+    return solver.at(subject.risk.curvature(subject.theta))(subject.test_gradient)

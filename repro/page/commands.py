@@ -1,0 +1,108 @@
+"""The command lines and the configuration that make a run again, from its records.
+
+What determines θ̂ is the same there and on this command line, or the command would have been refused. The
+settings of each method and of the retraining stand in their records, and may be others than those of now.
+"""
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from omegaconf import OmegaConf
+
+from repro.configuration.compose import SELECTION_KEYS, Config, compose
+from repro.configuration.files import VARIABLE, groups, own_folder
+from repro.folder.paths import DETERMINES_THETA
+from repro.page.retraining import Retraining
+from repro.predictions import Prediction
+from repro.solving import SOLVER_KEYS
+
+PLAIN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+KEYWORDS = ("null", "true", "false", "nan", "inf")
+INTERPOLATION = re.compile(r"(\\*)\$\{")
+"""Would be resolved, in quotes too, unless a backslash stands before it."""
+
+
+def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
+    """The command lines that make this run and its page again."""
+    shared = [text for text in config.overrides if not _is_recorded(text)]
+    methods = {p.method: method_overrides(p.method, p.record["settings"]) for p in predictions}
+    retrained = [*shared, *_retrain_overrides(retraining)]
+    if any(methods.values()):
+        lines = [
+            ["train", *shared],
+            *(["influence", "--method", name, *shared, *own] for name, own in methods.items()),
+            ["retrain", *retrained],
+        ]
+    else:
+        lines = [["run", *(word for name in methods for word in ("--method", name)), *retrained]]
+    lines.append(["report", *shared])
+    folder = own_folder()
+    environment = [] if folder is None else [f"{VARIABLE}={shlex.quote(str(folder))}"]
+    return [" ".join([*environment, shlex.join(["repro", *line])]) for line in lines]
+
+
+def caveat(retraining: Retraining) -> str:
+    """Why the commands may not tell all of the retraining; empty where they do."""
+    if retraining.timed < retraining.models:
+        missing = retraining.models - retraining.timed
+        return f"There is no record of how {missing:,} of the {retraining.models:,} models were solved."
+    if len(retraining.settings) > 1:
+        return "The models were solved by several commands with different settings; the last one's are given."
+    return ""
+
+
+def configuration(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> str:
+    """As YAML: what θ̂, each method and the retraining were really made with."""
+    selection = {key: config["influence"][key] for key in SELECTION_KEYS}
+    settings = retraining.settings[-1] if retraining.settings else {}
+    values = {
+        **{group: config[group] for group in DETERMINES_THETA},
+        "influence": selection | {p.method: p.record["settings"] for p in predictions},
+        "retrain": config["retrain"] | settings,
+        "plot": config["plot"],
+    }
+    return OmegaConf.to_yaml(OmegaConf.create(values)).rstrip()
+
+
+def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
+    """The overrides that lead from the method's file to the settings it ran with.
+
+    Where there is no such file any more, all of its settings.
+    """
+    known = method in groups()["influence"]
+    usual = compose([], method).solver_settings if known else {}
+    return [
+        f"influence.{key}={_value(value)}"
+        for key, value in settings.items()
+        if key not in usual or value != usual[key]
+    ]
+
+
+def _is_recorded(override: str) -> bool:
+    """Whether a record has the final word on what this override sets."""
+    group, _, key = override.split("=")[0].lstrip("+").partition(".")
+    return (group == "influence" and key not in SELECTION_KEYS) or (
+        group == "retrain" and key in (*SOLVER_KEYS, "gpus")
+    )
+
+
+def _retrain_overrides(retraining: Retraining) -> list[str]:
+    if not retraining.runs:
+        return []
+    usual, last = compose([])["retrain"], retraining.runs[-1]
+    own = [f"retrain.{key}={_value(value)}" for key, value in last["settings"].items() if value != usual[key]]
+    return [*own, *([f"retrain.gpus={last['processes']}"] if last["processes"] > 1 else [])]
+
+
+def _value(value: Any) -> str:
+    """A value in the grammar of Hydra's overrides, so that it is read as what it is."""
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_value(key)}:{_value(entry)}' for key, entry in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{','.join(map(_value, value))}]"
+    if isinstance(value, str) and not (PLAIN.fullmatch(value) and value.lower() not in KEYWORDS):
+        return QuotedString(INTERPOLATION.sub(r"\1\1\\${", value), Quote.single).with_quotes()
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,111 @@
+"""How a run was made, for its page: its stages, what it was made from, and how to make it again."""
+
+import math
+
+from plots.numbers import format_number
+from report.content import Making, Stage
+from repro.configuration.compose import Config
+from repro.folder.manifest import read_manifest
+from repro.folder.paths import RunFolder
+from repro.page.commands import caveat, commands, configuration
+from repro.page.retraining import Retraining
+from repro.page.traces import traces
+from repro.records.age import age_in_words, moment_in_words
+from repro.stages.plot import Plotted
+
+
+def describe_making(folder: RunFolder, config: Config, plotted: Plotted, retraining: Retraining) -> Making:
+    """All that the page says of how the run was made."""
+    return Making(
+        commands=commands(config, plotted.predictions, retraining),
+        caveat=" ".join([*_ages(folder, plotted), caveat(retraining)]).strip(),
+        stages=[_train_stage(plotted), *_influence_stages(folder, plotted), _retrain_stage(retraining)],
+        traces=traces(plotted, retraining),
+        facts=_facts(plotted),
+        checksums=_checksums(folder),
+        configuration=configuration(config, plotted.predictions, retraining),
+    )
+
+
+def _checksums(folder: RunFolder) -> dict[str, str]:
+    """Of every result that is there, but the page itself, which cannot hold its own."""
+    known = read_manifest(folder) or {}
+    return {
+        name: checksums[-1]
+        for name, checksums in known.items()
+        if folder.path / name != folder.report and (folder.path / name).exists()
+    }
+
+
+def _train_stage(plotted: Plotted) -> Stage:
+    facts = plotted.model.facts
+    ended = (
+        f"R(θ̂) = {facts.get('objective', math.nan):.10f}",
+        f"‖∇R(θ̂)‖ = {format_number(facts['gradient_norm'])}",
+        f"test accuracy {facts.get('test_accuracy', math.nan):.4f}",
+    )
+    return Stage(
+        name="train",
+        seconds=facts.get("seconds"),
+        work=f"{facts['passes']:,} passes" if "passes" in facts else "–",
+        ended=", ".join(ended),
+    )
+
+
+def _ages(folder: RunFolder, plotted: Plotted) -> list[str]:
+    """Why predictions are older than what was asked for, or than this version: a sentence a method."""
+    found = (age_in_words(folder, prediction.method) for prediction in plotted.predictions)
+    return [f"{age}." for age in found if age]
+
+
+def _influence_stages(folder: RunFolder, plotted: Plotted) -> list[Stage]:
+    targets = set(plotted.table["test_index"])
+    several = len(targets) > 1
+    return [
+        Stage(
+            name=f"influence, {prediction.method}"
+            + (f", test point {solution['test_index']}" if several else ""),
+            seconds=solution["seconds"],
+            work=_products(solution["hessian_vector_products"]),
+            ended=f"{solution['message']}; made {moment_in_words(folder, prediction.method)}",
+        )
+        for prediction in plotted.predictions
+        for solution in prediction.record["solutions"]
+        if solution["test_index"] in targets
+    ]
+
+
+def _products(count: float | None) -> str:
+    """Hessian-vector products over all examples; LiSSA's batches count by their size."""
+    return "–" if count is None else f"{count:,.3g} products with H"
+
+
+def _retrain_stage(retraining: Retraining) -> Stage:
+    ended = (
+        f"{retraining.models - 1:,} leave-one-out models and the null control, "
+        f"‖∇R₋ᵢ‖ at most {format_number(retraining.gradient_norm)}"
+    )
+    if retraining.runs and retraining.seconds is None:
+        seconds = sum(run["seconds"] for run in retraining.runs)
+        ended += (
+            f"; the records are of {retraining.timed + retraining.others:,} models in {seconds:.1f} s, "
+            f"{retraining.timed:,} of them among these"
+        )
+    return Stage(
+        name="retrain",
+        seconds=retraining.seconds,
+        work=f"{retraining.passes_per_model:.1f} passes a model",
+        ended=ended,
+    )
+
+
+def _facts(plotted: Plotted) -> dict[str, str]:
+    provenance = plotted.model.facts["provenance"]
+    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
+    return {
+        "Versions": versions,
+        "Machine": f"{provenance['device']}, {provenance['threads']} threads, {provenance['platform']}",
+        "Commit": str(provenance["git_commit"] or "installed from a package"),
+        "SHA-256 of the data": provenance["data_checksum"],
+        "SHA-256 of θ̂": plotted.model.key,
+    }

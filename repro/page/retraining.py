@@ -1,0 +1,72 @@
+"""What the run knows of its retraining: the models of the table, and the records of when they were solved."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from diagnosis.leverage import amplification
+from repro.configuration.compose import Config
+from repro.folder.paths import RunFolder
+from repro.records.retraining import read_runs
+from repro.solving import weight_cache
+from repro.stages.plot import Plotted
+from retrain.removal import NOTHING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retraining:
+    """The leave-one-out models that the table needs, the null control among them."""
+
+    models: int
+    missed: frozenset[int]
+    """Those above `retrain.tolerance`, by the training point left out."""
+    amplification: dict[int, float]
+    """By what factor leverage makes a removal exceed its first order, by training point."""
+    passes_per_model: float
+    gradient_norm: float
+    """The largest."""
+    runs: list[dict[str, Any]]
+    """The entries of retrain/record.json that belong to this θ̂, oldest first."""
+    timed: int
+    """Models of the table that these entries account for."""
+    others: int
+    """Models that they account for and the table does not need."""
+
+    @property
+    def seconds(self) -> float | None:
+        """What the models took; None unless the records are of these models and of no others."""
+        if self.timed < self.models or self.others:
+            return None
+        return float(sum(run["seconds"] for run in self.runs))
+
+    @property
+    def settings(self) -> list[dict[str, Any]]:
+        """The settings that they were solved with, each once."""
+        found: list[dict[str, Any]] = []
+        for run in self.runs:
+            if run["settings"] not in found:
+                found.append(run["settings"])
+        return found
+
+
+def read_retraining(folder: RunFolder, config: Config, plotted: Plotted) -> Retraining:
+    """Read the weights' own account of themselves, and the records."""
+    wanted = {int(index) for index in plotted.table["train_index"]} | {NOTHING}
+    models = passes = 0
+    largest, missed = 0.0, set[int]()
+    cache = weight_cache(folder, plotted.model.key)
+    for part in cache.parts(wanted):
+        models, passes = models + len(part.indices), passes + int(part.passes.sum())
+        largest = max(largest, float(part.gradient_norms.max()))
+        missed |= set(part.indices[part.gradient_norms > config["retrain"]["tolerance"]].tolist())
+    runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == plotted.model.key]
+    solved = {index for run in runs for index in run["indices"]}
+    return Retraining(
+        models=models,
+        missed=frozenset(missed),
+        amplification=amplification(plotted.risk, plotted.model.theta, cache.parts(wanted)),
+        passes_per_model=passes / max(models, 1),
+        gradient_norm=largest,
+        runs=runs,
+        timed=len(solved & wanted),
+        others=len(solved - wanted),
+    )

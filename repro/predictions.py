@@ -1,0 +1,157 @@
+"""The predictions that influence wrote, as later stages read them: which methods count, and their points."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cli.console import warn
+from influence.scores import most_influential
+from repro.configuration.compose import SELECTION_KEYS, Config
+from repro.errors import StageError
+from repro.folder.paths import RunFolder
+from repro.problem import command
+from repro.records.influence import read_record, read_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One method's predictions for the test points asked for."""
+
+    method: str
+    record: dict[str, Any]
+    selected: pd.DataFrame
+    """The chosen points' rows of each test point; largest |I_up,loss| first where the method chose them."""
+
+    def seconds(self, test_index: int) -> float:
+        """What the method took for one test point, its preparation included."""
+        seconds = {entry["test_index"]: entry["seconds"] for entry in self.record["solutions"]}
+        return float(seconds[test_index])
+
+
+def read_predictions(
+    folder: RunFolder, config: Config, model_key: str, targets: list[int], chosen: list[int] | None
+) -> list[Prediction]:
+    """Every computed method that fits this configuration; the others are named and left out.
+
+    Args:
+        folder: the run.
+        config: what is asked for.
+        model_key: names θ̂.
+        targets: test points.
+        chosen: training points to select; None for the `influence.top_k` most influential of each method.
+
+    Raises:
+        StageError: none fits, or the command line asks for other settings than a method was computed with.
+    """
+    records = {method: read_record(folder, method) for method in folder.methods()}
+    # A method that failed has a record, which says why, and no table.
+    tried = [
+        name for name, record in records.items() if record is None or record["table_checksum"] is not None
+    ]
+    methods = sorted(tried, key=panel_order(config))
+    if not methods:
+        raise StageError(
+            f"{folder.path / 'influence'} holds no predictions. "
+            f"Run first: {command('influence', config, '--method', config.method)}"
+        )
+    predictions, obstacles = [], []
+    for method in methods:
+        record = records[method]
+        table = None if record is None else read_table(folder, record)
+        obstacle = _obstacle(method, record, table, config, model_key, targets)
+        if obstacle is not None:
+            obstacles.append(obstacle)
+            continue
+        assert record is not None
+        assert table is not None
+        if method == config.method:
+            _check_asked_settings(config, record)
+        selected = select_rows(table, targets, config.top_k, chosen)
+        predictions.append(Prediction(method=method, record=record, selected=selected))
+    if not predictions:
+        raise StageError("\n".join(obstacles))
+    for obstacle in obstacles:
+        warn(f"left out: {obstacle}")
+    return predictions
+
+
+def selected_indices(predictions: list[Prediction]) -> list[int]:
+    """The union of the methods' selections over all test points, ascending."""
+    return sorted({int(index) for prediction in predictions for index in prediction.selected["train_index"]})
+
+
+def panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
+    """Methods as `plot.titles` lists them, then the others by name."""
+    titled = list(config["plot"]["titles"])
+    return lambda method: (titled.index(method) if method in titled else len(titled), method)
+
+
+def _obstacle(
+    method: str,
+    record: dict[str, Any] | None,
+    table: pd.DataFrame | None,
+    config: Config,
+    model_key: str,
+    targets: list[int],
+) -> str | None:
+    """Why a method's predictions cannot stand beside this configuration; both values in the line."""
+    remedy = command("influence", config, "--method", method)
+    if record is None:
+        return f"the record of {method} is missing or damaged. Run again: {remedy}"
+    if table is None:
+        return f"the table of {method} is not the one that its record was written for. Run again: {remedy}"
+    if record["model_checksum"] != model_key:
+        return (
+            f"{method} was computed with another θ̂: checksum {record['model_checksum'][:12]} there, "
+            f"{model_key[:12]} here. Run again: {remedy}"
+        )
+    if not set(targets) <= set(record["test_index"]):
+        return (
+            f"{method} was computed for influence.test_index={record['test_index']}, this command asks for "
+            f"{targets}. Repeat the override that made it, or run: {remedy}"
+        )
+    return None
+
+
+def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
+    """Settings of the method on this command line must be those it was computed with."""
+    asked = {
+        key
+        for override in config.overrides
+        if (key := override.split("=")[0]).startswith("influence.")
+        and key.split(".")[1] not in SELECTION_KEYS
+    }
+    if not asked:
+        return
+    ours, theirs = config.solver_settings, record["settings"]
+    different = [
+        f"  influence.{key}: {theirs.get(key)} there, {value} asked for"
+        for key, value in ours.items()
+        if theirs.get(key) != value
+    ]
+    if different:
+        raise StageError(
+            f"{config.method} was computed with other settings:\n" + "\n".join(different) + "\n"
+            f"Run again: {command('influence', config, '--method', config.method)}"
+        )
+
+
+def select_rows(
+    table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None
+) -> pd.DataFrame:
+    """The rows of a method's table that the figure shows: see `read_predictions`."""
+    parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(table: pd.DataFrame, top_k: int, chosen: list[int] | None) -> pd.DataFrame:
+    """Rows of one test point; the table has one for every training point, in order."""
+    if chosen is not None:
+        return table.iloc[chosen]
+    # A copy: pandas lends its columns read-only, which torch does not take.
+    influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64, copy=True))
+    return table.iloc[most_influential(influence, top_k).numpy()]

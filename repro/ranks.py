@@ -1,0 +1,62 @@
+"""Running a stage here, in processes of its own, or as a rank of a launched run."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import torch
+
+from cli.console import warn
+from repro.children import end_with_parent, starting_processes
+from repro.configuration.compose import Config
+from repro.errors import StageError, UsageError
+from repro.problem import compute_device
+from retrain import distributed
+from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
+
+
+def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.device], None]) -> None:
+    """Do the work in as many processes as `retrain.gpus` asks for; under torchrun, as one of its ranks.
+
+    Args:
+        config: names device, number of processes and their patience.
+        arguments: the command line that a process of its own is started with.
+        work: called with the device of this rank, inside the process group.
+
+    Raises:
+        StageError: a process failed, or did not answer.
+        UsageError: more GPUs were asked for than there are.
+    """
+    if distributed.launched():
+        _as_rank(config, work)
+        return
+    try:
+        processes, warning = num_processes(config["retrain"]["gpus"], config["device"])
+    except NotEnoughGPUsError as error:
+        raise UsageError(str(error)) from error
+    if warning:
+        warn(warning)
+    if processes == 1:
+        _as_rank(config, work)
+        return
+    try:
+        with starting_processes():
+            launch(arguments, processes)
+    except RankFailedError as error:
+        raise StageError(str(error)) from error
+
+
+def _as_rank(config: Config, work: Callable[[torch.device], None]) -> None:
+    end_with_parent()
+    device = compute_device(config)
+    if config["retrain"]["gpus"] == 0:
+        device = torch.device("cpu")
+    device = distributed.rank_device(device)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if distributed.launched():
+        distributed.share_threads()
+    try:
+        with distributed.process_group(device, timedelta(minutes=config["retrain"]["timeout_minutes"])):
+            work(device)
+    except distributed.RankTimeoutError as error:
+        raise StageError(str(error)) from error

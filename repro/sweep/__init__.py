@@ -1,0 +1,1 @@
+"""Many runs, joined into one table and one figure."""

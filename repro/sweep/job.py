@@ -1,0 +1,93 @@
+"""One job of `repro sweep`, as Hydra's launcher calls it: `repro run` in a process of its own."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from erm.files import write_json
+from repro.configuration.compose import Config, compose_methods
+from repro.configuration.files import CONFIG_FOLDER
+from repro.folder.inside import refuse_what_leads_out
+from repro.folder.manifest import write_result
+from repro.folder.opening import open_run
+from repro.folder.paths import RunFolder, determining
+from repro.printable import printable_strings
+from repro.records.model import stored_facts
+from retrain.launch import PROGRAM
+
+METHODS_FILE = "methods.json"
+
+
+@hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
+def job(tree: DictConfig) -> None:
+    """Run one point of the sweep and leave jobs/NUMBER.json. A failure is recorded, and the others go on."""
+    context = HydraConfig.get()
+    folder, number = Path(context.sweep.dir), int(context.job.num)
+    overrides = list(context.overrides.task)
+    methods: list[str] = json.loads((folder / METHODS_FILE).read_text(encoding="utf-8"))
+    run = Path(context.runtime.output_dir)
+    done = folder / "jobs" / f"{number}.json"
+    if _is_done(done, run, overrides):
+        return
+    command = ["run", *(word for name in methods for word in ("--method", name)), *overrides]
+    _share_model(folder, run, compose_methods(overrides, methods)[0])
+    ended = start(command, run)
+    record: dict[str, Any] = {"overrides": overrides, "folder": run.name, "exit_code": ended.returncode}
+    write_json(done, record)
+
+
+def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]":
+    """Run a command of this program on a run folder, in a process of its own, to its end."""
+    return subprocess.run([sys.executable, *PROGRAM, *command, output_dir(run)], check=False)
+
+
+def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:
+    ended = read_job(record)
+    same = ended is not None and ended["exit_code"] == 0 and ended["overrides"] == overrides
+    return same and RunFolder(run).summary.exists()
+
+
+def read_job(path: Path) -> dict[str, Any] | None:
+    """The record of a job; None when it is missing, damaged or not as this tool writes it."""
+    try:
+        record: dict[str, Any] = printable_strings(json.loads(path.read_text(encoding="utf-8")))
+        overrides = [str(text).partition("=")[1] for text in record["overrides"]]
+        known = isinstance(record["exit_code"], int) and record["folder"] == f"run-{path.stem}"
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return record if known and all(overrides) else None
+
+
+def _share_model(folder: Path, run: Path, config: Config) -> None:
+    """Start from the θ̂ and the leave-one-out models of a run of this sweep whose θ̂ is the same one."""
+    own = RunFolder(run)
+    if own.model.exists():
+        return
+    for other in map(RunFolder, sorted(folder.glob("run-*"))):
+        refuse_what_leads_out(other.path)
+        facts = stored_facts(other)
+        if facts is None or facts["configuration"] != determining(config.values):
+            continue
+        own.weights.mkdir(parents=True, exist_ok=True)
+        with open_run(own):
+            write_result(own, own.model, functools.partial(shutil.copy, other.model))
+        for weights in other.weights.glob("[!.]*.safetensors"):
+            # A link: weight files are never changed, only set aside.
+            if not (own.weights / weights.name).exists():
+                os.link(weights, own.weights / weights.name)
+        return
+
+
+def output_dir(run: Path) -> str:
+    """The override that names a run's folder, whatever characters are in its path."""
+    escaped = str(run.absolute()).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
+    return f"output_dir='{escaped}'"
