@@ -31,6 +31,8 @@ from erm.files import without_non_finite
 from repro.printable import printable
 
 OUTPUT = "REPRO_OUTPUT"
+SPEAKING = ("repro", "erm")
+"""Packages whose logs are said."""
 
 
 class PlainConsole(Console):
@@ -75,26 +77,35 @@ def speaking(*, quiet: bool, log_json: bool) -> Iterator[None]:
 @contextmanager
 def _logged_lines_said() -> Iterator[None]:
     """Say in the block what the packages below, which know no console, write to their logs."""
-    handler = _Saying(logging.INFO)
-    logger = logging.getLogger("erm")
-    if any(isinstance(known, _Saying) for known in logger.handlers):
+    loggers = [logging.getLogger(name) for name in SPEAKING]
+    if any(isinstance(known, _Saying) for known in loggers[0].handlers):
         yield
         return
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    handler, before = _Saying(logging.INFO), [(logger.level, logger.propagate) for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
     try:
         yield
     finally:
-        logger.setLevel(level)
-        logger.removeHandler(handler)
+        for logger, (level, propagate) in zip(loggers, before, strict=True):
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+            logger.propagate = propagate
 
 
 class _Saying(logging.Handler):
     """Says every line that is logged."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(record.getMessage())
+        line = record.getMessage()
+        if record.levelno >= logging.ERROR:
+            complain(line)
+        elif record.levelno >= logging.WARNING:
+            warn(line)
+        else:
+            say(line, getattr(record, "event", "message"), **getattr(record, "numbers", {}))
 
 
 def is_quiet() -> bool:

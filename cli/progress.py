@@ -1,6 +1,6 @@
 """How long work is shown: a bar on a terminal, a plain line every ten seconds elsewhere, JSON for a program.
 
-All three come from the same numbers: a `Standing`, which the stage fills, and the pace measured here.
+All three come from the same numbers: a `ProgressReport`, which the stage fills, and the pace measured here.
 """
 
 import math
@@ -24,6 +24,7 @@ from rich.progress import (
 from rich.text import Text
 
 from cli.console import emit, err, is_json, is_quiet
+from repro.listener import ProgressReport
 
 SECONDS_BETWEEN_LINES = 10.0
 """Between plain lines, the first of which comes at once."""
@@ -31,37 +32,6 @@ SECONDS_BETWEEN_OBJECTS = 1.0
 """Between JSON lines that tell of no new stage or pass."""
 SECONDS_BETWEEN_PASSES = 0.1
 """Passes quicker than that are not told one by one."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Standing:
-    """Where a piece of long work stands; None for what does not apply or is not known."""
-
-    stage: str
-    done: float = 0
-    total: float | None = None
-    unit: str = "steps"
-    """What `done` and `total` count."""
-    passes: int | None = None
-    """Passes over the data: of the fit so far, or the number of the pass within a batch of models."""
-    num_models: int | None = None
-    """Models in the pass."""
-    gradient_norm: float | None = None
-    """After the pass; the largest, if there are several models."""
-    contraction: float | None = None
-    """That norm over the one before the pass."""
-
-    def words(self) -> str:
-        """Stage, passes, gradient norm and contraction."""
-        largest = "" if self.num_models is None else "largest "
-        over = "" if self.num_models is None else f" over {self.num_models} models"
-        parts = [
-            self.stage,
-            None if self.passes is None else f"pass {self.passes}{over}",
-            None if self.gradient_norm is None else f"{largest}gradient norm {self.gradient_norm:.0e}",
-            None if self.contraction is None else f"contraction {self.contraction:.2g}",
-        ]
-        return ", ".join(part for part in parts if part)
 
 
 @dataclass(slots=True)
@@ -73,13 +43,13 @@ class Pace:
     began_at: float = 0.0
     done: float = 0.0
 
-    def follow(self, standing: Standing) -> bool:
+    def follow(self, report: ProgressReport) -> bool:
         """Whether this is the beginning of another count: set-up is no measure of what comes after it."""
-        count = standing.unit, standing.total
-        another = count != self.count or standing.done < self.done
+        count = report.unit, report.total
+        another = count != self.count or report.done < self.done
         if another:
-            self.count, self.began, self.began_at = count, time.monotonic(), standing.done
-        self.done = standing.done
+            self.count, self.began, self.began_at = count, time.monotonic(), report.done
+        self.done = report.done
         return another
 
     @property
@@ -105,56 +75,56 @@ class Bar:
     rich_task: TaskID
     began: float = field(default_factory=lambda: time.monotonic())
     pace: Pace = field(default_factory=Pace)
-    last: Standing | None = None
-    last_told: Standing | None = None
+    last: ProgressReport | None = None
+    last_told: ProgressReport | None = None
     told_at: float = field(default_factory=lambda: time.monotonic())
 
-    def update(self, standing: Standing) -> None:
+    def update(self, report: ProgressReport) -> None:
         """Show where the work stands, now or when it is time for it."""
-        another_count = self.pace.follow(standing)
-        self.last = standing
+        another_count = self.pace.follow(report)
+        self.last = report
         if not self.shown:
             return
         if is_json():
-            if self._is_due(standing):
-                self._emit(standing)
+            if self._is_due(report):
+                self._emit(report)
         elif not self.progress.disable:
             if another_count:
                 self.progress.reset(self.rich_task)
-            words = ", ".join([standing.words(), *self._rate()])
-            self.progress.update(self.rich_task, completed=standing.done, total=standing.total, detail=words)
+            words = ", ".join([report.words(), *self._rate()])
+            self.progress.update(self.rich_task, completed=report.done, total=report.total, detail=words)
 
     def finish(self) -> None:
-        """Tell a program the last standing, however soon it came."""
+        """Tell a program the last report, however soon it came."""
         if self.shown and is_json() and self.last is not None and self.last is not self.last_told:
             self._emit(self.last)
 
-    def _is_due(self, standing: Standing) -> bool:
+    def _is_due(self, report: ProgressReport) -> bool:
         told, since = self.last_told, time.monotonic() - self.told_at
-        if told is None or told.stage != standing.stage or since >= SECONDS_BETWEEN_OBJECTS:
+        if told is None or told.stage != report.stage or since >= SECONDS_BETWEEN_OBJECTS:
             return True
-        return told.passes != standing.passes and since >= SECONDS_BETWEEN_PASSES
+        return told.passes != report.passes and since >= SECONDS_BETWEEN_PASSES
 
-    def _emit(self, standing: Standing) -> None:
-        self.last_told, self.told_at = standing, time.monotonic()
+    def _emit(self, report: ProgressReport) -> None:
+        self.last_told, self.told_at = report, time.monotonic()
         measured = {
             "per_second": self.pace.per_second,
             "seconds_left": self.pace.seconds_left,
             "seconds": self.told_at - self.began,
         }
-        emit(sys.stderr, "progress", {"task": self.task} | asdict(standing) | measured)
+        emit(sys.stderr, "progress", {"task": self.task} | asdict(report) | measured)
 
     def print_line(self) -> None:
         """A plain line of where the work stands now, however long ago that changed."""
-        standing, seconds = self.last, time.monotonic() - self.began
-        if standing is None:
+        report, seconds = self.last, time.monotonic() - self.began
+        if report is None:
             err.print(f"{self.task}: " + ("started" if seconds < 1 else f"{seconds:.0f} s"), markup=False)
             return
-        parts = [standing.words(), *self._count(standing), *self._rate(), *self._remaining()]
+        parts = [report.words(), *self._count(report), *self._rate(), *self._remaining()]
         err.print(f"{self.task}: {seconds:.0f} s, {', '.join(parts)}", markup=False)
 
-    def _count(self, standing: Standing) -> list[str]:
-        return [] if standing.total is None else [f"{standing.done:g} of {standing.total:g} {standing.unit}"]
+    def _count(self, report: ProgressReport) -> list[str]:
+        return [] if report.total is None else [f"{report.done:g} of {report.total:g} {report.unit}"]
 
     def _rate(self) -> list[str]:
         rate = self.pace.per_second

@@ -2,19 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
-from cli.console import warn
 from influence.scores import most_influential
+from repro.command_line import command
 from repro.configuration.compose import SELECTION_KEYS, Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
-from repro.problem import command
-from repro.records.influence import read_record, read_table
+from repro.notices import warn
+from repro.records.influence import InfluenceRecord, read_record, read_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +21,13 @@ class Prediction:
     """One method's predictions for the test points asked for."""
 
     method: str
-    record: dict[str, Any]
+    record: InfluenceRecord
     selected: pd.DataFrame
     """The chosen points' rows of each test point; largest |I_up,loss| first where the method chose them."""
 
     def seconds(self, test_index: int) -> float:
         """What the method took for one test point, its preparation included."""
-        seconds = {entry["test_index"]: entry["seconds"] for entry in self.record["solutions"]}
-        return float(seconds[test_index])
+        return next(one.seconds for one in self.record.solutions if one.test_index == test_index)
 
 
 def read_predictions(
@@ -49,9 +47,7 @@ def read_predictions(
     """
     records = {method: read_record(folder, method) for method in folder.methods()}
     # A method that failed has a record, which says why, and no table.
-    tried = [
-        name for name, record in records.items() if record is None or record["table_checksum"] is not None
-    ]
+    tried = [name for name, record in records.items() if record is None or record.table_checksum is not None]
     methods = sorted(tried, key=panel_order(config))
     if not methods:
         raise StageError(
@@ -92,7 +88,7 @@ def panel_order(config: Config) -> Callable[[str], tuple[int, str]]:
 
 def _obstacle(
     method: str,
-    record: dict[str, Any] | None,
+    record: InfluenceRecord | None,
     table: pd.DataFrame | None,
     config: Config,
     model_key: str,
@@ -104,20 +100,20 @@ def _obstacle(
         return f"the record of {method} is missing or damaged. Run again: {remedy}"
     if table is None:
         return f"the table of {method} is not the one that its record was written for. Run again: {remedy}"
-    if record["model_checksum"] != model_key:
+    if record.model_checksum != model_key:
         return (
-            f"{method} was computed with another θ̂: checksum {record['model_checksum'][:12]} there, "
+            f"{method} was computed with another θ̂: checksum {record.model_checksum[:12]} there, "
             f"{model_key[:12]} here. Run again: {remedy}"
         )
-    if not set(targets) <= set(record["test_index"]):
+    if not set(targets) <= set(record.test_index):
         return (
-            f"{method} was computed for influence.test_index={record['test_index']}, this command asks for "
+            f"{method} was computed for influence.test_index={record.test_index}, this command asks for "
             f"{targets}. Repeat the override that made it, or run: {remedy}"
         )
     return None
 
 
-def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
+def _check_asked_settings(config: Config, record: InfluenceRecord) -> None:
     """Settings of the method on this command line must be those it was computed with."""
     asked = {
         key
@@ -127,7 +123,7 @@ def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
     }
     if not asked:
         return
-    ours, theirs = config.solver_settings, record["settings"]
+    ours, theirs = config.solver_settings, record.settings
     different = [
         f"  influence.{key}: {theirs.get(key)} there, {value} asked for"
         for key, value in ours.items()

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import torch
 
-from cli.console import warn
 from repro.children import end_with_parent, starting_processes
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
+from repro.notices import warn
 from repro.problem import compute_device
 from retrain import distributed
 from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cli.console import warn
 from erm.softmax import SoftmaxRisk
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
+from repro.notices import warn
 from repro.records.retraining import append_run
 from retrain import distributed
 from retrain.removal import NOTHING

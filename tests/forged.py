@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from safetensors import safe_open
+from safetensors.torch import save_file
 
-from repro.folder.manifest import read_manifest, write_json_result, write_text_result
+from repro.folder.manifest import read_manifest, write_json_result, write_result, write_text_result
 from repro.folder.paths import RunFolder
 from tests.command_line import FAST
 
@@ -48,6 +50,15 @@ def forge_json(folder: RunFolder, path: Path, change: Callable[[dict[str, Any]],
     content = json.loads(path.read_text(encoding="utf-8"))
     change(content)
     write_json_result(folder, path, content)
+
+
+def forge_facts(folder: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
+    """What model.safetensors says of θ̂, after a change."""
+    with safe_open(folder.model, framework="pt") as file:
+        theta, facts = file.get_tensor("theta"), json.loads(file.metadata()["facts"])
+    change(facts)
+    metadata = {"facts": json.dumps(facts)}
+    write_result(folder, folder.model, lambda path: save_file({"theta": theta}, path, metadata=metadata))
 
 
 def forge_manifest(folder: RunFolder, **names: list[str]) -> None:

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from cli.main import app
+from repro.agreement import COLUMNS
 from repro.configuration.compose import compose, groups
-from repro.stages.plot import COLUMNS
 from tests.command_line import FAST, repro, succeed
 
 METHODS = ("exact", "cg", "lissa", "grad_dot")

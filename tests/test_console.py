@@ -15,7 +15,8 @@ import pytest
 from rich.console import Console
 
 from cli import console, progress
-from cli.progress import Standing, progress_bar
+from cli.progress import progress_bar
+from repro.listener import ProgressReport
 from tests.command_line import FAST, repro, spawn, succeed
 
 PATIENCE = 120
@@ -234,8 +235,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return now
 
 
-def solving(done: int, number: int, **more: Any) -> Standing:
-    return Standing(
+def solving(done: int, number: int, **more: Any) -> ProgressReport:
+    return ProgressReport(
         stage="solving", done=done, total=60, unit="models", passes=number, num_models=30,
         gradient_norm=4e-6, contraction=0.013, **more,
     )  # fmt: skip
@@ -246,7 +247,7 @@ def test_where_stderr_is_no_terminal_a_line_says_all_of_it(
 ) -> None:
     with progress_bar("retraining") as bar:
         assert capsys.readouterr().err == "retraining: started\n"
-        bar.update(Standing(stage="Hessian"))
+        bar.update(ProgressReport(stage="Hessian"))
         clock[0] += 59
         bar.update(solving(0, 1))
         clock[0] += 30
@@ -268,7 +269,7 @@ def test_a_program_is_told_stages_and_passes_at_once_and_else_one_line_a_second(
     with console.speaking(quiet=False, log_json=True), progress_bar("work") as bar:
         for step in range(64):
             clock[0] += 1 / 16
-            bar.update(Standing(stage="counting", done=step, total=80))
+            bar.update(ProgressReport(stage="counting", done=step, total=80))
         counted = events(capsys.readouterr().err)
         assert [event["done"] for event in counted] == [0, 16, 32, 48]
         assert counted[2]["per_second"] == 16

@@ -14,10 +14,10 @@ from influence.grad_dot import GradDot
 from report import content
 from repro.configuration.compose import compose
 from repro.configuration.schema import SETTINGS
-from repro.folder.opening import open_run_folder
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.retraining import read_retraining
-from repro.records.influence import SOLVERS, declared_baseline
+from repro.records.influence import SOLVERS, InfluenceRecord
+from repro.session import Session
 from repro.stages.plot import plot
 from tests.command_line import FAST, repro, succeed
 
@@ -52,13 +52,12 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
     """What the report page of a run says of its first test point."""
-    config = compose(list(overrides))
-    with open_run_folder(config) as folder:
-        plotted = plot(config)
-        retraining = read_retraining(folder, config, plotted)
-    return describe_test_point(
-        plotted, retraining, int(plotted.table["test_index"].iloc[0]), {}, Pictures.of(plotted)
-    )
+    session = Session(compose(list(overrides)))
+    with session.opened() as folder:
+        joined = plot(session).joined
+        retraining = read_retraining(folder, session.config, joined)
+    target, dataset = next(iter(joined.summary)), session.dataset
+    return describe_test_point(dataset, joined, retraining, target, {}, Pictures.of(dataset))
 
 
 def assert_page_and_diagnosis_agree(run: Path, overrides: tuple[str, ...]) -> content.TestPoint:
@@ -95,14 +94,24 @@ def test_right_after_the_demo_the_baseline_condemns_nothing(demo: tuple[Path, tu
     assert "grad_dot, a baseline, does not predict" in page.summary
 
 
+def record(target: str, baseline: bool) -> InfluenceRecord:
+    return InfluenceRecord(
+        method="x",
+        settings={"_target_": target},
+        baseline=baseline,
+        model_checksum="",
+        test_index=[],
+        solutions=[],
+        table_checksum=None,
+    )
+
+
 def test_a_record_neither_forgets_nor_pretends_what_a_class_of_the_package_declares() -> None:
     assert {name for name in SETTINGS if name.startswith("influence.")} == set(SOLVERS)
     for claimed in (True, False):
         for name, solver in SOLVERS.items():
-            record = {"settings": {"_target_": name}, "baseline": claimed}
-            assert declared_baseline(record) is (solver is GradDot)
-        own = {"settings": {"_target_": "os.abort"}, "baseline": claimed}
-        assert declared_baseline(own) is claimed
+            assert record(name, claimed).declares_baseline is (solver is GradDot)
+        assert record("os.abort", claimed).declares_baseline is claimed
 
 
 def test_being_a_baseline_is_declared_by_the_method_and_not_by_its_name(

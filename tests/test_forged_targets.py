@@ -10,16 +10,13 @@ from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
-from safetensors.torch import load_file
 from typer.testing import Result
 
 from repro.configuration.schema import SETTINGS as SCHEMAS
 from repro.folder.paths import RunFolder
-from repro.problem import save_model
-from repro.records.model import stored_facts
 from repro.sweep.job import read_job
 from tests.command_line import PROJECT, repro, succeed
-from tests.forged import SETTINGS, forge_config, forge_json, tree, write_config, write_pickle
+from tests.forged import SETTINGS, forge_config, forge_facts, forge_json, tree, write_config, write_pickle
 
 GROUPS = ("data", "model", "fit", "influence", "retrain", "plot", "compare", "experiment", "hydra", "other")
 
@@ -307,10 +304,8 @@ def name_data(run: RunFolder, target: str, **more: Any) -> None:
     """Another target of the data, in config.yaml and in the facts of θ̂."""
     data = {"_target_": target, "num_train": 300, **more}
     forge_config(run, data=data)
-    facts = stored_facts(run)
-    assert facts is not None
-    facts["configuration"] |= {f"data.{key}": value for key, value in data.items()}
-    save_model(run, load_file(run.model)["theta"], facts)
+    named = {f"data.{key}": value for key, value in data.items()}
+    forge_facts(run, lambda facts: facts["configuration"].update(named))
 
 
 def test_code_of_one_s_own_is_named_by_the_folder_or_trusted(

@@ -12,19 +12,16 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.table import Table
-from safetensors.torch import load_file
 
 from cli.console import complain, say, show, warn
-from cli.verdicts import say_verdict
+from cli.results import say_result
 from diagnosis.verdict import Verdict
 from repro.configuration.compose import parse_overrides
 from repro.folder.paths import RunFolder
 from repro.page.commands import method_overrides
-from repro.problem import save_model
-from repro.records.model import stored_facts
 from tests.browser import NAMES, launched, opened
 from tests.command_line import repro
-from tests.forged import SETTINGS, forge_config, forge_json
+from tests.forged import SETTINGS, forge_config, forge_facts, forge_json
 
 EVIL = (
     "\x1b]0;title\x07\x1b[2J\x9b31m\x7f\u202egnp\u2066"
@@ -50,14 +47,6 @@ def assert_plain(said: str) -> None:
     """Nothing in it does anything, and no line is one that the folder has made up."""
     assert not ORDERS.search(said), said
     assert not any(line.startswith("error: run `curl") for line in said.splitlines()), said
-
-
-def forge_facts(run: RunFolder, change: Callable[[dict[str, Any]], object]) -> None:
-    """What model.safetensors says of θ̂, after a change."""
-    facts = stored_facts(run)
-    assert facts is not None
-    change(facts)
-    save_model(run, load_file(run.model)["theta"], facts)
 
 
 class Tags(HTMLParser):
@@ -310,7 +299,7 @@ def test_whatever_is_said_the_console_shows_it_as_text(capsys: pytest.CaptureFix
     table.add_row(EVIL)
     show(table, "x", [])
     say(EVIL)
-    say_verdict(Verdict(check=EVIL, passed=False, evidence=EVIL, remedy=EVIL))
+    say_result(Verdict(check=EVIL, passed=False, evidence=EVIL, remedy=EVIL))
     warn(EVIL)
     complain(EVIL)
     said = capsys.readouterr()

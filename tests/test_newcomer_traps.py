@@ -11,7 +11,9 @@ import pytest
 
 from cli import progress
 from repro.folder.paths import RunFolder
+from repro.listener import ProgressReport
 from repro.records.age import age_in_words
+from repro.records.influence import read_record
 from tests.command_line import repro, succeed
 
 SMALL = ("data=digits", "data.num_train=60", "influence.top_k=5", "plot.formats=[png]")
@@ -71,16 +73,20 @@ def test_a_failed_influence_keeps_the_table_and_the_report_says_it_is_old(
     )
 
 
+def age(run: Path, method: str) -> str:
+    record = read_record(RunFolder(run), method)
+    assert record is not None
+    return age_in_words(record)
+
+
 def test_predictions_of_another_version_are_named(copied: Path) -> None:
     path = copied / "influence" / "lissa.json"
     record = json.loads(path.read_text())
     del record["written"]
     path.write_text(json.dumps(record))
-    assert "of an earlier version of this tool" in age_in_words(RunFolder(copied), "lissa")
+    assert "of an earlier version of this tool" in age(copied, "lissa")
     path.write_text(json.dumps(record | {"written": {"time": "2024-01-02T03:04:05+00:00", "version": "0.0"}}))
-    assert "are of version 0.0 of this tool, made 2024-01-02 03:04 UTC" in age_in_words(
-        RunFolder(copied), "lissa"
-    )
+    assert "are of version 0.0 of this tool, made 2024-01-02 03:04 UTC" in age(copied, "lissa")
 
 
 def test_plot_says_when_the_page_is_of_another_table(copied: Path) -> None:
@@ -120,7 +126,7 @@ def test_long_work_speaks_at_once_and_every_few_seconds_where_there_is_no_termin
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.02)
     with progress.progress_bar("training") as bar:
         assert capsys.readouterr().err == "training: started\n"
-        bar.update(progress.Standing(stage="fit", done=1, total=4, passes=3))
+        bar.update(ProgressReport(stage="fit", done=1, total=4, passes=3))
         deadline, lines = time.monotonic() + 60, ""
         # Nothing is reported any more, as in a long matrix product.
         while lines.count("\n") < 3 and time.monotonic() < deadline:

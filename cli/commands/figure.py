@@ -23,9 +23,10 @@ def train(overrides: Overrides = None) -> None:
         repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
     """
     config = compose(as_list(overrides))
+    from cli.terminal import session_of
     from repro.stages.train import train as stage
 
-    stage(config)
+    stage(session_of(config))
 
 
 @command
@@ -45,9 +46,10 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
         repro influence --method exact --gpus 4
     """
     config = compose_methods(with_gpus(overrides, gpus), [method] if method else [])[0]
+    from cli.terminal import session_of
     from repro.stages.influence import influence as stage
 
-    stage(config)
+    stage(session_of(config))
 
 
 @command
@@ -66,9 +68,10 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
     """  # noqa: E501
     config = compose(with_gpus(overrides, gpus))
+    from cli.terminal import session_of
     from repro.stages.retrain import retrain as stage
 
-    stage(config)
+    stage(session_of(config))
 
 
 @command
@@ -86,9 +89,10 @@ def plot(overrides: Overrides = None) -> None:
         repro plot retrain.points=all 'influence.test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
+    from cli.terminal import session_of
     from repro.stages.plot import plot as stage
 
-    stage(config)
+    stage(session_of(config))
 
 
 @command
@@ -107,10 +111,11 @@ def report(
         repro report data=digits --open
     """
     config = compose(as_list(overrides))
-    from repro.stages.report import open_in_browser
+    from cli.browser import open_in_browser
+    from cli.terminal import session_of
     from repro.stages.report import report as stage
 
-    page = stage(config)
+    page = stage(session_of(config)).page
     if show and not open_in_browser(page):
         warn(f"no browser can be opened from here; open {page.resolve()} yourself")
 
@@ -126,6 +131,7 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
         repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
     """
     configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
+    from cli.terminal import session_of
     from repro.stages.run import run as stage
 
-    stage(configs)
+    stage(session_of(configs[0]), configs)

@@ -9,7 +9,9 @@ from cli.command import command
 from cli.console import confirm, say
 from cli.options import Folder, Method, Methods, Overrides, as_list
 from repro.configuration.compose import compose, compose_methods, groups
-from repro.errors import UsageError
+from repro.errors import StageError, UsageError
+
+REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
 
 @command
@@ -27,9 +29,26 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
         repro diagnose experiment=report
     """
     config = compose_methods(as_list(overrides), [method] if method else [])[0]
+    from cli.terminal import session_of
     from repro.stages.diagnose import diagnose as stage
 
-    stage(config, asked=bool(method) or config.names_method)
+    found = stage(session_of(config), asked=bool(method) or config.names_method)
+    counted = [verdict for verdict in found.verdicts if verdict.counts]
+    failed = sum(verdict.passed is False for verdict in counted)
+    if failed:
+        repair = found.repair and f"The smallest change that repairs the figure: {found.repair}"
+        say(repair or "What to change stands beside each check.")
+        raise StageError(
+            f"{failed} of {len(counted)} checks failed: this configuration's figure cannot be trusted"
+        )
+    if found.trusted:
+        say("The figure can be trusted.")
+        return
+    undecided = ", ".join(verdict.check for verdict in counted if verdict.passed is None)
+    say(
+        f"No check failed, but {undecided or 'everything'} stayed undecided: the figure is neither confirmed "
+        "nor refuted."
+    )
 
 
 @command
@@ -47,9 +66,10 @@ def compare(overrides: Overrides = None) -> None:
         repro compare 'compare.settings=[cg,"lissa depth=20000"]'
     """
     config = compose(as_list(overrides))
+    from cli.terminal import session_of
     from repro.stages.compare import compare as stage
 
-    stage(config)
+    stage(session_of(config))
 
 
 @command
@@ -83,9 +103,10 @@ def ground_truth(
     config = compose([*as_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
+    from cli.terminal import session_of
     from repro.stages.ground_truth import export_ground_truth
 
-    export_ground_truth(config, out)
+    export_ground_truth(session_of(config), out)
 
 
 @command
@@ -110,9 +131,17 @@ def check(
         repro check outputs/demo
         repro check outputs/figure --data-root ~/data
     """
+    from cli.terminal import Terminal
     from repro.stages.check import check as stage
 
-    stage(folder, data_root)
+    found = stage(folder, data_root, Terminal())
+    if found.failed:
+        raise StageError(f"{found.failed} of {len(found.verdicts)} checks failed. {REMEDY}")
+    if found.unchecked:
+        unchecked = ", ".join(found.unchecked)
+        say(f"What {folder} holds follows from the data as far as it goes; not checked: {unchecked}.")
+        return
+    say(f"Everything in {folder} follows from the data and the stored weights.")
 
 
 @command
@@ -159,9 +188,10 @@ def sweep(
         repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
         repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2
     """
+    from cli.terminal import Terminal
     from repro.sweep.sweep import sweep as stage
 
-    stage(as_list(overrides), list(method or []) or [compose([]).method], out)
+    stage(as_list(overrides), list(method or []) or [compose([]).method], out, Terminal())
 
 
 @command(quiet=False, opens_folder=False)

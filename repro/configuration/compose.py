@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -36,10 +36,12 @@ class Config:
         return self.values[group]
 
     @property
-    def test_index(self) -> int | list[int] | Literal["misclassified"]:
-        """Test points asked for: an index, a list of indices, or "misclassified"."""
-        asked: int | list[int] | Literal["misclassified"] = self["influence"]["test_index"]
-        return asked
+    def test_points(self) -> tuple[int, ...] | None:
+        """The test points that are named, each once; None where the first misclassified one is asked for."""
+        asked = self["influence"]["test_index"]
+        if asked == "misclassified":
+            return None
+        return tuple(dict.fromkeys([asked] if isinstance(asked, int) else asked))
 
     @property
     def top_k(self) -> int:

@@ -15,7 +15,7 @@ from influence.solution import Solution, is_baseline
 from repro.diagnosing.subject import Subject
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
-from repro.records.influence import declared_baseline, read_record, read_table
+from repro.records.influence import InfluenceRecord, read_record, read_table
 from repro.user_code import solution_of
 
 LISSA = "influence.lissa.LiSSA"
@@ -40,7 +40,7 @@ def stored_panels(subject: Subject) -> list[Panel]:
     for name in sorted(subject.folder.methods(), key=panel_order(subject.config)):
         record = read_record(subject.folder, name)
         table = None if record is None else read_table(subject.folder, record)
-        if record is None or table is None or record["model_checksum"] != subject.model_key:
+        if record is None or table is None or record.model_checksum != subject.model_key:
             continue
         table = table[table["test_index"] == subject.target]
         if len(table):
@@ -48,19 +48,17 @@ def stored_panels(subject: Subject) -> list[Panel]:
     return found
 
 
-def _stored(subject: Subject, name: str, record: dict[str, Any], table: pd.DataFrame) -> Panel:
-    method = Method(
-        name=name, baseline=declared_baseline(record), factors=_factors(subject, record["settings"])
-    )
+def _stored(subject: Subject, name: str, record: InfluenceRecord, table: pd.DataFrame) -> Panel:
+    method = Method(name=name, baseline=record.declares_baseline, factors=_factors(subject, record.settings))
     return Panel(
-        method=method, lissa=_stored_lissa(record["settings"]), solution=None, rows=_shown(subject, table)
+        method=method, lissa=_stored_lissa(record.settings), solution=None, rows=_shown(subject, table)
     )
 
 
 def has_asked_settings(subject: Subject) -> bool:
     """Whether the configured method was computed with just the settings that this configuration has."""
     record = read_record(subject.folder, subject.config.method)
-    return record is not None and bool(record["settings"] == subject.config.solver_settings)
+    return record is not None and bool(record.settings == subject.config.solver_settings)
 
 
 def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tuple[Panel, Verdict | None]:

@@ -46,9 +46,11 @@ def judge_by_retraining(
     shown = sorted({int(index) for panel in panels for index in panel.rows["train_index"]})
     wanted = _affordable(shown, panels, cache)
     task = Task(subject.theta, subject.model_key, wanted)
-    solve_and_record(subject.folder, subject.config, risk, task, subject.device, report)
+    solve_and_record(subject.folder, subject.config, risk, task, subject.session.device, report)
     x, y = subject.test_point
-    truth = ground_truth(risk, subject.theta, cache.parts([*wanted, NOTHING]), x, y.to(subject.device))
+    truth = ground_truth(
+        risk, subject.theta, cache.parts([*wanted, NOTHING]), x, y.to(subject.session.device)
+    )
     rows, norms = _rows(panels, truth), _gradient_norms(cache, wanted)
     nothing = int((truth.indices == NOTHING).argmax())
     retrained = Retrained(

@@ -3,19 +3,19 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from cli.progress import Bar, Standing
+from repro.listener import ProgressReport, Report
 
 
 @dataclass(slots=True)
 class Steps:
-    """Steps with their shares of the work, shown on one bar.
+    """Steps with their shares of the work, told as one.
 
     Args:
-        bar: where.
+        tell: called with every change.
         shares: how much of the work each step is, roughly, by name and in order; in any unit.
     """
 
-    bar: Bar
+    tell: Report
     shares: Mapping[str, float]
     at: str = field(default="", init=False)
 
@@ -30,4 +30,4 @@ class Steps:
         before = sum(self.shares[name] for name in names[: names.index(self.at)])
         done = (before + min(max(share, 0.0), 1.0) * self.shares[self.at]) / sum(self.shares.values())
         stage = f"{self.at}, {detail}" if detail else self.at
-        self.bar.update(Standing(stage=stage, done=round(100 * done, 1), total=100, unit="per cent"))
+        self.tell(ProgressReport(stage=stage, done=round(100 * done, 1), total=100, unit="per cent"))

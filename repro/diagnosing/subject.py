@@ -3,19 +3,17 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 from influence.cg import CG
 from influence.scores import influence_scores, most_influential
 from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
 from repro.selection import chosen_points
+from repro.session import Session
 
 REFERENCE_TOLERANCE = 1e-6
 """Relative residual of the solution that LiSSA is measured by, and convergence estimated with."""
@@ -25,20 +23,27 @@ REFERENCE_TOLERANCE = 1e-6
 class Subject:
     """What is diagnosed."""
 
-    config: Config
-    folder: RunFolder
-    dataset: Dataset
-    risk: EmpiricalRisk
+    session: Session
     theta: Tensor
     model_key: str
-    device: torch.device
     target: int
     """The first test point asked for."""
 
     @property
+    def config(self) -> Config:
+        return self.session.config
+
+    @property
+    def folder(self) -> RunFolder:
+        return self.session.folder
+
+    @property
+    def risk(self) -> EmpiricalRisk:
+        return self.session.risk
+
+    @property
     def test_point(self) -> tuple[Tensor, Tensor]:
-        x, y = self.dataset.x_test[[self.target]], self.dataset.y_test[[self.target]]
-        return torch.from_numpy(x), torch.from_numpy(y)
+        return self.session.test_examples([self.target])
 
     @property
     def test_gradient(self) -> Tensor:
@@ -50,25 +55,15 @@ class Subject:
         return chosen_points(self.config, self.risk.num_examples)
 
 
-def read_subject(folder: RunFolder, config: Config) -> Subject:
+def read_subject(session: Session) -> Subject:
     """Load data and θ̂.
 
     Raises:
         StageError: θ̂ is missing, or belongs to another configuration or other data.
     """
-    device, dataset = compute_device(config), load_dataset(config)
-    risk = make_risk(config, dataset, device)
-    model = load_model(folder, config, dataset, device)
-    return Subject(
-        config=config,
-        folder=folder,
-        dataset=dataset,
-        risk=risk,
-        theta=model.theta,
-        model_key=model.key,
-        device=device,
-        target=test_indices(config, dataset, risk, model.theta)[0],
-    )
+    model = session.model()
+    target = session.targets(model)[0]
+    return Subject(session=session, theta=model.theta, model_key=model.key, target=target)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from plots.trace import draw_trace
 from repro.configuration.compose import Config
 from repro.drawing.figures import verbatim, write_figure
 from repro.folder.paths import RunFolder
+from repro.records.influence import InfluenceRecord
 
 FEWEST_STEPS = 3
 """What takes fewer steps shows nothing."""
@@ -18,22 +18,24 @@ def is_worth_drawing(traces: Iterable[Sequence[tuple[float, float | None]]]) -> 
     return max((trace[-1][0] for trace in traces if trace), default=0) >= FEWEST_STEPS
 
 
-def draw_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> None:
+def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> None:
     """Draw the iterations that a record holds, also those that failed."""
-    method, solutions = record["method"], record["solutions"]
+    method, solutions = record.method, record.solutions
     traces = {
         # JSON has no infinity, so the record has null where a norm overflowed.
-        f"test point {found['test_index']}": [(s, math.inf if x is None else x) for s, x in found["trace"]]
+        f"test point {found.test_index}": [
+            (int(s or 0), math.inf if x is None else x) for s, x in found.trace
+        ]
         for found in solutions
     }
     if not is_worth_drawing(traces.values()):
         return
-    figure = draw_trace(traces, title=verbatim(method), label=verbatim(solutions[0]["traced"]))
+    figure = draw_trace(traces, title=verbatim(method), label=verbatim(solutions[0].traced))
     write_figure(folder, config, figure, f"trace_{method}")
 
 
-def draw_missing_traces(folder: RunFolder, config: Config, record: dict[str, Any]) -> None:
+def draw_missing_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> None:
     """Draw them where a figure was lost."""
-    paths = [folder.figure(suffix, f"trace_{record['method']}") for suffix in config["plot"]["formats"]]
+    paths = [folder.figure(suffix, f"trace_{record.method}") for suffix in config["plot"]["formats"]]
     if not all(path.exists() for path in paths):
         draw_traces(folder, config, record)

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from cli.console import warn
 from repro.children import started_by_command
 from repro.configuration.compose import Config
 from repro.errors import StageError
@@ -18,6 +17,7 @@ from repro.folder.manifest import set_aside_unsound
 from repro.folder.paths import RunFolder, check_same_configuration, run_folder
 from repro.folder.stored_config import targets
 from repro.folder.trust import refuse_code_of_others
+from repro.notices import warn
 from repro.printable import printable
 from retrain.distributed import first_of_launched, launched
 

@@ -28,7 +28,7 @@ INTERPOLATION = re.compile(r"(\\*)\$\{")
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
     """The command lines that make this run and its page again."""
     shared = [text for text in config.overrides if not _is_recorded(text)]
-    methods = {p.method: method_overrides(p.method, p.record["settings"]) for p in predictions}
+    methods = {p.method: method_overrides(p.method, p.record.settings) for p in predictions}
     retrained = [*shared, *_retrain_overrides(retraining)]
     if any(methods.values()):
         lines = [
@@ -60,7 +60,7 @@ def configuration(config: Config, predictions: Sequence[Prediction], retraining:
     settings = retraining.settings[-1] if retraining.settings else {}
     values = {
         **{group: config[group] for group in DETERMINES_THETA},
-        "influence": selection | {p.method: p.record["settings"] for p in predictions},
+        "influence": selection | {p.method: p.record.settings for p in predictions},
         "retrain": config["retrain"] | settings,
         "plot": config["plot"],
     }

@@ -10,12 +10,12 @@ from jaxtyping import Float
 
 from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.figure import Method as JudgedMethod
+from erm.dataset import Dataset
 from plots.ranking import most_harmful, most_helpful
 from report.content import Example, Method, TestPoint
 from report.images import grey_levels, png_uri
+from repro.agreement import JoinedChanges
 from repro.page.retraining import Retraining
-from repro.records.influence import declared_baseline
-from repro.stages.plot import Plotted
 from retrain.removal import NOTHING
 
 SHOWN_CLASSES = 3
@@ -32,9 +32,9 @@ class Pictures:
     high: float
 
     @classmethod
-    def of(cls, plotted: Plotted) -> "Pictures":
-        x = plotted.dataset.x_train
-        return cls(plotted.dataset.image_shape, float(x.min()), float(x.max()))
+    def of(cls, dataset: Dataset) -> "Pictures":
+        x = dataset.x_train
+        return cls(dataset.image_shape, float(x.min()), float(x.max()))
 
     def __call__(self, features: Float[np.ndarray, " features"]) -> str | None:
         if self.shape is None:
@@ -51,18 +51,22 @@ class Pictures:
 
 
 def describe_test_point(
-    plotted: Plotted, retraining: Retraining, target: int, titles: dict[str, str], pictures: Pictures
+    dataset: Dataset,
+    joined: JoinedChanges,
+    retraining: Retraining,
+    target: int,
+    titles: dict[str, str],
+    pictures: Pictures,
 ) -> TestPoint:
     """All that the page says of one test point."""
-    dataset = plotted.dataset
     x, label = dataset.x_test[target], int(dataset.y_test[target])
-    logits = _logits(plotted, x)
+    logits = _logits(joined, x)
     shares = torch.softmax(logits, dim=0)
     ranked = [int(k) for k in shares.argsort(descending=True)]
-    features = [] if pictures.shape else _telling_features(plotted, x, label, ranked)
-    rows = plotted.table[plotted.table["test_index"] == target]
-    summary = plotted.of_test(target)
-    verdict = _judge(plotted, retraining, rows, target)
+    features = [] if pictures.shape else _telling_features(joined, x, label, ranked)
+    rows = joined.table[joined.table["test_index"] == target]
+    summary = joined.summary[target]
+    verdict = _judge(joined, retraining, rows, target)
     return TestPoint(
         index=target,
         label=str(label),
@@ -78,58 +82,58 @@ def describe_test_point(
             Method(
                 title=titles.get(found.method, found.method),
                 verdict=found,
-                seconds=float(summary["methods"][found.method]["seconds"]),
+                seconds=summary.methods[found.method].seconds,
             )
             for found in verdict.methods
         ],
         truth=verdict.truth,
         num_ranked=rows["train_index"].nunique(),
-        helpful=_examples(plotted, most_helpful(rows), features, pictures),
-        harmful=_examples(plotted, most_harmful(rows), features, pictures),
+        helpful=_examples(dataset, most_helpful(rows), features, pictures),
+        harmful=_examples(dataset, most_harmful(rows), features, pictures),
     )
 
 
-def _logits(plotted: Plotted, x: Float[np.ndarray, " features"]) -> torch.Tensor:
+def _logits(joined: JoinedChanges, x: Float[np.ndarray, " features"]) -> torch.Tensor:
     """W x at θ̂, on the CPU."""
-    risk = plotted.risk
+    risk = joined.risk
     features = risk.features(torch.from_numpy(x[None]))
-    return (features @ risk.weights(plotted.model.theta).T)[0].cpu()
+    return (features @ risk.weights(joined.model.theta).T)[0].cpu()
 
 
 def _telling_features(
-    plotted: Plotted, x: Float[np.ndarray, " features"], label: int, ranked: list[int]
+    joined: JoinedChanges, x: Float[np.ndarray, " features"], label: int, ranked: list[int]
 ) -> list[int]:
     """The features that count most for or against the label: largest |xⱼ(W_label − W_rival)ⱼ|.
 
     The rival is the class it was taken for, or the next most probable one where it was taken rightly.
     """
     rival = next(k for k in ranked if k != label)
-    weights = plotted.risk.weights(plotted.model.theta).cpu().numpy()[:, : len(x)]
+    weights = joined.risk.weights(joined.model.theta).cpu().numpy()[:, : len(x)]
     shares = np.abs(x * (weights[label] - weights[rival]))
     return [int(j) for j in np.argsort(-shares, kind="stable")[:SHOWN_FEATURES]]
 
 
-def _judge(plotted: Plotted, retraining: Retraining, rows: pd.DataFrame, target: int) -> FigureVerdict:
+def _judge(joined: JoinedChanges, retraining: Retraining, rows: pd.DataFrame, target: int) -> FigureVerdict:
     """The same judge that `repro diagnose` asks."""
-    summary, models = plotted.of_test(target), {NOTHING, *(int(index) for index in rows["train_index"])}
+    summary, models = joined.summary[target], {NOTHING, *(int(index) for index in rows["train_index"])}
     retrained = Retrained(
-        null_control=summary["null_control"],
-        null_certificate=summary["null_control_certificate"],
+        null_control=summary.null_control,
+        null_certificate=summary.null_control_certificate,
         models=len(models),
         missed=len(models & retraining.missed),
         amplification=retraining.amplification,
     )
     methods = [
-        JudgedMethod(name=found.method, baseline=declared_baseline(found.record))
-        for found in plotted.predictions
+        JudgedMethod(name=found.method, baseline=found.record.declares_baseline)
+        for found in joined.predictions
     ]
     return judge_figure(rows, retrained, methods)
 
 
 def _examples(
-    plotted: Plotted, ranked: pd.DataFrame, features: list[int], pictures: Pictures
+    dataset: Dataset, ranked: pd.DataFrame, features: list[int], pictures: Pictures
 ) -> tuple[Example, ...]:
-    x = plotted.dataset.x_train
+    x = dataset.x_train
     return tuple(
         Example(
             train_index=int(index),

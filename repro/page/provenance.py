@@ -4,26 +4,28 @@ import math
 
 from plots.numbers import format_number
 from report.content import Making, Stage
+from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.manifest import read_manifest
 from repro.folder.paths import RunFolder
 from repro.page.commands import caveat, commands, configuration
 from repro.page.retraining import Retraining
 from repro.page.traces import traces
-from repro.records.age import age_in_words, moment_in_words
-from repro.stages.plot import Plotted
+from repro.records.age import age_in_words
 
 
-def describe_making(folder: RunFolder, config: Config, plotted: Plotted, retraining: Retraining) -> Making:
+def describe_making(
+    folder: RunFolder, config: Config, joined: JoinedChanges, retraining: Retraining
+) -> Making:
     """All that the page says of how the run was made."""
     return Making(
-        commands=commands(config, plotted.predictions, retraining),
-        caveat=" ".join([*_ages(folder, plotted), caveat(retraining)]).strip(),
-        stages=[_train_stage(plotted), *_influence_stages(folder, plotted), _retrain_stage(retraining)],
-        traces=traces(plotted, retraining),
-        facts=_facts(plotted),
+        commands=commands(config, joined.predictions, retraining),
+        caveat=" ".join([*_ages(joined), caveat(retraining)]).strip(),
+        stages=[_train_stage(joined), *_influence_stages(joined), _retrain_stage(retraining)],
+        traces=traces(joined, retraining),
+        facts=_facts(joined),
         checksums=_checksums(folder),
-        configuration=configuration(config, plotted.predictions, retraining),
+        configuration=configuration(config, joined.predictions, retraining),
     )
 
 
@@ -37,41 +39,41 @@ def _checksums(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def _train_stage(plotted: Plotted) -> Stage:
-    facts = plotted.model.facts
+def _train_stage(joined: JoinedChanges) -> Stage:
+    facts = joined.model.facts
     ended = (
-        f"R(θ̂) = {facts.get('objective', math.nan):.10f}",
-        f"‖∇R(θ̂)‖ = {format_number(facts['gradient_norm'])}",
-        f"test accuracy {facts.get('test_accuracy', math.nan):.4f}",
+        f"R(θ̂) = {facts.objective:.10f}",
+        f"‖∇R(θ̂)‖ = {format_number(facts.gradient_norm)}",
+        f"test accuracy {facts.test_accuracy:.4f}",
     )
     return Stage(
         name="train",
-        seconds=facts.get("seconds"),
-        work=f"{facts['passes']:,} passes" if "passes" in facts else "–",
+        seconds=None if math.isnan(facts.seconds) else facts.seconds,
+        work=f"{facts.passes:,} passes" if facts.passes else "–",
         ended=", ".join(ended),
     )
 
 
-def _ages(folder: RunFolder, plotted: Plotted) -> list[str]:
+def _ages(joined: JoinedChanges) -> list[str]:
     """Why predictions are older than what was asked for, or than this version: a sentence a method."""
-    found = (age_in_words(folder, prediction.method) for prediction in plotted.predictions)
+    found = (age_in_words(prediction.record) for prediction in joined.predictions)
     return [f"{age}." for age in found if age]
 
 
-def _influence_stages(folder: RunFolder, plotted: Plotted) -> list[Stage]:
-    targets = set(plotted.table["test_index"])
+def _influence_stages(joined: JoinedChanges) -> list[Stage]:
+    targets = set(joined.table["test_index"])
     several = len(targets) > 1
     return [
         Stage(
             name=f"influence, {prediction.method}"
-            + (f", test point {solution['test_index']}" if several else ""),
-            seconds=solution["seconds"],
-            work=_products(solution["hessian_vector_products"]),
-            ended=f"{solution['message']}; made {moment_in_words(folder, prediction.method)}",
+            + (f", test point {solution.test_index}" if several else ""),
+            seconds=solution.seconds,
+            work=_products(solution.hessian_vector_products),
+            ended=f"{solution.message}; made {prediction.record.written.moment()}",
         )
-        for prediction in plotted.predictions
-        for solution in prediction.record["solutions"]
-        if solution["test_index"] in targets
+        for prediction in joined.predictions
+        for solution in prediction.record.solutions
+        if solution.test_index in targets
     ]
 
 
@@ -99,13 +101,13 @@ def _retrain_stage(retraining: Retraining) -> Stage:
     )
 
 
-def _facts(plotted: Plotted) -> dict[str, str]:
-    provenance = plotted.model.facts["provenance"]
-    versions = ", ".join(f"{name} {number}" for name, number in provenance["versions"].items())
+def _facts(joined: JoinedChanges) -> dict[str, str]:
+    provenance = joined.model.facts.provenance
+    versions = ", ".join(f"{name} {number}" for name, number in provenance.versions.items())
     return {
         "Versions": versions,
-        "Machine": f"{provenance['device']}, {provenance['threads']} threads, {provenance['platform']}",
-        "Commit": str(provenance["git_commit"] or "installed from a package"),
-        "SHA-256 of the data": provenance["data_checksum"],
-        "SHA-256 of θ̂": plotted.model.key,
+        "Machine": f"{provenance.device}, {provenance.threads} threads, {provenance.platform}",
+        "Commit": str(provenance.git_commit or "installed from a package"),
+        "SHA-256 of the data": provenance.data_checksum,
+        "SHA-256 of θ̂": joined.model.key,
     }

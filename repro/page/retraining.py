@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from diagnosis.leverage import amplification
+from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
 from repro.records.retraining import read_runs
 from repro.solving import weight_cache
-from repro.stages.plot import Plotted
 from retrain.removal import NOTHING
 
 
@@ -48,22 +48,22 @@ class Retraining:
         return found
 
 
-def read_retraining(folder: RunFolder, config: Config, plotted: Plotted) -> Retraining:
+def read_retraining(folder: RunFolder, config: Config, joined: JoinedChanges) -> Retraining:
     """Read the weights' own account of themselves, and the records."""
-    wanted = {int(index) for index in plotted.table["train_index"]} | {NOTHING}
+    wanted = {int(index) for index in joined.table["train_index"]} | {NOTHING}
     models = passes = 0
     largest, missed = 0.0, set[int]()
-    cache = weight_cache(folder, plotted.model.key)
+    cache = weight_cache(folder, joined.model.key)
     for part in cache.parts(wanted):
         models, passes = models + len(part.indices), passes + int(part.passes.sum())
         largest = max(largest, float(part.gradient_norms.max()))
         missed |= set(part.indices[part.gradient_norms > config["retrain"]["tolerance"]].tolist())
-    runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == plotted.model.key]
+    runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == joined.model.key]
     solved = {index for run in runs for index in run["indices"]}
     return Retraining(
         models=models,
         missed=frozenset(missed),
-        amplification=amplification(plotted.risk, plotted.model.theta, cache.parts(wanted)),
+        amplification=amplification(joined.risk, joined.model.theta, cache.parts(wanted)),
         passes_per_model=passes / max(models, 1),
         gradient_norm=largest,
         runs=runs,

@@ -5,20 +5,20 @@ from collections.abc import Mapping, Sequence
 
 from plots.numbers import format_number
 from report.content import Trace
+from repro.agreement import JoinedChanges
 from repro.drawing.traces import is_worth_drawing
 from repro.page.retraining import Retraining
-from repro.stages.plot import Plotted
 
 Lines = Mapping[str, Sequence[tuple[float, float | None]]]
 LAST_RUNS = 6
 """Retrainings whose traces are drawn."""
 
 
-def traces(plotted: Plotted, retraining: Retraining) -> list[Trace]:
+def traces(joined: JoinedChanges, retraining: Retraining) -> list[Trace]:
     """Those of the fit, of each method and of the retraining that have enough steps to see something."""
     found = [
-        _trace("train", "‖∇R‖", "pass", {"θ̂": _line(plotted.model.facts.get("trace", []))}),
-        *_influence_traces(plotted),
+        _trace("train", "‖∇R‖", "pass", {"θ̂": _line(joined.model.facts.trace)}),
+        *_influence_traces(joined),
         _trace(
             "retrain",
             "largest ‖∇R₋ᵢ‖",
@@ -29,13 +29,13 @@ def traces(plotted: Plotted, retraining: Retraining) -> list[Trace]:
     return [trace for trace in found if is_worth_drawing(trace.lines.values())]
 
 
-def _influence_traces(plotted: Plotted) -> list[Trace]:
-    targets = set(plotted.table["test_index"])
+def _influence_traces(joined: JoinedChanges) -> list[Trace]:
+    targets = set(joined.table["test_index"])
     found = []
-    for prediction in plotted.predictions:
-        solutions = [s for s in prediction.record["solutions"] if s["test_index"] in targets]
-        lines = {f"test point {s['test_index']}": _line(s["trace"]) for s in solutions}
-        found.append(_trace(f"influence, {prediction.method}", solutions[0]["traced"], "step", lines))
+    for prediction in joined.predictions:
+        solutions = [s for s in prediction.record.solutions if s.test_index in targets]
+        lines = {f"test point {s.test_index}": _line(s.trace) for s in solutions}
+        found.append(_trace(f"influence, {prediction.method}", solutions[0].traced, "step", lines))
     return found
 
 

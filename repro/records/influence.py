@@ -6,6 +6,7 @@ fault of the disk, the two do not belong together and are not believed.
 
 import hashlib
 import json
+from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any
 
@@ -22,108 +23,165 @@ from repro.configuration.validation import are_settings
 from repro.folder.manifest import write_json_result, write_text_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
-from repro.records.age import FAILED_SINCE, WRITTEN, now
+from repro.version import tool_version
 
-Step = Annotated[list[float | None], Field(min_length=2)]
-
-
-class StoredSolution(BaseModel):
-    """What a record says of one test point; null is what is not finite, or does not apply."""
-
-    model_config = ConfigDict(strict=True)
-    test_index: int
-    status: str
-    message: str
-    seconds: float
-    hessian_vector_products: float | None
-    trace: list[Step]
-    traced: str
-
-
-class StoredRecord(BaseModel):
-    """influence/METHOD.json."""
-
-    model_config = ConfigDict(strict=True, protected_namespaces=())
-    method: str
-    settings: dict[str, Any]
-    model_checksum: str
-    test_index: list[int]
-    solutions: list[StoredSolution]
-    table_checksum: str | None
-
-
-RECORD_KEYS = ("method", "settings", "model_checksum", "test_index", "solutions", "table_checksum")
+COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
 SOLVERS = {
     f"{solver.__module__}.{solver.__name__}": solver for solver in (CG, Exact, GradDot, LiSSA, LiSSAAuto)
 }
 """The package's own, by what a record calls them."""
-COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
+AGES = ("written", "failed_since")
+"""Keys of a record that no result depends on; records of earlier versions lack them."""
 
 
-def read_record(folder: RunFolder, method: str) -> dict[str, Any] | None:
+class Written(BaseModel):
+    """When something was written, and by which version of this tool; None where that is not recorded."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+    time: str | None = None
+    version: str | None = None
+
+    def moment(self) -> str:
+        """To the minute, in words."""
+        try:
+            return f"{datetime.fromisoformat(self.time or ''):%Y-%m-%d %H:%M} UTC"
+        except ValueError:
+            return "at a time that is not recorded"
+
+
+class Failure(Written):
+    """A later request for the same predictions, which failed."""
+
+    settings: dict[str, Any] = {}
+
+
+class SolutionRecord(BaseModel):
+    """What a record says of one test point; None is what is not finite, or does not apply."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+    test_index: int
+    status: str
+    message: str
+    seconds: float
+    """For this test point, what the method prepared for all of them included."""
+    norm: float | None = None
+    """‖s_test‖₂."""
+    relative_residual: float | None = None
+    hessian_vector_products: float | None
+    trace: list[Annotated[list[float | None], Field(min_length=2)]]
+    traced: str
+
+
+class InfluenceRecord(BaseModel):
+    """influence/METHOD.json."""
+
+    model_config = ConfigDict(strict=True, frozen=True, protected_namespaces=())
+    method: str
+    settings: dict[str, Any]
+    baseline: bool = False
+    model_checksum: str
+    test_index: list[int]
+    solutions: list[SolutionRecord]
+    table_checksum: str | None
+    written: Written = Written()
+    failed_since: Failure | None = None
+
+    @property
+    def declares_baseline(self) -> bool:
+        """Whether the method is there for comparison alone, as its class declares.
+
+        A class of this package is asked itself, so that a record can neither forget nor pretend it. What
+        another class declared stands in the record: nothing that a record names is imported.
+        """
+        solver = SOLVERS.get(str(self.settings.get("_target_")))
+        return self.baseline if solver is None else is_baseline(solver)
+
+
+def now() -> Written:
+    """Time and version."""
+    return Written(time=datetime.now(UTC).isoformat(timespec="seconds"), version=tool_version())
+
+
+def read_record(folder: RunFolder, method: str) -> InfluenceRecord | None:
     """The record, its strings printable; None when it is missing, damaged or not as this tool writes it."""
     if method not in folder.methods():
         return None
     try:
-        content = json.loads(folder.influence_record(method).read_text(encoding="utf-8"))
-        record: dict[str, Any] = printable_strings({key: content[key] for key in RECORD_KEYS})
-        StoredRecord.model_validate(record)
-        record["baseline"] = content.get("baseline") is True
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = printable_strings(json.loads(folder.influence_record(method).read_text(encoding="utf-8")))
+        known = {key: value for key, value in content.items() if key not in AGES}
+        record = InfluenceRecord.model_validate(known | {"baseline": content.get("baseline") is True})
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return None
     # Files are named by the method, so it must not be another one.
-    return record if record["method"] == method and are_settings(record["settings"]) else None
+    if record.method != method or not are_settings(record.settings):
+        return None
+    written, failed = content.get("written"), content.get("failed_since")
+    return record.model_copy(
+        update={
+            "written": Written(**_words(written)),
+            "failed_since": Failure(**_words(failed), settings=_settings(failed))
+            if isinstance(failed, dict)
+            else None,
+        }
+    )
 
 
-def declared_baseline(record: dict[str, Any]) -> bool:
-    """Whether the method of a record is there for comparison alone, as its class declares.
-
-    A class of this package is asked itself, so that a record can neither forget nor pretend it. What another
-    class declared stands in the record: nothing that a record names is imported.
-    """
-    solver = SOLVERS.get(str(record["settings"].get("_target_")))
-    return bool(record["baseline"]) if solver is None else is_baseline(solver)
+def _words(content: object) -> dict[str, str]:
+    """Time and version of what a record says of an age, where they are words."""
+    known = content if isinstance(content, dict) else {}
+    return {key: known[key] for key in ("time", "version") if isinstance(known.get(key), str)}
 
 
-def read_table(folder: RunFolder, record: dict[str, Any]) -> pd.DataFrame | None:
-    """The table that the record vouches for; None when it is missing or another."""
+def _settings(content: dict[str, Any]) -> dict[str, Any]:
+    settings = content.get("settings")
+    return settings if isinstance(settings, dict) else {}
+
+
+def read_table(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame | None:
+    """The table that the record vouches for, with `COLUMNS`; None when it is missing or another."""
     try:
-        content = folder.influence_table(record["method"]).read_bytes()
+        content = folder.influence_table(record.method).read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content).hexdigest() != record["table_checksum"]:
+    if hashlib.sha256(content).hexdigest() != record.table_checksum:
         return None
     return pd.read_csv(BytesIO(content))
 
 
-def write_predictions(folder: RunFolder, record: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write the table, then its record, with the time and the version."""
+def write_predictions(folder: RunFolder, record: InfluenceRecord, table: pd.DataFrame) -> InfluenceRecord:
+    """Write the table, then its record, with the time and the version; the record as written."""
     text = table.to_csv(index=False)
-    write_text_result(folder, folder.influence_table(record["method"]), text)
-    write_json_result(
-        folder,
-        folder.influence_record(record["method"]),
-        record | {"table_checksum": hashlib.sha256(text.encode()).hexdigest(), WRITTEN: now()},
-    )
+    write_text_result(folder, folder.influence_table(record.method), text)
+    checksum = hashlib.sha256(text.encode()).hexdigest()
+    written = record.model_copy(update={"table_checksum": checksum, "written": now()})
+    _write(folder, written)
+    return written
 
 
-def kept_predictions(folder: RunFolder, record: dict[str, Any]) -> dict[str, Any] | None:
+def kept_predictions(folder: RunFolder, record: InfluenceRecord) -> InfluenceRecord | None:
     """The record of sound predictions that the method has made before at the same θ̂, if there is one."""
-    earlier = read_record(folder, record["method"])
-    if earlier is None or earlier["model_checksum"] != record["model_checksum"]:
+    earlier = read_record(folder, record.method)
+    if earlier is None or earlier.model_checksum != record.model_checksum:
         return None
     return None if read_table(folder, earlier) is None else earlier
 
 
-def write_failure(folder: RunFolder, record: dict[str, Any]) -> None:
+def write_failure(folder: RunFolder, record: InfluenceRecord) -> None:
     """Write the record of a method that failed, and remove its table.
 
     Sound predictions that it made before are kept, and their record notes the failure.
     """
-    path = folder.influence_record(record["method"])
-    if kept_predictions(folder, record) is not None:
-        failure = now() | {"settings": record["settings"]}
-        write_json_result(folder, path, json.loads(path.read_text("utf-8")) | {FAILED_SINCE: failure})
+    kept = kept_predictions(folder, record)
+    if kept is not None:
+        failure = Failure(**now().model_dump(), settings=record.settings)
+        _write(folder, kept.model_copy(update={"failed_since": failure}))
         return
-    folder.influence_table(record["method"]).unlink(missing_ok=True)
-    write_json_result(folder, path, record | {"table_checksum": None})
+    folder.influence_table(record.method).unlink(missing_ok=True)
+    _write(folder, record.model_copy(update={"table_checksum": None}))
+
+
+def _write(folder: RunFolder, record: InfluenceRecord) -> None:
+    content = record.model_dump()
+    ages = {"written": record.written != Written(), "failed_since": record.failed_since is not None}
+    sound = {key: value for key, value in content.items() if ages.get(key, True)}
+    write_json_result(folder, folder.influence_record(record.method), sound)

@@ -1,4 +1,4 @@
-"""What a model file says of its θ̂, maybe a stranger's: believed only in the form that train writes."""
+"""What a model file says of its θ̂, maybe a stranger's: believed only in the form that `train` writes."""
 
 import json
 import math
@@ -11,27 +11,31 @@ from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
 
 
-class StoredProvenance(BaseModel):
-    """Where θ̂ comes from, as `repro/folder/provenance.py` tells it."""
+class Provenance(BaseModel):
+    """Where θ̂ comes from: the content of provenance.json."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, frozen=True)
     versions: dict[str, str]
+    data_checksum: str = ""
+    git_commit: str | None
     device: str
     threads: int
     platform: str
-    git_commit: str | None
 
 
-class StoredFacts(BaseModel):
+class ModelFacts(BaseModel):
     """What a model file says of itself; what has a default, those of earlier versions may lack."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, frozen=True)
     gradient_norm: float
+    """‖∇R(θ̂)‖₂, L2 inside."""
     converged: bool
     data_checksum: str
     checksum: str
+    """SHA-256 of θ̂'s bytes: what is stored relative to θ̂ names it by this."""
     configuration: dict[str, Any]
-    provenance: StoredProvenance
+    """What determines θ̂, by dotted key."""
+    provenance: Provenance
     objective: float = math.nan
     passes: int = 0
     test_accuracy: float = math.nan
@@ -39,12 +43,11 @@ class StoredFacts(BaseModel):
     trace: list[Annotated[list[float | None], Field(min_length=2)]] = []
 
 
-def stored_facts(folder: RunFolder) -> dict[str, Any] | None:
+def stored_facts(folder: RunFolder) -> ModelFacts | None:
     """The facts stored beside θ̂, whatever its configuration; None when they are missing or damaged."""
     try:
         with safe_open(folder.model, framework="pt") as file:
             facts: dict[str, Any] = printable_strings(json.loads((file.metadata() or {})["facts"]))
-        StoredFacts.model_validate(facts)
+        return ModelFacts.model_validate(facts)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):
         return None
-    return facts

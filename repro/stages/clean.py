@@ -91,7 +91,7 @@ def _holds_a_drawn_point(folder: RunFolder, path: Path) -> bool:
 
 def _model_key(folder: RunFolder) -> str | None:
     facts = stored_facts(folder)
-    return None if facts is None else str(facts["checksum"])
+    return None if facts is None else str(facts.checksum)
 
 
 def _say(kinds: list[Kind]) -> None:

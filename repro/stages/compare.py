@@ -1,22 +1,17 @@
-"""`repro compare`: every method at several settings against the exact solution: error, cost, what to use."""
+"""`repro compare`: every method at several settings against the exact solution: error and cost of each."""
 
 import math
 import shlex
 import statistics
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
-import torch
 from jaxtyping import Float
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from torch import Tensor
 
-from cli.console import say, say_wrote, show
-from cli.progress import Bar, Standing, progress_bar
 from erm.risk import Curvature, EmpiricalRisk
 from influence.cg import CG
 from influence.exact import Exact
@@ -28,9 +23,11 @@ from repro.configuration.compose import SELECTION_KEYS, Config, check_method_nam
 from repro.drawing.figures import write_figure
 from repro.errors import StageError, UsageError
 from repro.folder.manifest import write_result
-from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
-from repro.problem import compute_device, load_dataset, load_model, make_risk, make_solver, test_indices
+from repro.listener import ProgressReport, Report
+from repro.notices import note_wrote
+from repro.problem import make_solver
+from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import naming_own_code, solution_of
 
@@ -108,35 +105,74 @@ class Question:
         return Measured(solution=solution, predicted_change=changes, seconds=time.perf_counter() - started)
 
 
-def compare(config: Config) -> None:
-    """Measure every setting, print the table, write compare.csv and the figure.
+@dataclass(frozen=True, kw_only=True)
+class ComparedSetting:
+    """What one setting of a method costs, and how far it is from the exact solution."""
+
+    method: str
+    settings: str
+    test_index: int
+    status: str
+    s_test_error: float = math.nan
+    """‖s − exact‖/‖exact‖; NaN, as what follows, where the solver failed."""
+    pearson: float = math.nan
+    """Of the predicted changes of all training points with the exact ones."""
+    slope: float = math.nan
+    max_abs_error: float = math.nan
+    seconds: float
+    """From θ̂ to the predicted change of every training point."""
+    hessian_vector_products: float
+
+    @property
+    def name(self) -> str:
+        """Method and settings."""
+        return f"{self.method} {self.settings}".strip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """All settings, in the order asked for."""
+
+    rows: list[ComparedSetting]
+
+    @property
+    def cheapest(self) -> ComparedSetting | None:
+        """The quickest whose s_test is within `GOOD_ERROR` of the exact one."""
+        good = [row for row in self.rows if row.s_test_error <= GOOD_ERROR]
+        return min(good, key=lambda row: row.seconds, default=None)
+
+
+def compare(session: Session) -> Comparison:
+    """Measure every setting, write compare.csv and the figure.
 
     Raises:
         UsageError: a setting names no method, or a key that the method does not have.
         StageError: there is no exact solution to compare with.
     """
-    entries = read_entries(config)
-    train_unless_done(config)
-    with open_run_folder(config) as folder:
-        _compare(folder, config, entries)
+    entries = read_entries(session.config)
+    train_unless_done(session)
+    with session.opened() as folder:
+        return _compare(session, folder, entries)
 
 
 @naming_own_code()
-def _compare(folder: RunFolder, config: Config, entries: list[Entry]) -> None:
-    question = _question(folder, config)
-    rows: list[dict[str, Any]] = []
-    with progress_bar("comparing") as bar:
-        exact, truth = _reference(question, entries, bar, len(entries))
+def _compare(session: Session, folder: RunFolder, entries: list[Entry]) -> Comparison:
+    question = _question(session)
+    rows: list[ComparedSetting] = []
+    with session.progress("comparing") as tell:
+        exact, truth = _reference(question, entries, tell)
         for done, entry in enumerate(entries):
             stage = f"{entry.method} {entry.settings}".strip()
-            bar.update(Standing(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
+            tell(ProgressReport(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
             found = truth if entry.solver == exact else question.ask(entry.solver)
             rows.append(_row(entry, question.test_index, found, truth))
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
-    figures = _draw(folder, config, _as_table(rows))
-    _say(rows)
-    say_wrote(folder.comparison, *figures)
+    comparison = Comparison(rows=rows)
+    figures = _draw(folder, session.config, _as_table(rows))
+    session.listener.result(comparison)
+    note_wrote(folder.comparison, *figures)
+    return comparison
 
 
 def read_entries(config: Config) -> list[Entry]:
@@ -164,7 +200,7 @@ def read_entries(config: Config) -> list[Entry]:
 
 
 def _damping(entries: list[Entry]) -> float:
-    """The one that all have which have any: with another they would solve for something else."""
+    """The damping that all settings share: with another they would solve for something else."""
     dampings: set[float] = {entry.solver.damping for entry in entries if isinstance(entry.solver, Damped)}
     if len(dampings) > 1:
         raise UsageError(
@@ -174,47 +210,46 @@ def _damping(entries: list[Entry]) -> float:
     return dampings.pop() if dampings else 0.0
 
 
-def _question(folder: RunFolder, config: Config) -> Question:
-    device, dataset = compute_device(config), load_dataset(config)
-    risk = make_risk(config, dataset, device)
-    theta = load_model(folder, config, dataset, device).theta
-    target = test_indices(config, dataset, risk, theta)[0]
-    x, y = (torch.from_numpy(array[[target]]) for array in (dataset.x_test, dataset.y_test))
-    return Question(risk=risk, theta=theta, v=risk.loss_gradient(theta, x, y)[0], test_index=target)
+def _question(session: Session) -> Question:
+    model = session.model()
+    target = session.targets(model)[0]
+    v = session.risk.loss_gradient(model.theta, *session.test_examples([target]))[0]
+    return Question(risk=session.risk, theta=model.theta, v=v, test_index=target)
 
 
-def _reference(question: Question, entries: list[Entry], bar: Bar, total: int) -> tuple[Solver, Measured]:
+def _reference(question: Question, entries: list[Entry], tell: Report) -> tuple[Solver, Measured]:
     """The exact solution, with the damping that the entries agree on."""
     damping = _damping(entries)
     few = question.risk.num_parameters <= LARGEST_EXPLICIT
     solver: Solver = Exact(damping=damping) if few else CG(damping=damping, tolerance=1e-12)
-    bar.update(Standing(stage="the exact solution", total=total + 1, unit="settings"))
+    tell(ProgressReport(stage="the exact solution", total=len(entries) + 1, unit="settings"))
     truth = question.ask(solver)
     if truth.predicted_change is None:
         raise StageError(f"there is no exact solution to compare with. {truth.solution.message}")
     return solver, truth
 
 
-def _row(entry: Entry, test_index: int, found: Measured, truth: Measured) -> dict[str, Any]:
-    row = {
-        "method": entry.method,
-        "settings": entry.settings,
-        "test_index": test_index,
-        "status": str(found.solution.status),
-        "seconds": found.seconds,
-        "hessian_vector_products": found.solution.num_hvps,
-    }
+def _row(entry: Entry, test_index: int, found: Measured, truth: Measured) -> ComparedSetting:
+    row = ComparedSetting(
+        method=entry.method,
+        settings=entry.settings,
+        test_index=test_index,
+        status=str(found.solution.status),
+        seconds=found.seconds,
+        hessian_vector_products=found.solution.num_hvps,
+    )
     if found.predicted_change is None:
         return row
     assert truth.predicted_change is not None
     s, exact = found.solution.value, truth.solution.value
     agreed = agreement(found.predicted_change.cpu().numpy(), truth.predicted_change.cpu().numpy())
-    return row | {
-        "s_test_error": float((s - exact).norm() / exact.norm()),
-        "pearson": agreed.pearson,
-        "slope": agreed.slope,
-        "max_abs_error": agreed.max_abs_error,
-    }
+    return replace(
+        row,
+        s_test_error=float((s - exact).norm() / exact.norm()),
+        pearson=agreed.pearson,
+        slope=agreed.slope,
+        max_abs_error=agreed.max_abs_error,
+    )
 
 
 def family(method: str, settings: str) -> str:
@@ -230,8 +265,8 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _as_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("method")
+def _as_table(rows: list[ComparedSetting]) -> pd.DataFrame:
+    return pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS)).set_index("method")
 
 
 def _draw(folder: RunFolder, config: Config, table: pd.DataFrame) -> list[Path]:
@@ -244,31 +279,3 @@ def _draw(folder: RunFolder, config: Config, table: pd.DataFrame) -> list[Path]:
         note="from θ̂ to the predicted change of every training point, judged by the exact solution",
     )
     return write_figure(folder, config, figure, "compare")
-
-
-def _say(rows: list[dict[str, Any]]) -> None:
-    shown = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    shown.add_column("setting", overflow="fold")
-    for name in ("s_test error", "1 − r", "slope", "seconds", "HVPs"):
-        shown.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        cost = f"{row['seconds']:.2f}", f"{row['hessian_vector_products']:.1f}"
-        quality = row["status"], "", ""
-        if "s_test_error" in row:
-            disagreement = max(0.0, 1 - row["pearson"])
-            quality = f"{row['s_test_error']:.1e}", f"{disagreement:.1e}", f"{row['slope']:.4f}"
-        shown.add_row(_label(row), *quality, *cost)
-    show(shown, "comparison", rows)
-    good = [row for row in rows if row.get("s_test_error", math.inf) <= GOOD_ERROR]
-    if good:
-        best = min(good, key=lambda row: row["seconds"])
-        say(
-            f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {_label(best)} "
-            f"({best['seconds']:.2g} s)",
-            "cheapest",
-            **best,
-        )
-
-
-def _label(row: dict[str, Any]) -> str:
-    return f"{row['method']} {row['settings']}".strip()

@@ -1,14 +1,11 @@
 """`repro diagnose`: can the figure of this configuration be trusted, and if not, why not?"""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import torch
 
-from cli.console import say, say_wrote
-from cli.progress import progress_bar
-from cli.verdicts import say_verdict
 from diagnosis.convergence import check_convergence, what_is_left
 from diagnosis.curvature import check_curvature
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
@@ -18,15 +15,16 @@ from erm.softmax import SoftmaxRisk
 from influence.spectrum import Spectrum, spectrum
 from repro.configuration.compose import Config, compose
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
-from repro.diagnosing.retraining import judge_by_retraining
-from repro.diagnosing.spectra import draw_spectra, show_spectra
+from repro.diagnosing.retraining import Judged, judge_by_retraining
+from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
-from repro.errors import StageError, UsageError
+from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
-from repro.folder.opening import open_run_folder
+from repro.notices import note_wrote
 from repro.predictions import panel_order
 from repro.problem import make_fit
+from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
 from retrain.schedule import Progress
@@ -39,46 +37,69 @@ SEED = "training with another seed"
 MODELS = "leave-one-out models"
 
 
-def diagnose(config: Config, asked: bool) -> None:
-    """Print a verdict a line, write diagnosis.json and the spectrum.
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Every check's answer, and what they come to."""
+
+    folder: Path
+    test_index: int
+    verdicts: list[Verdict]
+    """Causes before what they cause."""
+    spectra: list[Spectrum]
+    """Eigenvalues of H, one precision each."""
+    judged_points: int
+    """Points of the figure that retraining judged."""
+    shown_points: int
+    """Points that the figure shows."""
+    repair: str
+    """The fewest overrides that answer the failed checks; empty where that is not known."""
+
+    @property
+    def trusted(self) -> bool | None:
+        """Whether the figure can be trusted; None where no check failed but some are undecided."""
+        return conclude(self.verdicts)
+
+
+def diagnose(session: Session, asked: bool) -> Diagnosis:
+    """Check the figure of this configuration; write diagnosis.json and the spectrum.
 
     Args:
-        config: what is asked about.
+        session: what is asked about.
         asked: whether the method was named, and is not only the default: then it is judged beside those that
             were computed, and else in their absence.
-
-    Raises:
-        StageError: a check found a reason not to trust the figure.
     """
     # A fit that did not converge has written θ̂ all the same, and is what there is to diagnose.
-    train_unless_done(config, accept_unconverged=True)
-    with open_run_folder(config) as folder:
-        _diagnose(read_subject(folder, config), asked)
+    train_unless_done(session, accept_unconverged=True)
+    with session.opened():
+        return _diagnose(read_subject(session), asked)
 
 
 @naming_own_code()
-def _diagnose(subject: Subject, asked: bool) -> None:
+def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
     folder, config = subject.folder, subject.config
-    say(
-        f"run folder  {folder.path}   test point {subject.target}",
-        run_folder=folder.path,
-        test_index=subject.target,
-    )
     stored = stored_panels(subject)
     computed = not stored or (asked and not has_asked_settings(subject))
-    with progress_bar("diagnosing") as bar:
-        steps = Steps(bar, _shares(subject, stored, computed))
+    with subject.session.progress("diagnosing") as tell:
+        steps = Steps(tell, _shares(subject, stored, computed))
         spectra = _spectra(subject, steps)
-        verdicts = _judge(subject, steps, spectra, stored, computed)
-    for verdict in verdicts:
-        say_verdict(verdict)
-    show_spectra(spectra)
-    trusted = conclude(verdicts)
-    write_json_result(
-        folder, folder.diagnosis, {"trusted": trusted, "checks": [asdict(verdict) for verdict in verdicts]}
+        verdicts, judged = _judge(subject, steps, spectra, stored, computed)
+    failed = [verdict for verdict in verdicts if verdict.counts and verdict.passed is False]
+    found = Diagnosis(
+        folder=folder.path,
+        test_index=subject.target,
+        verdicts=verdicts,
+        spectra=spectra,
+        judged_points=0 if judged is None else judged.points,
+        shown_points=0 if judged is None else judged.shown,
+        repair=_repair(config, failed),
     )
-    say_wrote(folder.diagnosis, *draw_spectra(folder, config, spectra))
-    _say_whether_trusted(config, verdicts, trusted)
+    write_json_result(
+        folder, folder.diagnosis, {"trusted": found.trusted, "checks": [asdict(one) for one in verdicts]}
+    )
+    figures = draw_spectra(folder, config, spectra)
+    subject.session.listener.result(found)
+    note_wrote(folder.diagnosis, *figures)
+    return found
 
 
 def _shares(subject: Subject, stored: list[Panel], computed: bool) -> dict[str, float]:
@@ -113,8 +134,8 @@ def _spectra(subject: Subject, steps: Steps) -> list[Spectrum]:
 
 def _judge(
     subject: Subject, steps: Steps, spectra: list[Spectrum], stored: list[Panel], computed: bool
-) -> list[Verdict]:
-    """Every verdict, causes before what they cause."""
+) -> tuple[list[Verdict], Judged | None]:
+    """Every verdict, causes before what they cause; and what retraining said, where it could be asked."""
     finest = spectra[-1]
     curvature = check_curvature(spectra, float(subject.config["influence"].get("damping", 0.0)))
     steps.begin(EXACT)
@@ -137,8 +158,8 @@ def _judge(
         steps.begin(SEED)
         noise.append(_training_noise(subject, exact))
     steps.begin(MODELS)
-    figure = _against_retraining(subject, [panel for panel in panels if len(panel.rows)], steps)
-    return [*verdicts, *_outranked(settings, figure), *noise, *figure]
+    figure, judged = _against_retraining(subject, [panel for panel in panels if len(panel.rows)], steps)
+    return [*verdicts, *_outranked(settings, figure), *noise, *figure], judged
 
 
 def _outranked(settings: dict[str, Verdict], figure: list[Verdict]) -> list[Verdict]:
@@ -189,19 +210,19 @@ def _training_noise(subject: Subject, exact: Reference) -> Verdict:
     return check_training_noise(after - before, exact.largest)
 
 
-def _against_retraining(subject: Subject, panels: list[Panel], steps: Steps) -> list[Verdict]:
+def _against_retraining(
+    subject: Subject, panels: list[Panel], steps: Steps
+) -> tuple[list[Verdict], Judged | None]:
     """What the page says of truth and methods, from the leave-one-out models of every point in the figure."""
     if not panels:
-        return []
+        return [], None
     if not isinstance(subject.risk, SoftmaxRisk) or subject.risk.l2 <= 0:
         reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
-        return [Verdict(check=name, passed=None, evidence=reason) for name in names]
+        return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
     judged = judge_by_retraining(subject, subject.risk, panels, _report(steps))
-    if judged.points < judged.shown:
-        say(f"judged by {judged.points:,} of the {judged.shown:,} points; `repro retrain` solves all")
     signal, *others = judged.verdict.verdicts
-    return [replace(signal, remedy=judged.advice), *others]
+    return [replace(signal, remedy=judged.advice), *others], judged
 
 
 def _report(steps: Steps) -> Callable[[Progress], None]:
@@ -213,34 +234,14 @@ def _report(steps: Steps) -> Callable[[Progress], None]:
     return report
 
 
-def _say_whether_trusted(config: Config, verdicts: list[Verdict], trusted: bool | None) -> None:
-    counted = [verdict for verdict in verdicts if verdict.counts]
-    failed = [verdict for verdict in counted if verdict.passed is False]
-    undecided = [verdict.check for verdict in counted if verdict.passed is None]
-    if failed:
-        say(_repair(config, failed))
-        raise StageError(
-            f"{len(failed)} of {len(counted)} checks failed: this configuration's figure cannot be trusted"
-        )
-    if trusted:
-        say("The figure can be trusted.")
-        return
-    say(
-        f"No check failed, but {', '.join(undecided) or 'everything'} stayed undecided: the figure is "
-        "neither confirmed nor refuted."
-    )
-
-
 def _repair(config: Config, failed: list[Verdict]) -> str:
-    """The fewest overrides that answer the failed checks."""
+    """The fewest overrides that answer the failed checks; empty where there are none."""
     checks = {verdict.check for verdict in failed}
-    changes: list[Any] = []
+    changes = list[str]()
     if "curvature" in checks and config["model"].get("l2") == 0:
         changes.append(f"model.l2={compose([])['model']['l2']:g}")
     if "converged" in checks and config["fit"].get("_target_") != compose(["fit=newton"])["fit"]["_target_"]:
         changes.append("fit=newton")
     if "LiSSA" in checks and "curvature" not in checks:
         changes.append("--method cg")
-    if not changes:
-        return "What to change stands beside each check."
-    return f"The smallest change that repairs the figure: {' '.join(changes)}"
+    return " ".join(changes)

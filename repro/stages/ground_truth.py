@@ -1,63 +1,59 @@
 """`repro ground-truth`: export the actual changes of any test points, to judge other estimators by."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-import torch
 
-from cli.console import say
 from erm.files import write_atomically
-from repro.configuration.compose import Config
 from repro.errors import StageError
-from repro.folder.opening import open_run_folder
-from repro.folder.paths import RunFolder
-from repro.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
+from repro.session import Session
 from repro.solving import weight_cache
 from repro.stages.retrain import softmax_risk
 from retrain.ground_truth import GroundTruth, ground_truth
 from retrain.removal import NOTHING
 
 
-def export_ground_truth(config: Config, out: Path) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The file that was written, and what is in it."""
+
+    file: Path
+    test_points: int
+    training_points: int
+    """Training points that were left out."""
+    examples: int
+    max_certificate: float
+
+
+def export_ground_truth(session: Session, out: Path) -> Exported:
     """Write one row for each test point and each training point that has been left out.
 
     Raises:
         StageError: an earlier stage is missing.
     """
-    with open_run_folder(config) as folder:
-        _export(folder, config, out)
-
-
-def _export(folder: RunFolder, config: Config, out: Path) -> None:
-    device, dataset = compute_device(config), load_dataset(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
-    model = load_model(folder, config, dataset, device)
-    targets = test_indices(config, dataset, risk, model.theta)
-    truth = ground_truth(
-        risk,
-        model.theta,
-        weight_cache(folder, model.key).parts(),
-        torch.from_numpy(dataset.x_test[targets]),
-        torch.from_numpy(dataset.y_test[targets]).to(device),
-    )
-    if not len(truth.indices):
-        raise StageError(
-            f"{folder.weights} holds no leave-one-out models. Run first: {command('retrain', config)}"
-        )
+    with session.opened() as folder:
+        risk, model = softmax_risk(session.config, session.risk), session.model()
+        targets = session.targets(model)
+        x_test, y_test = session.test_examples(targets)
+        parts = weight_cache(folder, model.key).parts()
+        truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(session.device))
+        if not len(truth.indices):
+            raise StageError(
+                f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
+            )
     table = _table(truth, targets)
     write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
     write_atomically(out, lambda path: write(path, index=False))
-    num_left_out, certificate = len(truth.indices) - 1, float(table["certificate"].max())
-    say(
-        f"{len(targets)} test points × {num_left_out} left-out training points of {risk.num_examples}; "
-        f"largest certificate {certificate:.1e}\nwrote {out}",
-        "wrote",
-        files=[out],
+    found = Exported(
+        file=out,
         test_points=len(targets),
-        training_points=num_left_out,
+        training_points=len(truth.indices) - 1,
         examples=risk.num_examples,
-        max_certificate=certificate,
+        max_certificate=float(table["certificate"].max()),
     )
+    session.listener.result(found)
+    return found
 
 
 def _table(truth: GroundTruth, targets: list[int]) -> pd.DataFrame:

@@ -3,47 +3,56 @@
 import functools
 import time
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
 
-from cli.console import say, warn
-from cli.progress import Bar, Standing, progress_bar
-from erm.dataset import Dataset
-from erm.risk import Curvature, EmpiricalRisk
+from erm.files import without_non_finite
+from erm.risk import Curvature
 from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve, Solver, Status, is_baseline
-from repro.configuration.compose import Config
 from repro.drawing.traces import draw_traces
 from repro.errors import StageError, UsageError
-from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
-from repro.problem import (
-    load_dataset,
-    load_model,
-    make_risk,
-    make_solver,
-    not_converged,
-    test_indices,
-)
+from repro.listener import ProgressReport, Report
+from repro.model_file import TrainedModel, not_converged
+from repro.notices import warn
+from repro.problem import make_solver
 from repro.ranks import run_in_ranks
 from repro.records.age import different_settings
 from repro.records.influence import (
     COLUMNS,
+    InfluenceRecord,
+    SolutionRecord,
     kept_predictions,
     read_record,
     read_table,
     write_failure,
     write_predictions,
 )
+from repro.session import Session
 from repro.user_code import naming_own_code, solution_of
 from retrain import distributed
 
 
-def influence(config: Config) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What a method predicts for one test point, in figures."""
+
+    method: str
+    record: SolutionRecord
+    examples: int
+    top_k: int
+    smallest_change: float
+    """The smallest |predicted change| of the `top_k` most influential training points."""
+    largest_change: float
+    negative: int
+    """Of these, predicted changes below 0."""
+    positive: int
+
+
+def influence(session: Session) -> None:
     """Score every training point for each test point, and write the method's table and record.
 
     Processes of one run share out the explicit Hessian, the one thing here that takes long.
@@ -52,68 +61,49 @@ def influence(config: Config) -> None:
         StageError: θ̂ is missing, or the method failed; its record says why, and there is no table.
         UsageError: the method's settings do not fit the model.
     """
+    config = session.config
     arguments = ["influence", "--method", config.method, *config.overrides]
-    with open_run_folder(config) as folder:
-        run_in_ranks(config, arguments, lambda device: _predict(folder, config, device))
+    with session.opened() as folder:
+        run_in_ranks(config, arguments, lambda device: _predict(session, folder, device))
 
 
 @naming_own_code()
-def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
-    method = config.method
-    dataset = load_dataset(config)
-    solver = make_solver(config)
-    risk = make_risk(config, dataset, device)
-    model = load_model(folder, config, dataset, device)
-    if not model.facts["converged"]:
+def _predict(session: Session, folder: RunFolder, device: torch.device) -> None:
+    config, method = session.config, session.config.method
+    solver, model = make_solver(config), session.model(device)
+    if not model.facts.converged:
         warn(not_converged(model.facts, config))
-    targets = test_indices(config, dataset, risk, model.theta)
-    earlier_solutions, earlier_table = _earlier(folder, config, model.key)
-    with progress_bar(f"influence ({method})", shown=distributed.rank() == 0) as bar:
-        explained = _explain_all(risk, model.theta, dataset, targets, solver, method, bar)
+    targets = session.targets(model)
+    with session.progress(f"influence ({method})", shown=distributed.rank() == 0) as tell:
+        found = _explain_all(session, model, targets, solver, tell)
     if distributed.rank() != 0:
         # All have computed the same; one speaks and writes.
         return
-    failed = [found for found in explained if found.solution.status.failed]
-    rows = [row for row in earlier_solutions if row["test_index"] not in targets]
-    record = {
-        "method": method,
-        "settings": config.solver_settings,
-        "baseline": is_baseline(solver),
-        "model_checksum": model.key,
-        "test_index": [*(row["test_index"] for row in rows), *targets],
-        "solutions": [*rows, *(found.as_record() for found in explained)],
-    }
+    earlier, earlier_table = _earlier(folder, session, model.key)
+    kept = [row for row in earlier if row.test_index not in targets]
+    record = InfluenceRecord(
+        method=method,
+        settings=config.solver_settings,
+        baseline=is_baseline(solver),
+        model_checksum=model.key,
+        test_index=[*(row.test_index for row in kept), *targets],
+        solutions=[*kept, *(one.as_record() for one in found)],
+        table_checksum=None,
+    )
+    failed = [one for one in found if one.solution.status.failed]
     if failed:
-        raise _failure(folder, config, record, failed[0].solution)
+        raise _failure(folder, session, record, failed[0].solution)
     draw_traces(folder, config, record)
-    kept = earlier_table[~earlier_table["test_index"].isin(targets)]
-    parts = [kept] if len(kept) else []
-    write_predictions(folder, record, pd.concat([*parts, *(found.as_table(dataset) for found in explained)]))
-    for found in explained:
-        found.say(method, config.top_k)
+    others = earlier_table[~earlier_table["test_index"].isin(targets)]
+    parts = [others] if len(others) else []
+    labels = session.dataset.y_train
+    write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
+    for one in found:
+        session.listener.result(one.in_figures(method, config.top_k))
 
 
-def _failure(
-    folder: RunFolder, config: Config, record: dict[str, Any], solution: Solution
-) -> StageError | UsageError:
-    """Record a failure, unless that cost an earlier result; what there is to say of it."""
-    kept = kept_predictions(folder, record)
-    write_failure(folder, record)
-    if kept is None:
-        draw_traces(folder, config, record)
-    said = f"{config.method}: {solution.message}" + ("" if kept is None else _what_is_kept(record, kept))
-    return UsageError(said) if solution.status is Status.REFUSED else StageError(said)
-
-
-def _what_is_kept(record: dict[str, Any], kept: dict[str, Any]) -> str:
-    different = different_settings(kept["settings"], record["settings"])
-    made = f", made with {' '.join(different)}," if different else ""
-    points = ", ".join(map(str, kept["test_index"]))
-    return f"\nIts earlier predictions{made} are kept, for test point {points}"
-
-
-@dataclass(frozen=True)
-class Explained:
+@dataclass(frozen=True, kw_only=True)
+class _Found:
     """One test point's solution and the scores of all training points."""
 
     target: int
@@ -121,56 +111,47 @@ class Explained:
     scores: Scores | None
     seconds: float
 
-    def as_record(self) -> dict[str, Any]:
+    def as_record(self) -> SolutionRecord:
         solution = self.solution
-        return {
-            "test_index": self.target,
-            "status": solution.status,
-            "message": solution.message,
-            "seconds": self.seconds,
-            "norm": None if solution.status.failed else float(solution.value.norm()),
-            "relative_residual": solution.relative_residual,
-            "hessian_vector_products": solution.num_hvps,
-            "trace": solution.trace,
-            "traced": solution.traced,
-        }
+        return SolutionRecord(
+            test_index=self.target,
+            status=str(solution.status),
+            message=solution.message,
+            seconds=self.seconds,
+            norm=None if solution.status.failed else float(solution.value.norm()),
+            relative_residual=solution.relative_residual,
+            hessian_vector_products=solution.num_hvps,
+            trace=without_non_finite(solution.trace),
+            traced=solution.traced,
+        )
 
-    def as_table(self, dataset: Dataset) -> pd.DataFrame:
+    def as_table(self, labels: object) -> pd.DataFrame:
         assert self.scores is not None
+        influence = self.scores.influence.cpu().numpy()
         return pd.DataFrame(
             {
                 "test_index": self.target,
-                "train_index": range(len(dataset.y_train)),
-                "label": dataset.y_train,
-                "influence": self.scores.influence.cpu().numpy(),
+                "train_index": range(len(influence)),
+                "label": labels,
+                "influence": influence,
                 "predicted_change": self.scores.predicted_change.cpu().numpy(),
                 "predicted_stderr": self.scores.predicted_stderr.cpu().numpy(),
             }
         )
 
-    def say(self, method: str, top_k: int) -> None:
+    def in_figures(self, method: str, top_k: int) -> Explained:
         assert self.scores is not None
         top = most_influential(self.scores.influence, top_k)
         strongest = self.scores.predicted_change[top].cpu()
-        smallest, largest = float(strongest.abs().min()), float(strongest.abs().max())
-        negative, positive = int((strongest < 0).sum()), int((strongest > 0).sum())
-        say(
-            f"{method}: test point {self.target}: {self.solution.message}\n"
-            f"  top {len(top)} of {len(self.scores.influence)} predicted changes: "
-            f"{smallest:.3g} to {largest:.3g} in absolute value, "
-            f"{negative} negative, {positive} positive; {self.seconds:.1f} s",
-            "predicted",
+        return Explained(
             method=method,
-            test_index=self.target,
-            relative_residual=self.solution.relative_residual,
-            hessian_vector_products=self.solution.num_hvps,
-            seconds=self.seconds,
-            top_k=len(top),
+            record=self.as_record(),
             examples=len(self.scores.influence),
-            smallest_change=smallest,
-            largest_change=largest,
-            negative=negative,
-            positive=positive,
+            top_k=len(top),
+            smallest_change=float(strongest.abs().min()),
+            largest_change=float(strongest.abs().max()),
+            negative=int((strongest < 0).sum()),
+            positive=int((strongest > 0).sum()),
         )
 
 
@@ -183,19 +164,21 @@ def shared_out(curvature: Curvature) -> Curvature:
 
 
 def _explain_all(
-    risk: EmpiricalRisk,
-    theta: Tensor,
-    dataset: Dataset,
-    targets: list[int],
-    solver: Solver,
-    method: str,
-    bar: Bar,
-) -> list[Explained]:
+    session: Session, model: TrainedModel, targets: list[int], solver: Solver, tell: Report
+) -> list[_Found]:
     """Prepare the solver once, then explain one test point after the other."""
-    stage = "preparing"
+    method, stage = session.config.method, "preparing"
+    risk, theta = session.risk_on(model.theta.device), model.theta
 
     def report(done: int, total: int) -> None:
-        bar.update(Standing(stage=stage, done=done, total=total))
+        tell(ProgressReport(stage=stage, done=done, total=total))
+
+    def explain(target: int) -> _Found:
+        started = time.perf_counter()
+        solution = solve(risk.loss_gradient(theta, *session.test_examples([target]))[0])
+        scores = None if solution.status.failed else influence_scores(risk, theta, solution)
+        seconds = prepared + time.perf_counter() - started
+        return _Found(target=target, solution=solution, scores=scores, seconds=seconds)
 
     started = time.perf_counter()
     try:
@@ -204,29 +187,40 @@ def _explain_all(
         raise UsageError(f"{method}: {error}") from error
     solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")
     prepared = time.perf_counter() - started
-    explained = []
+    found = []
     for target in targets:
         stage = f"test point {target}"
-        explained.append(_explain(risk, theta, dataset, target, solve, prepared))
-    return explained
+        found.append(explain(target))
+    return found
 
 
-def _explain(
-    risk: EmpiricalRisk, theta: Tensor, dataset: Dataset, target: int, solve: Solve, prepared: float
-) -> Explained:
-    started = time.perf_counter()
-    x, y = (torch.from_numpy(array[[target]]) for array in (dataset.x_test, dataset.y_test))
-    solution = solve(risk.loss_gradient(theta, x, y)[0])
-    scores = None if solution.status.failed else influence_scores(risk, theta, solution)
-    return Explained(target, solution, scores, prepared + time.perf_counter() - started)
+def _failure(
+    folder: RunFolder, session: Session, record: InfluenceRecord, solution: Solution
+) -> StageError | UsageError:
+    """Record a failure, unless that cost an earlier result; what there is to say of it."""
+    kept = kept_predictions(folder, record)
+    write_failure(folder, record)
+    if kept is None:
+        draw_traces(folder, session.config, record)
+    said = f"{record.method}: {solution.message}" + ("" if kept is None else _what_is_kept(record, kept))
+    return UsageError(said) if solution.status is Status.REFUSED else StageError(said)
 
 
-def _earlier(folder: RunFolder, config: Config, model_key: str) -> tuple[list[dict[str, Any]], pd.DataFrame]:
+def _what_is_kept(record: InfluenceRecord, kept: InfluenceRecord) -> str:
+    different = different_settings(kept.settings, record.settings)
+    made = f", made with {' '.join(different)}," if different else ""
+    points = ", ".join(map(str, kept.test_index))
+    return f"\nIts earlier predictions{made} are kept, for test point {points}"
+
+
+def _earlier(
+    folder: RunFolder, session: Session, model_key: str
+) -> tuple[list[SolutionRecord], pd.DataFrame]:
     """What the same method with the same settings has found for other test points: it is kept."""
-    nothing: tuple[list[dict[str, Any]], pd.DataFrame] = [], pd.DataFrame(columns=list(COLUMNS))
-    record = read_record(folder, config.method)
+    nothing: tuple[list[SolutionRecord], pd.DataFrame] = [], pd.DataFrame(columns=list(COLUMNS))
+    record = read_record(folder, session.config.method)
     if record is None:
         return nothing
-    same = record["settings"] == config.solver_settings and record["model_checksum"] == model_key
+    same = record.settings == session.config.solver_settings and record.model_checksum == model_key
     table = read_table(folder, record) if same else None
-    return nothing if table is None else (record["solutions"], table)
+    return nothing if table is None else (record.solutions, table)

@@ -1,13 +1,10 @@
 """`repro report`: one page with the verdict, the figure to explore, who matters, and how it was made."""
 
 import base64
-import os
-import sys
-import webbrowser
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from cli.console import say
 from plots.style import save
 from report.content import Page
 from report.page import render
@@ -15,60 +12,56 @@ from report.points import drawn_points, figure_data
 from repro.configuration.compose import Config, compose
 from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
-from repro.folder.opening import open_run_folder
-from repro.folder.paths import RunFolder
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
+from repro.session import Session
 from repro.stages.plot import Plotted, plot
 
 
-def report(config: Config) -> Path:
-    """Plot anew, so that the page shows what this configuration asks for, and write `report.html`.
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """The page that was written."""
 
-    Returns:
-        The page.
+    page: Path
+    num_bytes: int
+
+
+def report(session: Session) -> Reported:
+    """Plot anew, so that the page shows what this configuration asks for, and write `report.html`.
 
     Raises:
         StageError: an earlier stage is missing.
     """
-    with open_run_folder(config) as folder:
-        plotted = plot(config, with_page=True)
-        write_text_result(folder, folder.report, render(_page(folder, config, plotted)))
-        size = folder.report.stat().st_size / 1e6
-        say(f"wrote {folder.report} ({size:.1f} MB); open it in a browser", "wrote", files=[folder.report])
-    return folder.report
+    with session.opened() as folder:
+        plotted = plot(session, with_page=True)
+        write_text_result(folder, folder.report, render(_page(session, plotted)))
+        found = Reported(page=folder.report, num_bytes=folder.report.stat().st_size)
+        session.listener.result(found)
+        return found
 
 
-def open_in_browser(page: Path) -> bool:
-    """Show a page to the person at this machine; False where nobody could see it."""
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        # What would open here is a text browser, in the terminal that waits for this command.
-        return False
-    return webbrowser.open(page.resolve().as_uri())
-
-
-def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
-    dataset, table = plotted.dataset, plotted.table
-    titles, pictures = dict(config["plot"]["titles"]), Pictures.of(plotted)
+def _page(session: Session, plotted: Plotted) -> Page:
+    dataset, joined, config, folder = session.dataset, plotted.joined, session.config, session.folder
+    titles, pictures = dict(config["plot"]["titles"]), Pictures.of(dataset)
     noun = "image" if dataset.image_shape else "example"
-    images = pictures.by_index(dataset.x_train, drawn_points(table))
-    retraining = read_retraining(folder, config, plotted)
-    figure = figure_data(table, titles)
+    images = pictures.by_index(dataset.x_train, drawn_points(joined.table))
+    retraining = read_retraining(folder, config, joined)
+    figure = figure_data(joined.table, titles)
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
         data=f"{config.choices['data']}, {sizes}",
-        model=f"softmax regression with {plotted.risk.num_parameters:,} parameters, λ = {plotted.risk.l2:g}",
-        selection=plotted.selection,
+        model=f"softmax regression with {joined.risk.num_parameters:,} parameters, λ = {joined.risk.l2:g}",
+        selection=joined.selection,
         example_noun=noun,
         test_points=[
-            describe_test_point(plotted, retraining, int(target), titles, pictures)
-            for target in table["test_index"].unique()
+            describe_test_point(dataset, joined, retraining, target, titles, pictures)
+            for target in joined.summary
         ],
         figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted),
-        making=describe_making(folder, config, plotted, retraining),
+        making=describe_making(folder, config, joined, retraining),
     )
 
 
@@ -80,7 +73,7 @@ def _limits(config: Config) -> dict[str, float | None]:
 
 def _printed_figure(config: Config, plotted: Plotted) -> str:
     """The figure for paper, whatever formats the files of figures have, as a `data:` address."""
-    picture = BytesIO()
-    figure = scatter(config, plotted.table, plotted.agreements, plotted.selection)
+    picture, joined = BytesIO(), plotted.joined
+    figure = scatter(config, joined.table, joined.agreements, joined.selection)
     save(figure, picture, "png", style=configured_style(config))
     return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")

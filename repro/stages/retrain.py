@@ -2,40 +2,46 @@
 
 import math
 import socket
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from cli.console import say
-from cli.progress import Standing, progress_bar
 from erm.aligned import aligned
-from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
-from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
+from repro.listener import ProgressReport
 from repro.predictions import read_predictions, selected_indices
-from repro.problem import load_dataset, load_model, make_risk, test_indices
 from repro.ranks import run_in_ranks
 from repro.selection import chosen_points
+from repro.session import Session
 from repro.solving import Stored, Task, solve_and_record
 from retrain import distributed
 from retrain.removal import NOTHING
 from retrain.schedule import Progress
 
 
-def retrain(config: Config) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Retrained:
+    """The models that were asked for, as the run's weights hold them now."""
+
+    stored: Stored
+    weights: Path
+    tolerance: float
+
+
+def retrain(session: Session) -> None:
     """Retrain without each point, here, in processes of its own, or as a rank of a launched run.
 
     Raises:
         StageError: an earlier stage is missing, a process failed, or a model missed its tolerance.
         UsageError: more GPUs were asked for than there are.
     """
-    with open_run_folder(config) as folder:
-        arguments = ["retrain", *config.overrides]
-        run_in_ranks(config, arguments, lambda device: _solve_and_say(folder, config, device))
+    with session.opened() as folder:
+        arguments = ["retrain", *session.config.overrides]
+        run_in_ranks(session.config, arguments, lambda device: _solve(session, folder, device))
 
 
 def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
@@ -52,21 +58,25 @@ def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
     )
 
 
-def _solve_and_say(folder: RunFolder, config: Config, device: torch.device) -> None:
-    dataset = load_dataset(config)
+def _solve(session: Session, folder: RunFolder, device: torch.device) -> None:
+    config = session.config
     # Examples that are shared out stay in host memory until each rank takes its own.
     home = torch.device("cpu") if config["retrain"]["shard"] == "data" else device
-    risk = softmax_risk(config, make_risk(config, dataset, home))
-    task = _read_task(folder, config, dataset, risk)
-    with progress_bar("retraining", shown=distributed.rank() == 0) as bar:
+    risk = softmax_risk(config, session.risk_on(home))
+    task = _read_task(session, folder, risk)
+    with session.progress("retraining", shown=distributed.rank() == 0) as tell:
         stored = solve_and_record(
-            folder, config, risk, task, device, lambda progress: bar.update(_standing(progress))
+            folder, config, risk, task, device, lambda progress: tell(_how_far(progress))
         )
-    if stored is not None:
-        _say_result(stored, folder.weights, config["retrain"]["tolerance"])
+    if stored is None:
+        return
+    tolerance = config["retrain"]["tolerance"]
+    session.listener.result(Retrained(stored=stored, weights=folder.weights, tolerance=tolerance))
+    if stored.missed:
+        raise StageError(_about_missed(stored, tolerance))
 
 
-def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: SoftmaxRisk) -> Task:
+def _read_task(session: Session, folder: RunFolder, risk: SoftmaxRisk) -> Task:
     """What there is to do, from the run folder of rank 0: ranks on other machines have none.
 
     Raises:
@@ -76,11 +86,11 @@ def _read_task(folder: RunFolder, config: Config, dataset: Dataset, risk: Softma
     problem: StageError | UsageError | None = None
     if distributed.rank() == 0:
         try:
-            model = load_model(folder, config, dataset, risk.x.device)
-            chosen = chosen_points(config, risk.num_examples)
+            model = session.model(risk.x.device)
+            chosen = chosen_points(session.config, risk.num_examples)
             if chosen is None:
-                targets = test_indices(config, dataset, risk, model.theta)
-                chosen = selected_indices(read_predictions(folder, config, model.key, targets, None))
+                targets = session.targets(model)
+                chosen = selected_indices(read_predictions(folder, session.config, model.key, targets, None))
             task = Task(model.theta.cpu(), model.key, chosen)
         except (StageError, UsageError) as error:
             problem = error
@@ -102,43 +112,23 @@ def _naming_machine(problem: StageError | UsageError) -> StageError | UsageError
     )
 
 
-def _standing(progress: Progress) -> Standing:
+def _how_far(progress: Progress) -> ProgressReport:
     """Progress of rank 0's share, as it is shown."""
-    standing = Standing(
+    report = ProgressReport(
         stage=progress.stage,
         done=progress.models_done,
         total=progress.models_total or None,
         unit="models",
     )
     if progress.last_pass is None:
-        return standing
+        return report
     return replace(
-        standing,
+        report,
         passes=progress.last_pass.number,
         num_models=progress.last_pass.num_models,
         gradient_norm=progress.last_pass.max_gradient_norm,
         contraction=progress.last_pass.contraction,
     )
-
-
-def _say_result(stored: Stored, weights: Path, tolerance: float) -> None:
-    reused, per_model = stored.wanted - stored.solved, stored.passes / stored.wanted
-    say(
-        f"{stored.wanted - 1} leave-one-out models and the null control: {stored.solved} solved now in "
-        f"{stored.seconds:.1f} s, {reused} from {weights}\n"
-        f"largest gradient norm {stored.gradient_norm:.1e} (tolerance {tolerance:.0e}), "
-        f"{per_model:.1f} passes over the data a model",
-        "retrained",
-        models=stored.wanted,
-        solved=stored.solved,
-        seconds=stored.seconds,
-        gradient_norm=stored.gradient_norm,
-        tolerance=tolerance,
-        passes_per_model=per_model,
-        missed=stored.missed,
-    )
-    if stored.missed:
-        raise StageError(_about_missed(stored, tolerance))
 
 
 def _about_missed(stored: Stored, tolerance: float) -> str:

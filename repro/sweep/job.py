@@ -75,7 +75,7 @@ def _share_model(folder: Path, run: Path, config: Config) -> None:
     for other in map(RunFolder, sorted(folder.glob("run-*"))):
         refuse_what_leads_out(other.path)
         facts = stored_facts(other)
-        if facts is None or facts["configuration"] != determining(config.values):
+        if facts is None or facts.configuration != determining(config.values):
             continue
         own.weights.mkdir(parents=True, exist_ok=True)
         with open_run(own):

@@ -11,7 +11,6 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 
-from cli.console import say
 from erm.files import write_atomically, write_json
 from plots.style import save
 from plots.sweep import draw_sweep
@@ -20,7 +19,10 @@ from repro.configuration.files import own_folder, search_path
 from repro.configuration.mistakes import no_launcher
 from repro.errors import StageError, UsageError
 from repro.folder.inside import refuse_what_leads_out
+from repro.listener import Listener
+from repro.notices import note
 from repro.printable import printable
+from repro.session import Session
 from repro.sweep.job import METHODS_FILE, job, output_dir, read_job
 from repro.sweep.table import joined
 from repro.sweep.test_points import KEY, UNRESOLVED, CommonPoints, check_same_examples, first_misclassified
@@ -53,7 +55,7 @@ class Choices:
         return " ".join(text for key, text in zip(self.keys, run, strict=True) if key in self.swept)
 
 
-def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
+def sweep(overrides: list[str], methods: list[str], folder: Path, listener: Listener) -> None:
     """Run every combination, skipping what is done; write sweep.csv, sweep.png and sweep.pdf.
 
     All runs explain the same test points. Where the first misclassified one is asked for, it is that of the
@@ -63,6 +65,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         overrides: KEY=VALUE, and KEY=a,b,c for what is swept over; hydra/launcher=… goes to Hydra.
         methods: of every run.
         folder: where the runs lie, one folder each.
+        listener: who follows the work that is done here.
 
     Raises:
         UsageError: an override is wrong, nothing is swept over, or a test point is not the same in all data.
@@ -71,7 +74,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
     choices = _check(overrides, methods)
     refuse_what_leads_out(folder)
     _check_same_sweep(folder, overrides, methods)
-    points = _common_points(folder, choices, methods)
+    points = _common_points(folder, choices, methods, listener)
     write_json(folder / METHODS_FILE, methods)
     _run_all(folder, _pinned(overrides, points))
     found = [read_job(path) for path in (folder / "jobs").glob("*.json")]
@@ -84,7 +87,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path) -> None:
         for suffix in ("png", "pdf"):
             write_atomically(folder / f"sweep.{suffix}", lambda path: save(figure, path))
         files = [folder / f"sweep.{suffix}" for suffix in ("csv", "png", "pdf")]
-        say(f"wrote {files[0]}, {files[1]} and .pdf", "wrote", files=files, runs=len(records))
+        note(f"wrote {files[0]}, {files[1]} and .pdf", "wrote", files=files, runs=len(records))
     if failed:
         lines = "\n".join(f"  {' '.join(record['overrides'])}" for record in failed)
         raise StageError(f"{len(failed)} of {len(records)} runs failed; each has said why:\n{lines}")
@@ -128,31 +131,33 @@ def _check(overrides: list[str], methods: list[str]) -> Choices:
     return found_choices
 
 
-def _common_points(folder: Path, choices: Choices, methods: list[str]) -> CommonPoints | None:
+def _common_points(
+    folder: Path, choices: Choices, methods: list[str], listener: Listener
+) -> CommonPoints | None:
     """What all runs explain, written into sweep.json; None where it is swept over."""
     if KEY in choices.swept:
         return None
     runs = choices.runs()
 
-    def compose_run(number: int) -> Config:
+    def session_of(number: int) -> Session:
         own = output_dir(folder / f"{RUN}{number}")
-        return compose_methods([*runs[number], own], methods)[0]
+        return Session(compose_methods([*runs[number], own], methods)[0], listener)
 
     path = folder / SWEEP_FILE
     written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    asked = compose_run(0).test_index
-    if asked != UNRESOLVED:
-        points = CommonPoints(test_index=tuple(dict.fromkeys([asked] if isinstance(asked, int) else asked)))
+    asked = session_of(0).config.test_points
+    if asked is not None:
+        points = CommonPoints(test_index=asked)
     elif "test_index" in written:
         points = CommonPoints(
             test_index=tuple(int(index) for index in written["test_index"]),
             misclassified_by=printable(str(written["misclassified_by"])),
         )
     else:
-        points = first_misclassified([choices.name(run) for run in runs], compose_run)
+        points = first_misclassified([choices.name(run) for run in runs], session_of)
     check_same_examples(points, _data_choices(choices, methods))
     write_json(path, written | asdict(points))
-    say(points.description, "test_points", test_index=points.test_index)
+    note(points.description, "test_points", test_index=points.test_index)
     return points
 
 

@@ -1,6 +1,5 @@
 """The runs of a sweep as one table."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import pandas as pd
 
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
+from repro.records.summary import Summary, read_summary
 
 
 def joined(
@@ -30,7 +30,7 @@ def joined(
         values = dict(text.split("=", 1) for text in record["overrides"])
         if not set(swept) <= values.keys():
             continue
-        points = _summaries(RunFolder(folder / record["folder"]))
+        points = _summary(RunFolder(folder / record["folder"]))
         if common is not None and points and set(points) != set(common):
             raise StageError(
                 f"{folder / record['folder']} explains test points {sorted(points)}, the sweep "
@@ -40,8 +40,8 @@ def joined(
         for test_index, point in points.items():
             rows += [
                 {"run": record["folder"], **{name: values[name] for name in swept}, "test_index": test_index}
-                | {"method": method, **result, "max_certificate": point["max_certificate"]}
-                for method, result in point["methods"].items()
+                | {"method": method, **result.as_json(), "max_certificate": point.max_certificate}
+                for method, result in point.methods.items()
             ]
     table = pd.DataFrame(rows)
     for name in swept if len(table) else ():
@@ -51,12 +51,10 @@ def joined(
     return table.sort_values([*swept, "test_index"]) if len(table) else table
 
 
-def _summaries(run: RunFolder) -> dict[int, dict[str, Any]]:
-    """The summary of each test point that a run explains; empty where the run did not come so far."""
+def _summary(run: RunFolder) -> Summary:
+    """The summary of a run; empty where it did not come so far."""
     try:
-        summary = json.loads(run.summary.read_text(encoding="utf-8"))
         explained = pd.read_csv(run.table, usecols=["test_index"])["test_index"].unique().tolist()
-        points = summary.get("test_points", {str(explained[0]): summary})
-        return {int(index): point for index, point in points.items()}
-    except (OSError, ValueError, AttributeError, LookupError, RecursionError):
+        return read_summary(run, explained)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError):
         return {}

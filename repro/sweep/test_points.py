@@ -9,7 +9,8 @@ import numpy as np
 
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
-from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
+from repro.problem import load_dataset
+from repro.session import Session
 from repro.stages.train import train_unless_done
 
 KEY = "influence.test_index"
@@ -38,14 +39,14 @@ class CommonPoints:
         return f"All runs explain test point{plural} {', '.join(map(str, self.test_index))}{why}"
 
 
-def first_misclassified(runs: Sequence[str], compose_run: Callable[[int], Config]) -> CommonPoints:
+def first_misclassified(runs: Sequence[str], session_of: Callable[[int], Session]) -> CommonPoints:
     """The first test point that the first run misclassifies, for all runs; θ̂ of that run is trained for it.
 
     A run whose θ̂ cannot be had, or that misclassifies nothing, leaves the choice to the next one.
 
     Args:
         runs: what each run is called, in words.
-        compose_run: the configuration of the run of this number, its folder included.
+        session_of: a session of the run of this number, its folder included.
 
     Raises:
         StageError, UsageError: no run has such a point; what the last one said.
@@ -53,18 +54,16 @@ def first_misclassified(runs: Sequence[str], compose_run: Callable[[int], Config
     problem: StageError | UsageError | None = None
     for number, name in enumerate(runs):
         try:
-            return CommonPoints(test_index=(_misclassified(compose_run(number)),), misclassified_by=name)
+            return CommonPoints(test_index=(_misclassified(session_of(number)),), misclassified_by=name)
         except (StageError, UsageError) as error:
             problem = error
     assert problem is not None
     raise problem
 
 
-def _misclassified(config: Config) -> int:
-    folder = train_unless_done(config)
-    device, dataset = compute_device(config), load_dataset(config)
-    model = load_model(folder, config, dataset, device)
-    return test_indices(config, dataset, make_risk(config, dataset, device), model.theta)[0]
+def _misclassified(session: Session) -> int:
+    train_unless_done(session)
+    return session.targets(session.model())[0]
 
 
 def check_same_examples(points: CommonPoints, configs: dict[str, Config]) -> None:

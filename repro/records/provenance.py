@@ -4,23 +4,25 @@ import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-PACKAGES = ("leave-one-out-reproducer", "torch", "numpy", "scipy", "scikit-learn", "pandas", "safetensors")
+from repro.records.model import Provenance
+from repro.version import PROJECT
+
+PACKAGES = (PROJECT, "torch", "numpy", "scipy", "scikit-learn", "pandas", "safetensors")
 
 
-def provenance(data_checksum: str, device: torch.device) -> dict[str, Any]:
+def provenance(data_checksum: str, device: torch.device) -> Provenance:
     """Facts for `provenance.json`."""
-    return {
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "data_checksum": data_checksum,
-        "git_commit": _git_commit(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
-        "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
-    }
+    return Provenance(
+        versions={"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        data_checksum=data_checksum,
+        git_commit=_git_commit(),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        threads=torch.get_num_threads(),
+        platform=platform.platform(),
+    )
 
 
 def _git_commit() -> str | None:

@@ -1,0 +1,222 @@
+"""How the results of the stages are said: lines and tables for people, objects for a program."""
+
+import math
+from dataclasses import asdict
+from functools import singledispatch
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from cli.console import say, say_wrote, show
+from diagnosis.verdict import Verdict
+from influence.spectrum import Spectrum
+from repro.records.summary import PointSummary
+from repro.stages.compare import GOOD_ERROR, ComparedSetting, Comparison
+from repro.stages.diagnose import Diagnosis
+from repro.stages.ground_truth import Exported
+from repro.stages.influence import Explained
+from repro.stages.plot import Plotted
+from repro.stages.report import Reported
+from repro.stages.retrain import Retrained
+from repro.stages.train import Trained
+
+MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
+BASELINE = ("base", "cyan")
+"""Of what is there for comparison and counts for nothing."""
+FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
+
+
+@singledispatch
+def say_result(found: object) -> None:
+    """Say what a stage has found.
+
+    Raises:
+        TypeError: nothing here knows how.
+    """
+    raise TypeError(f"no words for a {type(found).__name__}")
+
+
+@say_result.register
+def _(found: Trained) -> None:
+    facts = found.facts
+    of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
+    lines = (
+        f"run folder     {found.folder}",
+        f"objective      {facts.objective:.10f}   {of}",
+        f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
+        f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
+        f"seconds        {facts.seconds:.1f}",
+    )
+    numbers = ("objective", "test_accuracy", "gradient_norm", "converged", "passes", "seconds")
+    say(
+        "\n".join(lines),
+        "trained",
+        run_folder=found.folder,
+        examples=found.examples,
+        parameters=found.parameters,
+        test_examples=found.test_examples,
+        **{name: getattr(facts, name) for name in numbers},
+    )
+
+
+@say_result.register
+def _(found: Explained) -> None:
+    solution = found.record
+    say(
+        f"{found.method}: test point {solution.test_index}: {solution.message}\n"
+        f"  top {found.top_k} of {found.examples} predicted changes: "
+        f"{found.smallest_change:.3g} to {found.largest_change:.3g} in absolute value, "
+        f"{found.negative} negative, {found.positive} positive; {solution.seconds:.1f} s",
+        "predicted",
+        **{name: value for name, value in asdict(found).items() if name != "record"},
+        test_index=solution.test_index,
+        relative_residual=solution.relative_residual,
+        hessian_vector_products=solution.hessian_vector_products,
+        seconds=solution.seconds,
+    )
+
+
+@say_result.register
+def _(found: Retrained) -> None:
+    stored = found.stored
+    reused, per_model = stored.wanted - stored.solved, stored.passes / stored.wanted
+    say(
+        f"{stored.wanted - 1} leave-one-out models and the null control: {stored.solved} solved now in "
+        f"{stored.seconds:.1f} s, {reused} from {found.weights}\n"
+        f"largest gradient norm {stored.gradient_norm:.1e} (tolerance {found.tolerance:.0e}), "
+        f"{per_model:.1f} passes over the data per model",
+        "retrained",
+        models=stored.wanted,
+        solved=stored.solved,
+        seconds=stored.seconds,
+        gradient_norm=stored.gradient_norm,
+        tolerance=found.tolerance,
+        passes_per_model=per_model,
+        missed=stored.missed,
+    )
+
+
+@say_result.register
+def _(found: Plotted) -> None:
+    for target, point in found.joined.summary.items():
+        _say_point(target, point)
+    folder = found.folder
+    say(
+        f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
+        "wrote",
+        files=[folder.table, folder.summary, *found.figures],
+    )
+
+
+def _say_point(target: int, point: PointSummary) -> None:
+    columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
+    table = _table(f"test point {target}: actual change on predicted change")
+    table.add_column("method", no_wrap=True)
+    for name in columns:
+        table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
+    rows = [{"method": name} | method.as_json() for name, method in point.methods.items()]
+    for row in rows:
+        table.add_row(str(row["method"]), *(_cell(name, row[name]) for name in columns))
+    show(table, "agreement", rows, test_index=target)
+    say(
+        f"largest certificate {point.max_certificate:.1e}; null control {point.null_control:.1e} "
+        f"(certificate {point.null_control_certificate:.1e})",
+        "certified",
+        test_index=target,
+        **{name: value for name, value in point.as_json().items() if name != "methods"},
+    )
+
+
+def _cell(name: str, value: Any) -> str:
+    return "undefined" if math.isnan(value) else format(value, FORMATS.get(name, ".1e"))
+
+
+@say_result.register
+def _(found: Reported) -> None:
+    size = found.num_bytes / 1e6
+    say(f"wrote {found.page} ({size:.1f} MB); open it in a browser", "wrote", files=[found.page])
+
+
+@say_result.register
+def _(found: Exported) -> None:
+    say(
+        f"{found.test_points} test points × {found.training_points} left-out training points of "
+        f"{found.examples}; largest certificate {found.max_certificate:.1e}",
+        "exported",
+        **asdict(found),
+    )
+    say_wrote(found.file)
+
+
+@say_result.register
+def _(found: Verdict) -> None:
+    """The mark, the check, its evidence; and the remedy. One that failed is said in quiet too."""
+    mark, style = MARKS[found.passed] if found.counts else BASELINE
+    remedy = f"\n      → {found.remedy}" if found.remedy else ""
+    line = Text.assemble((f"{mark:<5}", style), f" {found.check}: {found.evidence}{remedy}")
+    say(line, "verdict", always=found.passed is False, **asdict(found))
+
+
+@say_result.register
+def _(found: Diagnosis) -> None:
+    if found.judged_points < found.shown_points:
+        say(
+            f"judged by {found.judged_points:,} of the {found.shown_points:,} points; "
+            "`repro retrain` solves all"
+        )
+    say(
+        f"run folder  {found.folder}   test point {found.test_index}",
+        run_folder=found.folder,
+        test_index=found.test_index,
+    )
+    for verdict in found.verdicts:
+        say_result(verdict)
+    _show_spectra(found.spectra)
+
+
+def _show_spectra(spectra: list[Spectrum]) -> None:
+    """How many eigenvalues lie where, one precision per column."""
+    table = _table(
+        "eigenvalues of H" if spectra[-1].complete else "eigenvalues of H, at both ends of the spectrum"
+    )
+    table.add_column("", no_wrap=True)
+    for found in spectra:
+        table.add_column(found.precision, justify="right")
+    table.add_row("smallest", *(f"{found.smallest:.1e}" for found in spectra))
+    table.add_row("largest", *(f"{found.largest:.4g}" for found in spectra))
+    for name in spectra[0].counts():
+        table.add_row(name, *(f"{found.counts()[name]:,}" for found in spectra))
+    table.add_row("rounding, p·eps·λ_max", *(f"{found.rounding:.1e}" for found in spectra))
+    names = ("precision", "smallest", "largest", "rounding", "complete")
+    rows = [{name: getattr(found, name) for name in names} | {"counts": found.counts()} for found in spectra]
+    show(table, "spectrum", rows)
+
+
+@say_result.register
+def _(found: Comparison) -> None:
+    table = _table()
+    table.add_column("setting", overflow="fold")
+    for name in ("s_test error", "1 − r", "slope", "seconds", "HVPs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found.rows:
+        table.add_row(row.name, *_quality(row), f"{row.seconds:.2f}", f"{row.hessian_vector_products:.1f}")
+    show(table, "comparison", [asdict(row) for row in found.rows])
+    best = found.cheapest
+    if best is not None:
+        say(
+            f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {best.name} ({best.seconds:.2g} s)",
+            "cheapest",
+            **asdict(best),
+        )
+
+
+def _quality(row: ComparedSetting) -> tuple[str, str, str]:
+    if math.isnan(row.s_test_error):
+        return row.status, "", ""
+    return f"{row.s_test_error:.1e}", f"{max(0.0, 1 - row.pearson):.1e}", f"{row.slope:.4f}"
+
+
+def _table(title: str | None = None) -> Table:
+    return Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)

@@ -1,0 +1,27 @@
+"""The listener of the command line: prints every result as it comes, and shows how far long work has come."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from cli.progress import progress_bar
+from cli.results import say_result
+from repro.configuration.compose import Config
+from repro.listener import Listener, Report
+from repro.session import Session
+
+
+class Terminal(Listener):
+    """Prints."""
+
+    def result(self, found: object) -> None:
+        say_result(found)
+
+    @contextmanager
+    def progress(self, task: str) -> Iterator[Report]:
+        with progress_bar(task) as bar:
+            yield bar.update
+
+
+def session_of(config: Config) -> Session:
+    """A session whose work the terminal shows."""
+    return Session(config, Terminal())

@@ -1,0 +1,131 @@
+"""Predicted and actual changes joined into one table, and how well they agree: drawn elsewhere."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from erm.softmax import SoftmaxRisk
+from plots.agreement import Agreement, agreement
+from repro.errors import StageError
+from repro.model_file import TrainedModel
+from repro.notices import warn
+from repro.predictions import Prediction, read_predictions, selected_indices
+from repro.records.age import age_in_words
+from repro.records.summary import MethodSummary, PointSummary, Summary
+from repro.selection import chosen_points, describe_selection, selection_name
+from repro.session import Session
+from repro.solving import weight_cache
+from repro.stages.retrain import softmax_risk
+from retrain.ground_truth import GroundTruth, ground_truth
+from retrain.removal import NOTHING
+
+COLUMNS = (
+    "method", "test_index", "train_index", "label", "predicted_change", "predicted_stderr", "actual_change",
+    "certificate", "selection",
+)  # fmt: skip
+"""Of leave_one_out.csv."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedChanges:
+    """Predicted beside actual change, for every method, test point and removed training point."""
+
+    risk: SoftmaxRisk
+    model: TrainedModel
+    predictions: list[Prediction]
+    table: pd.DataFrame
+    """The columns of leave_one_out.csv."""
+    summary: Summary
+    selection: str
+    """How the training points were chosen, in words."""
+
+    @property
+    def agreements(self) -> dict[tuple[str, int], Agreement]:
+        """By method and test point."""
+        return {
+            (method, target): found.agreement
+            for target, point in self.summary.items()
+            for method, found in point.methods.items()
+        }
+
+
+def join_changes(session: Session) -> JoinedChanges:
+    """Join what `influence` predicted with what `retrain` found; nothing is written.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    config, folder, model = session.config, session.folder, session.model()
+    risk = softmax_risk(config, session.risk)
+    targets = session.targets(model)
+    chosen = chosen_points(config, risk.num_examples)
+    predictions = read_predictions(folder, config, model.key, targets, chosen)
+    for prediction in predictions:
+        if age := age_in_words(prediction.record):
+            warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
+    wanted = selected_indices(predictions)
+    x_test, y_test = session.test_examples(targets)
+    parts = weight_cache(folder, model.key).parts([*wanted, NOTHING])
+    truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(session.device))
+    missing = {*wanted, NOTHING}.difference(truth.indices.tolist())
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(wanted) + 1} leave-one-out models are missing from {folder.weights}. "
+            f"Run first: {session.command('retrain')}"
+        )
+    table = _join(predictions, truth, targets, selection_name(config))
+    return JoinedChanges(
+        risk=risk,
+        model=model,
+        predictions=predictions,
+        table=table,
+        summary=_summary(table, predictions, truth, targets),
+        selection=describe_selection(config, risk.num_examples, len(targets)),
+    )
+
+
+def _join(
+    predictions: list[Prediction], truth: GroundTruth, targets: list[int], selection: str
+) -> pd.DataFrame:
+    actual = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "test_index": target,
+                    "train_index": truth.indices,
+                    "actual_change": truth.actual_change[row],
+                    "certificate": truth.certificate[row],
+                }
+            )
+            for row, target in enumerate(targets)
+        ]
+    )
+    predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
+    joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
+    assert len(joined) == len(predicted)
+    return joined.assign(selection=selection)[list(COLUMNS)]
+
+
+def _summary(
+    table: pd.DataFrame, predictions: list[Prediction], truth: GroundTruth, targets: list[int]
+) -> Summary:
+    nothing = int((truth.indices == NOTHING).argmax())
+    return {
+        target: PointSummary(
+            methods={
+                prediction.method: MethodSummary(
+                    agreement=_agreement(table, prediction.method, target), seconds=prediction.seconds(target)
+                )
+                for prediction in predictions
+            },
+            max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
+            null_control=float(truth.actual_change[row, nothing]),
+            null_control_certificate=float(truth.certificate[row, nothing]),
+        )
+        for row, target in enumerate(targets)
+    }
+
+
+def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:
+    rows = table[(table["method"] == method) & (table["test_index"] == target)]
+    return agreement(rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy())

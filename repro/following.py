@@ -1,0 +1,138 @@
+"""The verdicts of `repro check`: does what a run folder holds follow from the data and the stored weights?"""
+
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import torch
+
+from diagnosis.verdict import Verdict
+from erm.softmax import SoftmaxRisk
+from plots.agreement import agreement
+from repro.folder.paths import RunFolder
+from repro.records.influence import read_record, read_table
+from repro.records.model import ModelFacts
+from repro.records.summary import Summary
+from retrain.ground_truth import GroundTruth
+from retrain.recheck import Rechecked
+from retrain.removal import NOTHING
+
+ROUNDING = 1e-9
+"""Relative difference that another order of summation may make in a change of the loss."""
+
+
+def check_fit(risk: SoftmaxRisk, theta: torch.Tensor, facts: ModelFacts) -> Verdict:
+    norm, value = float(risk.gradient(theta).norm()), float(risk.value(theta))
+    same = math.isclose(value, facts.objective, rel_tol=1e-12) and norm <= 2 * facts.gradient_norm + 1e-12
+    return Verdict(
+        check="θ̂",
+        passed=same and facts.converged,
+        evidence=f"R(θ̂) = {value:.10f} and ‖∇R(θ̂)‖ = {norm:.1e} on the data, as recorded",
+    )
+
+
+def check_gradients(plain: list[Rechecked]) -> Verdict:
+    norms = np.concatenate([found.gradient_norms for found in plain])
+    others = int((~np.concatenate([found.as_recorded for found in plain])).sum())
+    return Verdict(
+        check="leave-one-out models",
+        passed=others == 0,
+        evidence=(
+            f"{len(norms)} models, ‖∇R₋ᵢ‖ recomputed from the data by plain float64 formulas: at most "
+            f"{norms.max():.1e}, {others} of them not as recorded, beyond rounding"
+        ),
+    )
+
+
+def check_actual_changes(
+    table: pd.DataFrame, targets: list[int], truth: GroundTruth, plain: list[Rechecked]
+) -> Verdict:
+    """The table's actual changes and certificates are those of the weights, found in two ways."""
+    by_index = {int(index): column for column, index in enumerate(truth.indices)}
+    plain_changes = {
+        int(index): found.actual_change[:, column]
+        for found in plain
+        for column, index in enumerate(found.indices)
+    }
+    differences = {"weights": 0.0, "plain losses": 0.0, "certificates": 0.0}
+    missing = 0
+    for row in table.itertuples():
+        target, index = targets.index(int(str(row.test_index))), int(str(row.train_index))
+        if index not in by_index:
+            missing += 1
+            continue
+        actual, certificate = float(str(row.actual_change)), float(str(row.certificate))
+        found = {
+            "weights": truth.actual_change[target, by_index[index]] - actual,
+            "plain losses": plain_changes[index][target] - actual,
+            "certificates": truth.certificate[target, by_index[index]] - certificate,
+        }
+        differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
+    scale = float(table["actual_change"].abs().max())
+    passed = missing == 0 and max(differences.values()) <= ROUNDING * max(scale, 1.0)
+    return Verdict(
+        check="actual changes",
+        passed=passed,
+        evidence=(
+            f"{len(table)} rows against the stored weights: {missing} without a model; changes differ by at "
+            f"most {differences['weights']:.1e}, from plain differences of losses by "
+            f"{differences['plain losses']:.1e}, certificates by {differences['certificates']:.1e}"
+        ),
+    )
+
+
+def check_predictions(folder: RunFolder, table: pd.DataFrame, key: str, num_examples: int) -> Verdict:
+    """Predictions in the table are those of the methods' own tables, which are −I_up,loss/n."""
+    faults = []
+    for method, rows in table.groupby("method"):
+        record = read_record(folder, str(method))
+        own = None if record is None else read_table(folder, record)
+        if record is None or own is None or record.model_checksum != key:
+            faults.append(f"{method} has no predictions of this θ̂")
+            continue
+        joined = rows.merge(own, on=["test_index", "train_index"], suffixes=("", "_own"), how="left")
+        if not np.array_equal(joined["predicted_change"], joined["predicted_change_own"]):
+            faults.append(f"{method}: the table's predictions are not those of influence/{method}.csv")
+        if not np.allclose(own["predicted_change"], -own["influence"] / num_examples, rtol=1e-12, atol=0):
+            faults.append(f"{method}: predicted changes are not −I_up,loss/n")
+    return Verdict(
+        check="predictions",
+        passed=not faults,
+        evidence="; ".join(faults) or "every prediction is in its method's own table, and is −I_up,loss/n",
+    )
+
+
+def check_summary(table: pd.DataFrame, targets: list[int], summary: Summary, truth: GroundTruth) -> Verdict:
+    """The summary's statistics are those of the table, and its null control that of the weights."""
+    faults = []
+    nothing = int((truth.indices == NOTHING).argmax())
+    for row, target in enumerate(targets):
+        point = summary.get(target)
+        if point is None:
+            faults.append(f"test point {target}")
+            continue
+        if not math.isclose(point.null_control, truth.actual_change[row, nothing], abs_tol=1e-12):
+            faults.append(f"null control of test point {target}")
+        for method, rows in table[table["test_index"] == target].groupby("method"):
+            found = asdict(agreement(rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy()))
+            recorded = point.methods.get(str(method))
+            known = {} if recorded is None else asdict(recorded.agreement)
+            faults += [
+                f"{name} of {method} for test point {target}"
+                for name, value in found.items()
+                if not _same(known.get(name), value)
+            ]
+    return Verdict(
+        check="summary",
+        passed=not faults,
+        evidence="does not follow from the table: " + ", ".join(faults)
+        if faults
+        else "every statistic follows from the table, and the null control from the weights",
+    )
+
+
+def _same(recorded: float | None, value: float) -> bool:
+    if recorded is None or math.isnan(recorded):
+        return recorded is not None and math.isnan(value)
+    return math.isclose(recorded, value, rel_tol=1e-9, abs_tol=1e-15)

@@ -1,0 +1,111 @@
+"""model.safetensors: θ̂ and the facts about it."""
+
+import errno
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from erm.aligned import aligned
+from repro.command_line import command
+from repro.configuration.compose import Config
+from repro.errors import StageError
+from repro.folder.manifest import write_result
+from repro.folder.paths import RunFolder, describe_differences, determining
+from repro.notices import warn
+from repro.records.model import ModelFacts, stored_facts
+from repro.version import PROJECT, tool_version
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedModel:
+    """θ̂ as `model.safetensors` holds it, with the facts stored beside it."""
+
+    theta: Float[Tensor, " p"]
+    facts: ModelFacts
+
+    @property
+    def key(self) -> str:
+        """Names θ̂ to the last bit: what is stored relative to it is of no use with another."""
+        return self.facts.checksum
+
+
+def theta_checksum(theta: Float[Tensor, " p"]) -> str:
+    """SHA-256 of θ̂'s bytes."""
+    return hashlib.sha256(theta.cpu().numpy().tobytes()).hexdigest()
+
+
+def save_model(folder: RunFolder, theta: Float[Tensor, " p"], facts: ModelFacts) -> None:
+    """Write θ̂ and the facts about it."""
+    tensors = {"theta": theta.cpu().contiguous()}
+    metadata = {"facts": json.dumps(facts.model_dump())}
+    write_result(folder, folder.model, lambda temporary: _save(tensors, temporary, metadata))
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        # What the library makes of a full disk.
+        raise OSError(errno.EIO, str(error), str(path)) from error
+
+
+def load_model(folder: RunFolder, config: Config, data_checksum: str, device: torch.device) -> TrainedModel:
+    """Read θ̂, which must have been trained under this configuration and on these very examples.
+
+    Args:
+        folder: the run.
+        config: what is asked for.
+        data_checksum: of the examples that are here.
+        device: where θ̂ is to lie.
+
+    Raises:
+        StageError: it was not trained yet, is damaged, or belongs to another configuration or other data.
+    """
+    facts = read_facts(folder, config)
+    if facts.data_checksum != data_checksum:
+        raise StageError(
+            f"{folder.model} was trained on other examples:\n"
+            f"  data checksum: {facts.data_checksum} there, {data_checksum} here\n"
+            "Give the same data, or another output_dir"
+        )
+    with safe_open(folder.model, framework="pt") as file:
+        stored = file.get_tensor("theta")
+    theta = aligned(stored, like=torch.empty(0, dtype=stored.dtype, device=device))
+    return TrainedModel(theta=theta, facts=facts)
+
+
+def read_facts(folder: RunFolder, config: Config) -> ModelFacts:
+    """The facts stored beside θ̂, which must have been trained under this configuration.
+
+    Raises:
+        StageError: it was not trained yet, is damaged, or belongs to another configuration.
+    """
+    if not folder.model.exists():
+        where = "" if folder.path.is_absolute() else f" in the working directory {Path.cwd()}"
+        raise StageError(f"{folder.model} is missing{where}. Run first: {command('train', config)}")
+    facts = stored_facts(folder)
+    if facts is None:
+        raise StageError(f"{folder.model} is damaged. Remove it and run: {command('train', config)}")
+    different = describe_differences(facts.configuration, determining(config.values))
+    if different:
+        raise StageError(f"{folder.model} was trained under another configuration:\n{different}")
+    written_by = facts.provenance.versions.get(PROJECT, "unknown")
+    if written_by != tool_version():
+        warn(f"{folder.model} was written by version {written_by} of this tool, this is {tool_version()}")
+    return facts
+
+
+def not_converged(facts: ModelFacts, config: Config) -> str:
+    """Why a θ̂ that is not a minimiser is of no use, and what to do."""
+    return f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}. " + (
+        "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
+        if config["model"].get("l2") == 0
+        else "Raise fit.max_passes or fit.tolerance, or take fit=newton"
+    )

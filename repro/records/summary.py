@@ -1,0 +1,91 @@
+"""summary.json: how well each method agrees with the actual changes, and how well these are known."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from plots.agreement import Agreement
+from repro.folder.manifest import write_json_result
+from repro.folder.paths import RunFolder
+from repro.printable import printable_strings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodSummary:
+    """One method's row for one test point."""
+
+    agreement: Agreement
+    seconds: float
+
+    def as_json(self) -> dict[str, float]:
+        return asdict(self.agreement) | {"seconds": self.seconds}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PointSummary:
+    """What is known of one test point."""
+
+    methods: dict[str, MethodSummary]
+    max_certificate: float
+    null_control: float
+    """The actual change that is found when nothing is removed."""
+    null_control_certificate: float
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "methods": {name: found.as_json() for name, found in self.methods.items()},
+            "max_certificate": self.max_certificate,
+            "null_control": self.null_control,
+            "null_control_certificate": self.null_control_certificate,
+        }
+
+
+Summary = dict[int, PointSummary]
+"""By test point, in the order in which they were asked for."""
+
+
+def write_summary(folder: RunFolder, summary: Summary) -> None:
+    """Write summary.json: the first test point's at the top level, all under "test_points" if several."""
+    points = {str(target): point.as_json() for target, point in summary.items()}
+    first = next(iter(points.values()))
+    write_json_result(folder, folder.summary, first | ({"test_points": points} if len(points) > 1 else {}))
+
+
+def read_summary(folder: RunFolder, targets: list[int]) -> Summary:
+    """summary.json, maybe a stranger's; what it has as null is NaN.
+
+    Args:
+        folder: the run.
+        targets: the test points of its table.
+
+    Raises:
+        OSError: it is not there.
+        ValueError, LookupError, TypeError, AttributeError: it is not of the form that this tool writes.
+    """
+    content = printable_strings(json.loads(folder.summary.read_text(encoding="utf-8")))
+    points = content.get("test_points", {str(targets[0]): content})
+    return {int(target): _point(point) for target, point in points.items()}
+
+
+def _point(content: dict[str, Any]) -> PointSummary:
+    return PointSummary(
+        methods={name: _method(found) for name, found in content["methods"].items()},
+        max_certificate=_number(content["max_certificate"]),
+        null_control=_number(content["null_control"]),
+        null_control_certificate=_number(content["null_control_certificate"]),
+    )
+
+
+def _method(content: dict[str, Any]) -> MethodSummary:
+    values = {name: _number(content[name]) for name in Agreement.__dataclass_fields__}
+    points = int(values.pop("points"))
+    return MethodSummary(agreement=Agreement(**values, points=points), seconds=_number(content["seconds"]))
+
+
+def _number(value: object) -> float:
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r} is no number")
+    return float(value)
