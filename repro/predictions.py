@@ -10,7 +10,7 @@ import torch
 
 from cli.console import warn
 from influence.scores import most_influential
-from repro.configuration.compose import SELECTION_KEYS, Config
+from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.problem import command
@@ -42,7 +42,7 @@ def read_predictions(
         config: what is asked for.
         model_key: names θ̂.
         targets: test points.
-        chosen: training points to select; None for the `influence.top_k` most influential of each method.
+        chosen: training points to select; None for the `top_k` most influential of each method.
 
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
@@ -111,7 +111,7 @@ def _obstacle(
         )
     if not set(targets) <= set(record["test_index"]):
         return (
-            f"{method} was computed for influence.test_index={record['test_index']}, this command asks for "
+            f"{method} was computed for test_index={record['test_index']}, this command asks for "
             f"{targets}. Repeat the override that made it, or run: {remedy}"
         )
     return None
@@ -119,13 +119,7 @@ def _obstacle(
 
 def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
     """Settings of the method on this command line must be those it was computed with."""
-    asked = {
-        key
-        for override in config.overrides
-        if (key := override.split("=")[0]).startswith("influence.")
-        and key.split(".")[1] not in SELECTION_KEYS
-    }
-    if not asked:
+    if not any(text.startswith("influence.") for text in config.overrides):
         return
     ours, theirs = config.solver_settings, record["settings"]
     different = [

@@ -107,8 +107,8 @@ def test_indices(
     wrong = (predicted != dataset.y_test).nonzero()[0]
     if not len(wrong):
         raise UsageError(
-            "influence.test_index=misclassified: every test point is classified correctly; "
-            "name one, such as influence.test_index=0"
+            "test_index=misclassified: every test point is classified correctly; "
+            "name one, such as test_index=0"
         )
     return [int(wrong[0])]
 
@@ -211,14 +211,13 @@ def _check_selection(config: Config, dataset: Dataset) -> None:
     num_train, num_test = len(dataset.y_train), len(dataset.y_test)
     if config.top_k > num_train:
         raise UsageError(
-            f"influence.top_k={config['influence']['top_k']}: there are {num_train} training points; "
-            f"expected 1 … {num_train}"
+            f"top_k={config.top_k}: there are {num_train} training points; expected 1 … {num_train}"
         )
     asked = config.test_index
     for index in asked if isinstance(asked, list) else [asked]:
         if isinstance(index, int) and index >= num_test:
             raise UsageError(
-                f"influence.test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
+                f"test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
             )
     points, num_random = config["retrain"]["points"], config["retrain"]["num_random"]
     if isinstance(points, list) and max(points) >= num_train:

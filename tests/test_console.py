@@ -215,7 +215,7 @@ def test_processes_of_a_run_speak_as_it_does(tmp_path: Path, option: str) -> Non
 
 @pytest.mark.slow
 def test_runs_of_a_sweep_speak_as_it_does(tmp_path: Path) -> None:
-    line = ("sweep", "--method", "cg", *FAST, "influence.test_index=3", "model.l2=0.01,0.1")
+    line = ("sweep", "--method", "cg", *FAST, "test_index=3", "model.l2=0.01,0.1")
     process = spawn(*line, "--log-json", "--out", tmp_path / "out")
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err

@@ -40,7 +40,7 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
     Examples:
 
         repro influence --method lissa
-        repro influence --method cg 'influence.test_index=[8,33]'
+        repro influence --method cg 'test_index=[8,33]'
         repro influence --method lissa influence.repeats=1 influence.seed=3
         repro influence --method exact --gpus 4
     """
@@ -81,9 +81,9 @@ def plot(overrides: Overrides = None) -> None:
     Examples:
 
         repro plot
-        repro plot plot.limits=0.05 influence.top_k=200
+        repro plot plot.limits=0.05 top_k=200
         repro plot plot=paper
-        repro plot retrain.points=all 'influence.test_index=[8,33,46]'
+        repro plot retrain.points=all 'test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
     from repro.stages.plot import plot as stage
@@ -123,7 +123,7 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
 
         repro run data=digits --method cg
         repro run --method exact --method cg --method lissa --method grad_dot
-        repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
+        repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
     """
     configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
     from repro.stages.run import run as stage

@@ -165,19 +165,6 @@ TrainIndex = Annotated[int, Field(ge=0)]
 
 
 @_checked
-class Selection:
-    """Which test points are explained, and how many training points are plotted."""
-
-    test_index: Annotated[
-        TestIndex | Annotated[list[TestIndex], Field(min_length=1)] | Literal["misclassified"],
-        Field(
-            description="an index, a list of indices, or misclassified: the first misclassified test point"
-        ),
-    ]
-    top_k: Annotated[Count, Field(description="points of the scatter, largest |I_up,loss| first")]
-
-
-@_checked
 class Retrain:
     """Which leave-one-out models are solved, and how."""
 
@@ -230,3 +217,10 @@ class Top:
 
     output_dir: Annotated[str | None, Field(min_length=1, description="the run folder; null: named by hash")]
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where the stages compute")]
+    test_index: Annotated[
+        TestIndex | Annotated[list[TestIndex], Field(min_length=1)] | Literal["misclassified"],
+        Field(
+            description="an index, a list of indices, or misclassified: the first misclassified test point"
+        ),
+    ]
+    top_k: Annotated[Count, Field(description="points of the scatter, largest |I_up,loss| first")]

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from cli.console import complain, say
-from repro.configuration.compose import SELECTION_KEYS, Config
+from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
@@ -93,9 +93,5 @@ def _is_done(folder: RunFolder, config: Config) -> bool:
 
 def _without_method_settings(config: Config) -> Config:
     """For the stages that treat all methods alike: no settings of one method among the overrides."""
-    kept = tuple(
-        text
-        for text in config.overrides
-        if not text.startswith("influence") or text.split("=")[0].partition(".")[2] in SELECTION_KEYS
-    )
+    kept = tuple(text for text in config.overrides if not text.startswith("influence"))
     return replace(config, overrides=kept)

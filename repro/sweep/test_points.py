@@ -12,7 +12,7 @@ from repro.errors import StageError, UsageError
 from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
 from repro.stages.train import train_unless_done
 
-KEY = "influence.test_index"
+KEY = "test_index"
 UNRESOLVED = "misclassified"
 
 
