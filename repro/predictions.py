@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from cli.console import warn
-from influence.scores import most_influential
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.problem import command
 from repro.records.influence import read_record, read_table
+from repro.selection import points_by_influence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +41,7 @@ def read_predictions(
         config: what is asked for.
         model_key: names θ̂.
         targets: test points.
-        chosen: training points to select; None for the `top_k` most influential of each method.
+        chosen: training points to select; None where each method's predictions choose them.
 
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
@@ -70,7 +69,7 @@ def read_predictions(
         assert table is not None
         if method == config.method:
             _check_asked_settings(config, record)
-        selected = select_rows(table, targets, config.top_k, chosen)
+        selected = select_rows(config, table, targets, chosen)
         predictions.append(Prediction(method=method, record=record, selected=selected))
     if not predictions:
         raise StageError("\n".join(obstacles))
@@ -135,17 +134,15 @@ def _check_asked_settings(config: Config, record: dict[str, Any]) -> None:
 
 
 def select_rows(
-    table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None
+    config: Config, table: pd.DataFrame, targets: list[int], chosen: list[int] | None
 ) -> pd.DataFrame:
     """The rows of a method's table that the figure shows: see `read_predictions`."""
-    parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
+    parts = [_rows(config, table[table["test_index"] == target], chosen) for target in targets]
     return pd.concat(parts, ignore_index=True)
 
 
-def _rows(table: pd.DataFrame, top_k: int, chosen: list[int] | None) -> pd.DataFrame:
+def _rows(config: Config, table: pd.DataFrame, chosen: list[int] | None) -> pd.DataFrame:
     """Rows of one test point; the table has one for every training point, in order."""
-    if chosen is not None:
-        return table.iloc[chosen]
-    # A copy: pandas lends its columns read-only, which torch does not take.
-    influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64, copy=True))
-    return table.iloc[most_influential(influence, top_k).numpy()]
+    if chosen is None:
+        chosen = points_by_influence(config, table["influence"].to_numpy(dtype=np.float64))
+    return table.iloc[chosen]

@@ -9,7 +9,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "repro influence --method lissa",
         "repro retrain",
         "repro plot",
-        "repro retrain retrain.points=random retrain.num_random=500",
+        "repro retrain removals=random removals.count=500",
         "repro ground-truth --test-index 8 --test-index 46 --out truth.parquet",
         "repro ground-truth -t 46 -t 63 -t 77 --out truth.parquet",
     ),
@@ -43,9 +43,9 @@ SLOW: dict[str, tuple[str, ...]] = {
     "every point": (
         "repro train",
         "repro influence --method cg 'test_index=[8,33,46]'",
-        "repro retrain retrain.points=random retrain.num_random=5500",
-        "repro retrain retrain.points=all",
-        "repro plot retrain.points=all 'test_index=[8,33,46]'",
+        "repro retrain removals=random removals.count=5500",
+        "repro retrain removals=all",
+        "repro plot removals=all 'test_index=[8,33,46]'",
     ),
     "digits": (
         "repro run data=digits --method cg",
@@ -101,9 +101,7 @@ EXIT_CODES = {
 }
 """Where it is not 0; None: 0 or 1, as the line is not printed for its verdict on this small problem."""
 
-PREPARED = frozenset(
-    {"repro influence --method cg 'test_index=[8,33,46]'", "repro retrain retrain.points=all"}
-)
+PREPARED = frozenset({"repro influence --method cg 'test_index=[8,33,46]'", "repro retrain removals=all"})
 """Lines above that are printed nowhere: what a later one needs."""
 
 FILLED = {

@@ -12,7 +12,7 @@ from repro.configuration.compose import compose, groups
 from repro.folder.paths import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
-SELECTS = {"test_index", "top_k", "retrain.points", "retrain.num_random", "retrain.seed"}
+SELECTS = {"test_index", "top_k", "removals.count", "removals.seed", "removals.indices"}
 CHANGES_NOTHING = {
     # Where and how fast, not what.
     "output_dir", "device", "data.root", "retrain.gpus", "retrain.shard", "retrain.timeout_minutes",
@@ -33,7 +33,13 @@ def all_keys() -> set[str]:
     keys |= {f"plot.{key}" for key in keys_of(schema.Plot)}
     keys |= {f"compare.{key}" for key in keys_of(schema.Compare)} | keys_of(schema.Top)
     for target, settings in schema.SETTINGS.items():
-        group = {"erm.data": "data", "erm.models": "model", "erm.fit": "fit", "erm.sgd": "fit"}
+        group = {
+            "erm.data": "data",
+            "erm.models": "model",
+            "erm.fit": "fit",
+            "erm.sgd": "fit",
+            "retrain.removal_kinds": "removals",
+        }
         prefix = next((name for module, name in group.items() if target.startswith(module)), "influence")
         keys |= {f"{prefix}.{key}" for key in keys_of(settings)}
     return keys
@@ -126,10 +132,10 @@ def test_selections_are_kept_apart(tmp_path: Path) -> None:
     for selection in (
         ["top_k=7"],
         ["top_k=8"],
-        ["retrain.points=[3,4]"],
-        ["retrain.points=random", "retrain.num_random=5"],
-        ["retrain.points=random", "retrain.num_random=6"],
-        ["retrain.points=random", "retrain.num_random=5", "retrain.seed=1"],
+        ["removals=indices", "removals.indices=[3,4]"],
+        ["removals=random", "removals.count=5"],
+        ["removals=random", "removals.count=6"],
+        ["removals=random", "removals.count=5", "removals.seed=1"],
         ["top_k=7", "test_index=3"],
     ):
         succeed("run", *overrides, *selection)

@@ -101,15 +101,15 @@ def test_a_record_that_is_missing_or_damaged_begins_anew(tmp_path: Path, damage:
 
     folder, overrides = RunFolder(tmp_path / "run"), (*FAST, f"output_dir={tmp_path}/run")
     succeed("train", *overrides)
-    succeed("retrain", *overrides, "retrain.points=[1,2]")
+    succeed("retrain", *overrides, "removals=indices", "removals.indices=[1,2]")
     if damage is None:
         folder.retrain_record.unlink()
     else:
         write_text_result(folder, folder.retrain_record, damage)
-    succeed("retrain", *overrides, "retrain.points=[1,2]")
+    succeed("retrain", *overrides, "removals=indices", "removals.indices=[1,2]")
     assert json.loads(folder.retrain_record.read_text()) == {"runs": []}
     for points in ("[1,2,3]", "[1,2,3]", "[4,5]"):
-        succeed("retrain", *overrides, f"retrain.points={points}")
+        succeed("retrain", *overrides, "removals=indices", f"removals.indices={points}")
     assert [run["models"] for run in json.loads(folder.retrain_record.read_text())["runs"]] == [1, 2]
 
 

@@ -1,8 +1,13 @@
-"""A key that has another name now: typed by its old one it is answered by the new, in old files it is read."""
+"""A key that has another name now: typed by its old one it is answered by the new one, in old files read."""
+
+import json
 
 import pytest
+import yaml
+from omegaconf import OmegaConf
 
 from repro.configuration.compose import compose
+from repro.errors import UsageError
 from repro.folder.manifest import write_text_result
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config
@@ -15,6 +20,12 @@ ANSWERS = {
     "+influence.top_k=20": "influence.top_k is now top_k: top_k=20",
     "influence.test_index=8 influence.top_k=20": (
         "influence.test_index, influence.top_k are now test_index, top_k: test_index=8 top_k=20"
+    ),
+    "retrain.points=all": "retrain.points is now removals: removals=all",
+    "retrain.points=[3,8]": "retrain.points is now removals: removals=indices 'removals.indices=[3,8]'",
+    "retrain.points=random retrain.num_random=500 retrain.seed=1": (
+        "retrain.points, retrain.num_random, retrain.seed are now removals, removals.count, removals.seed: "
+        "removals=random removals.count=500 removals.seed=1"
     ),
 }
 
@@ -52,6 +63,35 @@ def test_a_run_folder_with_the_old_names_is_read(trained: RunFolder) -> None:
     assert recorded_config(trained).values == before.values
     assert "follows from the data" in succeed("check", trained.path)
     succeed("influence", "--method", "grad_dot", *FAST, f"output_dir={trained.path}")
+
+
+OLD_POINTS: dict[str, tuple[list[str], str]] = {
+    "influential": ([], "influential"),
+    "all": (["removals=all"], "all"),
+    "random": (["removals=random", "removals.count=7", "removals.seed=2"], "random"),
+    "indices": (["removals=indices", "removals.indices=[3,8]"], "[3, 8]"),
+}
+
+
+@pytest.mark.parametrize("kind", OLD_POINTS)
+def test_the_removals_of_an_old_run_folder_are_read(trained: RunFolder, kind: str) -> None:
+    overrides, points = OLD_POINTS[kind]
+    values = compose([*FAST, *overrides]).values
+    old = {key: value for key, value in values.items() if key != "removals"}
+    old["retrain"] = values["retrain"] | {"points": json.loads(points) if points[0] == "[" else points}
+    old["retrain"] |= {"num_random": 7, "seed": 2}
+    write_text_result(trained, trained.config, OmegaConf.to_yaml(OmegaConf.create(old)))
+    assert recorded_config(trained).values == values
+
+
+@pytest.mark.parametrize("points", ["nosuch", "{a: 1}", "null", "[]", "[-1]"])
+def test_what_an_old_run_folder_never_held_is_refused(trained: RunFolder, points: str) -> None:
+    values = compose(list(FAST)).values
+    old = {key: value for key, value in values.items() if key != "removals"}
+    old["retrain"] = values["retrain"] | {"points": yaml.safe_load(points), "num_random": 1, "seed": 0}
+    write_text_result(trained, trained.config, OmegaConf.to_yaml(OmegaConf.create(old)))
+    with pytest.raises(UsageError, match="indices"):
+        recorded_config(trained)
 
 
 def test_a_setting_of_an_own_solver_may_have_such_a_name(

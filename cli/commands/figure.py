@@ -54,7 +54,7 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
 def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     """Retrain without each point that the computed methods selected, to ‖∇R₋ᵢ‖ ≤ 1e-9, with a certificate.
 
-    retrain.points=random (retrain.num_random of them), all or a list takes other points; these need no
+    removals=random (removals.count of them), all or indices takes other points; these need no
     predictions. All models are solved together. Finished batches are written at once into retrain/weights:
     after a kill the same command does only the rest, and nothing is ever retrained twice.
 
@@ -62,7 +62,7 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 
         repro retrain
         repro retrain --gpus 4
-        repro retrain retrain.points=random retrain.num_random=500
+        repro retrain removals=random removals.count=500
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
     """  # noqa: E501
     config = compose(with_gpus(overrides, gpus))
@@ -83,7 +83,7 @@ def plot(overrides: Overrides = None) -> None:
         repro plot
         repro plot plot.limits=0.05 top_k=200
         repro plot plot=paper
-        repro plot retrain.points=all 'test_index=[8,33,46]'
+        repro plot removals=all 'test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
     from repro.stages.plot import plot as stage

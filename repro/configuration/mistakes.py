@@ -8,7 +8,7 @@ from typing import Any
 from repro.configuration.files import groups
 
 TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
-LISTS = ("test_index", "retrain.points", "plot.formats", "compare.settings")
+LISTS = ("test_index", "removals.indices", "plot.formats", "compare.settings")
 """Keys that take several values."""
 SAYING = ("--quiet", "--log-json")
 """Options of the commands that are often given before the command."""

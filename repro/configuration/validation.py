@@ -11,7 +11,7 @@ from repro.configuration.schema import FIRST_NAMES, GROUPS, SETTINGS, Top
 from repro.errors import UsageError
 from repro.printable import printable
 
-MADE_OF = ("data", "model", "fit", "influence")
+MADE_OF = ("data", "model", "fit", "influence", "removals")
 """The groups that objects are made of."""
 
 
@@ -44,6 +44,11 @@ def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _present_name(target: str) -> str:
     """What a target is called now."""
     return next((now for now, first in FIRST_NAMES.items() if first == target), target)
+
+
+def is_shipped(target: str) -> bool:
+    """Whether a target is one of the package's own."""
+    return _present_name(target) in SETTINGS
 
 
 def are_settings(node: dict[str, Any]) -> bool:

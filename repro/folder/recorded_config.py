@@ -38,7 +38,7 @@ def recorded_config(folder: RunFolder) -> Config:
     except UsageError as error:
         raise UsageError(f"{folder.config}: {error}") from error
     refuse_code_in_disguise(sound, folder.config)
-    return Config(values=sound, choices={"influence": "", "model": ""}, overrides=())
+    return Config(values=sound, choices={"influence": "", "model": "", "removals": ""}, overrides=())
 
 
 def recorded_dataset(config: Config, data_root: str | None) -> Dataset:

@@ -62,6 +62,7 @@ def configuration(config: Config, predictions: Sequence[Prediction], retraining:
         "test_index": config["test_index"],
         "top_k": config["top_k"],
         "influence": {p.method: p.record["settings"] for p in predictions},
+        "removals": config["removals"],
         "retrain": config["retrain"] | settings,
         "plot": config["plot"],
     }

@@ -39,6 +39,7 @@ from repro.records.influence import (
     write_failure,
     write_predictions,
 )
+from repro.selection import top_k
 from repro.user_code import naming_own_code, solution_of
 from retrain import distributed
 
@@ -90,7 +91,7 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
     parts = [kept] if len(kept) else []
     write_predictions(folder, record, pd.concat([*parts, *(found.as_table(dataset) for found in explained)]))
     for found in explained:
-        found.say(method, config.top_k)
+        found.say(method, top_k(config, risk.num_examples))
 
 
 def _failure(
@@ -148,9 +149,9 @@ class Explained:
             }
         )
 
-    def say(self, method: str, top_k: int) -> None:
+    def say(self, method: str, num_top: int) -> None:
         assert self.scores is not None
-        top = most_influential(self.scores.influence, top_k)
+        top = most_influential(self.scores.influence, num_top)
         strongest = self.scores.predicted_change[top].cpu()
         smallest, largest = float(strongest.abs().min()), float(strongest.abs().max())
         negative, positive = int((strongest < 0).sum()), int((strongest > 0).sum())

@@ -9,6 +9,7 @@ from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
 from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
 from repro.records.influence import read_record, read_table
+from repro.selection import chosen_points
 from repro.stages.influence import influence
 from repro.stages.plot import plot
 from repro.stages.retrain import retrain, softmax_risk
@@ -49,6 +50,7 @@ def _refuse_what_cannot_be_retrained(config: Config) -> None:
         num_processes(config["retrain"]["gpus"], config["device"])
     except (LeaveOneOutError, NotEnoughGPUsError) as error:
         raise UsageError(str(error)) from error
+    chosen_points(config, len(load_dataset(config).y_train))
 
 
 def _run(folder: RunFolder, configs: list[Config]) -> None:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from repro.problem import compute_device, load_dataset, load_model, make_risk, t
 from repro.stages.train import train_unless_done
 
 KEY = "test_index"
-UNRESOLVED = "misclassified"
+UNRESOLVED: Final = "misclassified"
 
 
 @dataclass(frozen=True, kw_only=True)
