@@ -14,7 +14,7 @@ Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE",
-        help="Overrides of the configuration, such as data=digits model.l2=0.1 influence.top_k=200",
+        help="Overrides of the configuration, such as data=digits model.l2=0.1 top_k=200",
         show_default=False,
     ),
 ]

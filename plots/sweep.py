@@ -9,7 +9,6 @@ from plots.cost import MARKERS
 from plots.style import MUTED, NOTE_SIZE, PALETTE, styled
 
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
-TEST_INDEX_KEY = "influence.test_index"
 DECADES = 10.0
 """Numbers that reach over more than this factor, all above 0, get a logarithmic axis."""
 
@@ -23,8 +22,7 @@ def draw_sweep(table: DataFrame, swept: list[str], note: str = "") -> Figure:
         swept: the keys, the one for the horizontal axis first.
         note: a line above the panels: which test points all runs explain.
     """
-    # The keys' own column has an index where the command line may have a list of them.
-    first, *others = ("test_index" if key == TEST_INDEX_KEY else key for key in swept)
+    first, *others = swept
     with styled():
         figure = Figure(figsize=(0.4 + 3.3 * len(MEASURES), 3.2), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
 from repro.configuration.files import CONFIG_FOLDER as FOLDER
-from repro.configuration.schema import GROUPS, SETTINGS, Selection, Top
+from repro.configuration.schema import GROUPS, SETTINGS, Top
 
 COMMAND = "python -m release.configuration_page > docs/configuration.md"
 HEAD = f"""# Configuration
@@ -26,7 +26,7 @@ What every command reads, and what each key means. This page is made of the sche
 of `configs/` by `{COMMAND}`.
 
 **Keys.** Any key can be given a value after any command, as `GROUP.KEY=VALUE`. Quote what the shell
-would take for itself, such as `'influence.test_index=[3,14]'`. `null` stands for nothing. `repro config
+would take for itself, such as `'test_index=[3,14]'`. `null` stands for nothing. `repro config
 KEY=VALUE …` prints what comes of it. An unknown key, and a value of the wrong type or out of range, is
 refused before any work starts. All numbers are finite.
 
@@ -46,7 +46,7 @@ ABOUT = {
     "data": "The examples.",
     "model": "What is trained, as the empirical risk R(θ).",
     "fit": "How θ̂ is found.",
-    "influence": "The methods: how s_test = (H + damping·I)⁻¹∇ℓ(z_test, θ̂) is found, and for which points.",
+    "influence": "The methods: how s_test = (H + damping·I)⁻¹∇ℓ(z_test, θ̂) is found.",
     "retrain": "Which leave-one-out models are solved, and how.",
     "plot": "How the figures look.",
     "compare": "What `repro compare` runs, such as `repro compare "
@@ -97,7 +97,7 @@ def _group(group: str) -> str:
     schemas = {
         name: _schema(GROUPS.get(group) or SETTINGS[values["_target_"]]) for name, values in defaults.items()
     }
-    rows = [*(_selection_rows() if group == "influence" else ()), *_rows(group, schemas, defaults)]
+    rows = _rows(group, schemas, defaults)
     return "\n".join([*opening, *_table("key", "allowed", "default", "meaning", rows=rows)])
 
 
@@ -117,14 +117,6 @@ def _opening(group: str, files: dict[str, Path]) -> Iterator[str]:
         (f"`{choice}`" + (" (default)" if choice in taken else ""), said) for choice, said in choices.items()
     ]
     yield from _table("choice", "what it is", rows=rows)
-
-
-def _selection_rows() -> Iterator[tuple[str, ...]]:
-    """The keys that select points, which every method has and a data set may set."""
-    chosen = {path.stem: _composed(f"data={path.stem}")["influence"] for path in FOLDER.glob("data/*.yaml")}
-    for key, described in _schema(Selection).items():
-        by_data = {f"data={name}": _default(values[key]) for name, values in sorted(chosen.items())}
-        yield _row("influence", key, described, _by_choice(by_data, everyone=len(by_data)))
 
 
 def _rows(
@@ -155,8 +147,14 @@ def _row(group: str, key: str, schema: dict[str, Any], default: str) -> tuple[st
 
 
 def _top() -> str:
-    schema, values = _schema(Top), _root()
-    rows = [_row("", key, schema[key], _default(values[key])) for key in schema]
+    # A data set may set them.
+    trees = {
+        f"data={path.stem}": _composed(f"data={path.stem}") for path in sorted(FOLDER.glob("data/*.yaml"))
+    }
+    rows = []
+    for key, described in _schema(Top).items():
+        by_data = {name: _default(tree[key]) for name, tree in trees.items()}
+        rows.append(_row("", key, described, _by_choice(by_data, everyone=len(by_data))))
     opening = ["## Keys outside the groups\n"]
     return "\n".join([*opening, *_table("key", "allowed", "default", "meaning", rows=rows)])
 

@@ -5,15 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
-from influence.scores import most_influential
 from repro.command_line import command
-from repro.configuration.compose import SELECTION_KEYS, Config
+from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.selection import points_by_influence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +39,7 @@ def read_predictions(
         config: what is asked for.
         model_key: names θ̂.
         targets: test points.
-        chosen: training points to select; None for the `influence.top_k` most influential of each method.
+        chosen: training points to select; None where each method's predictions choose them.
 
     Raises:
         StageError: none fits, or the command line asks for other settings than a method was computed with.
@@ -66,7 +65,7 @@ def read_predictions(
         assert table is not None
         if method == config.method:
             _check_asked_settings(config, record)
-        selected = select_rows(table, targets, config.top_k, chosen)
+        selected = select_rows(config, table, targets, chosen)
         predictions.append(Prediction(method=method, record=record, selected=selected))
     if not predictions:
         raise StageError("\n".join(obstacles))
@@ -107,7 +106,7 @@ def _obstacle(
         )
     if not set(targets) <= set(record.test_index):
         return (
-            f"{method} was computed for influence.test_index={record.test_index}, this command asks for "
+            f"{method} was computed for test_index={record.test_index}, this command asks for "
             f"{targets}. Repeat the override that made it, or run: {remedy}"
         )
     return None
@@ -115,13 +114,7 @@ def _obstacle(
 
 def _check_asked_settings(config: Config, record: InfluenceRecord) -> None:
     """Settings of the method on this command line must be those it was computed with."""
-    asked = {
-        key
-        for override in config.overrides
-        if (key := override.split("=")[0]).startswith("influence.")
-        and key.split(".")[1] not in SELECTION_KEYS
-    }
-    if not asked:
+    if not any(text.startswith("influence.") for text in config.overrides):
         return
     ours, theirs = config.solver_settings, record.settings
     different = [
@@ -137,17 +130,15 @@ def _check_asked_settings(config: Config, record: InfluenceRecord) -> None:
 
 
 def select_rows(
-    table: pd.DataFrame, targets: list[int], top_k: int, chosen: list[int] | None
+    config: Config, table: pd.DataFrame, targets: list[int], chosen: list[int] | None
 ) -> pd.DataFrame:
     """The rows of a method's table that the figure shows: see `read_predictions`."""
-    parts = [_rows(table[table["test_index"] == target], top_k, chosen) for target in targets]
+    parts = [_rows(config, table[table["test_index"] == target], chosen) for target in targets]
     return pd.concat(parts, ignore_index=True)
 
 
-def _rows(table: pd.DataFrame, top_k: int, chosen: list[int] | None) -> pd.DataFrame:
+def _rows(config: Config, table: pd.DataFrame, chosen: list[int] | None) -> pd.DataFrame:
     """Rows of one test point; the table has one for every training point, in order."""
-    if chosen is not None:
-        return table.iloc[chosen]
-    # A copy: pandas lends its columns read-only, which torch does not take.
-    influence = torch.from_numpy(table["influence"].to_numpy(dtype=np.float64, copy=True))
-    return table.iloc[most_influential(influence, top_k).numpy()]
+    if chosen is None:
+        chosen = points_by_influence(config, table["influence"].to_numpy(dtype=np.float64))
+    return table.iloc[chosen]

@@ -14,7 +14,7 @@ from erm.risk import EmpiricalRisk
 from repro.configuration.compose import Config
 from repro.configuration.files import make_own_modules_importable
 from repro.configuration.mistakes import root_too_deep
-from repro.configuration.schema import SETTINGS
+from repro.configuration.validation import is_shipped
 from repro.errors import StageError, UsageError
 from repro.user_code import check_made, explain_import, naming_own_code
 
@@ -63,6 +63,12 @@ def make_solver(config: Config) -> Any:
     return _instantiate(config.solver_settings, "influence")
 
 
+def make_removal_kind(config: Config) -> Any:
+    """The configured kind of removals, its settings given: see `retrain.removal_kinds`."""
+    with naming_own_code():
+        return _partial(config["removals"], "removals")
+
+
 def test_indices(
     config: Config, dataset: Dataset, risk: EmpiricalRisk, theta: Float[Tensor, " p"]
 ) -> list[int]:
@@ -77,24 +83,17 @@ def test_indices(
     wrong = (predicted != dataset.y_test).nonzero()[0]
     if not len(wrong):
         raise UsageError(
-            "influence.test_index=misclassified: every test point is classified correctly; "
-            "name one, such as influence.test_index=0"
+            "test_index=misclassified: every test point is classified correctly; "
+            "name one, such as test_index=0"
         )
     return [int(wrong[0])]
 
 
 def _instantiate(node: dict[str, Any], group: str, **arguments: Any) -> Any:
     """Call what `_target_` names with the group's settings and these arguments."""
-    if not node.get("_target_"):
-        raise UsageError(f"{group}: the file chosen names no _target_, the class or function to call")
-    own = "" if node["_target_"] in SETTINGS else f"{_name(node, group)}: "
-    make_own_modules_importable()
     with naming_own_code():
-        try:
-            # Partial, so that Hydra does not turn the arguments, which are no configuration, into one.
-            make = hydra.utils.instantiate(node, _partial_=True, _convert_="all")
-        except (InstantiationException, TypeError) as error:
-            raise UsageError(f"{_name(node, group)}: {explain_import(error)}") from error
+        make = _partial(node, group)
+        own = "" if is_shipped(node["_target_"]) else f"{_name(node, group)}: "
         try:
             return make(**arguments)
         except DataUnavailableError as error:
@@ -103,30 +102,26 @@ def _instantiate(node: dict[str, Any], group: str, **arguments: Any) -> Any:
             raise UsageError(f"{own}{error}") from error
 
 
+def _partial(node: dict[str, Any], group: str) -> Any:
+    """What `_target_` names, with the group's settings and without a call."""
+    if not node.get("_target_"):
+        raise UsageError(f"{group}: the file chosen names no _target_, the class or function to call")
+    make_own_modules_importable()
+    try:
+        # Partial, so that Hydra does not turn the arguments, which are no configuration, into one.
+        return hydra.utils.instantiate(node, _partial_=True, _convert_="all")
+    except (InstantiationException, TypeError) as error:
+        raise UsageError(f"{_name(node, group)}: {explain_import(error)}") from error
+
+
 def _name(node: dict[str, Any], group: str) -> str:
     return f"{group}._target_={node['_target_']}"
 
 
 def _check_selection(config: Config, dataset: Dataset) -> None:
-    num_train, num_test = len(dataset.y_train), len(dataset.y_test)
-    if config.top_k > num_train:
-        raise UsageError(
-            f"influence.top_k={config['influence']['top_k']}: there are {num_train} training points; "
-            f"expected 1 … {num_train}"
-        )
+    num_test = len(dataset.y_test)
     for index in config.test_points or ():
         if index >= num_test:
             raise UsageError(
-                f"influence.test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
+                f"test_index={index}: there are {num_test} test points; expected 0 … {num_test - 1}"
             )
-    points, num_random = config["retrain"]["points"], config["retrain"]["num_random"]
-    if isinstance(points, list) and max(points) >= num_train:
-        raise UsageError(
-            f"retrain.points={max(points)}: there are {num_train} training points; "
-            f"expected 0 … {num_train - 1}"
-        )
-    if points == "random" and num_random > num_train:
-        raise UsageError(
-            f"retrain.num_random={num_random}: there are {num_train} training points; "
-            f"expected 1 … {num_train}"
-        )

@@ -1,45 +1,110 @@
 """Which training points are left out and plotted: a configuration's choice, the same for every stage."""
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from repro.configuration.compose import Config
+from repro.configuration.validation import is_shipped
+from repro.errors import UsageError
+from repro.problem import make_removal_kind
+from repro.user_code import naming_own_code
 
 
 def chosen_points(config: Config, num_train: int) -> list[int] | None:
-    """The training points that `retrain.points` names, ascending; None when the predictions choose them."""
-    points, settings = config["retrain"]["points"], config["retrain"]
-    if points == "influential":
+    """The training points that `removals` names; None when the predictions choose them.
+
+    Raises:
+        UsageError: there are no such points, or a kind of one's own returns no removals.
+    """
+    kind = make_removal_kind(config)
+    if "influence" in _parameters(kind):
+        # Judged already, and not only once there are predictions.
+        top_k(config, num_train)
         return None
-    if points == "all":
-        return list(range(num_train))
-    if points == "random":
-        generator = np.random.default_rng(settings["seed"])
-        drawn = generator.choice(num_train, size=settings["num_random"], replace=False)
-        return sorted(int(index) for index in drawn)
-    return sorted(set(points))
+    return _points(config, kind, num_train)
+
+
+def points_by_influence(config: Config, influence: Float[np.ndarray, " n"]) -> list[int]:
+    """The training points that predictions choose, of one method and for one test point: I_up,loss.
+
+    Raises:
+        UsageError: as `chosen_points`.
+    """
+    return _points(config, make_removal_kind(config), len(influence), influence=influence)
+
+
+def top_k(config: Config, num_train: int) -> int:
+    """How many points the scatter shows for each test point.
+
+    Raises:
+        UsageError: more than there are.
+    """
+    if config.top_k > num_train:
+        raise UsageError(
+            f"top_k={config.top_k}: there are {num_train} training points; expected 1 … {num_train}"
+        )
+    return config.top_k
 
 
 def selection_name(config: Config) -> str:
-    """The word for the choice in tables: influential, random, all or indices."""
-    points = config["retrain"]["points"]
-    return points if isinstance(points, str) else "indices"
+    """The word for the choice in tables: what `removals` is chosen by, such as influential."""
+    return config.choices["removals"]
 
 
 def describe_selection(config: Config, num_train: int, num_tests: int) -> str:
     """The choice in words, for the title of a figure."""
-    settings, top_k = config["retrain"], config.top_k
+    settings, name = config["removals"], selection_name(config)
     each = "" if num_tests == 1 else " on each test point"
     described = {
-        "influential": f"The {top_k:,} training points of most predicted influence{each}",
-        "random": f"{settings['num_random']:,} random training points (seed {settings['seed']})",
+        "influential": f"The {config.top_k:,} training points of most predicted influence{each}",
+        "random": f"{settings.get('count', 0):,} random training points (seed {settings.get('seed')})",
         "all": f"All {num_train:,} training points",
     }
-    name = selection_name(config)
-    return described.get(name) or _count(settings["points"])
+    if name in described:
+        return described[name]
+    points = chosen_points(config, num_train)
+    if points is None:
+        return f"Training points by removals={name}{each}"
+    plural = "" if len(points) == 1 else "s"
+    return f"{len(points):,} chosen training point{plural}" + ("" if name == "indices" else f" ({name})")
 
 
-def _count(points: Sequence[int]) -> str:
-    number = len(set(points))
-    return f"{number:,} chosen training point" + ("" if number == 1 else "s")
+def _parameters(kind: Callable[..., Any]) -> set[str]:
+    return set(inspect.signature(kind).parameters)
+
+
+def _points(config: Config, kind: Callable[..., Any], num_train: int, **arguments: Any) -> list[int]:
+    """The rows of the kind's removals, each of which has to be a single row: others are not solved yet."""
+    offered = {"num_examples": num_train, "top_k": config.top_k} | arguments
+    parameters = _parameters(kind)
+    name = f"removals._target_={config['removals']['_target_']}"
+    with naming_own_code():
+        try:
+            removals = kind(**{key: value for key, value in offered.items() if key in parameters})
+        except (ValueError, TypeError) as error:
+            own = "" if is_shipped(config["removals"]["_target_"]) else f"{name}: "
+            raise UsageError(f"{own}{error}") from error
+    if not isinstance(removals, list) or not removals:
+        raise UsageError(
+            f"{name} returned {removals!r:.60}, expected a list of removals, such as [(3,), (8,)]"
+        )
+    for removal in removals:
+        if not _is_one_row(removal, num_train):
+            raise UsageError(
+                f"{name} returned the removal {removal!r:.60}, expected a tuple of one training row, such as "
+                f"(3,), within 0 … {num_train - 1}"
+            )
+    return [int(row) for (row,) in dict.fromkeys(removals)]
+
+
+def _is_one_row(removal: Any, num_train: int) -> bool:
+    return (
+        isinstance(removal, tuple)
+        and len(removal) == 1
+        and isinstance(removal[0], int | np.integer)
+        and bool(0 <= removal[0] < num_train)
+    )

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from cli.main import app
 
 PROJECT = Path(__file__).parents[1]
-FAST = ("data=digits", "data.num_train=300", "influence.top_k=40", "plot.formats=[png]")
+FAST = ("data=digits", "data.num_train=300", "top_k=40", "plot.formats=[png]")
 """A real problem that a test can afford."""
 
 

@@ -14,7 +14,7 @@ from repro.folder.manifest import read_manifest, write_json_result, write_result
 from repro.folder.paths import RunFolder
 from tests.command_line import FAST
 
-SETTINGS = (*FAST, "influence=cg", "influence.test_index=3")
+SETTINGS = (*FAST, "influence=cg", "test_index=3")
 """The overrides that made the run, less its folder."""
 
 

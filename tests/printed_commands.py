@@ -9,7 +9,7 @@ QUICK: dict[str, tuple[str, ...]] = {
         "repro influence --method lissa",
         "repro retrain",
         "repro plot",
-        "repro retrain retrain.points=random retrain.num_random=500",
+        "repro retrain removals=random removals.count=500",
         "repro ground-truth --test-index 8 --test-index 46 --out truth.parquet",
         "repro ground-truth -t 46 -t 63 -t 77 --out truth.parquet",
     ),
@@ -23,15 +23,15 @@ QUICK: dict[str, tuple[str, ...]] = {
 SLOW: dict[str, tuple[str, ...]] = {
     "the figure": (
         "repro train",
-        "repro influence --method cg 'influence.test_index=[8,33]'",
+        "repro influence --method cg 'test_index=[8,33]'",
         "repro influence --method lissa influence.repeats=1 influence.seed=3",
         "repro run --method cg --method lissa",
         "repro run --method exact --method lissa",
         "repro run --method exact --method cg --method lissa --method grad_dot",
         "repro report",
-        "repro plot plot.limits=0.05 influence.top_k=200",
+        "repro plot plot.limits=0.05 top_k=200",
         "repro plot plot=paper",
-        "repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'",
+        "repro run --method cg model.l2=0.1 'test_index=[8,33,46]'",
         "repro compare",
         "repro compare 'compare.settings=[cg,\"lissa depth=20000\"]'",
         "repro diagnose",
@@ -42,10 +42,10 @@ SLOW: dict[str, tuple[str, ...]] = {
     ),
     "every point": (
         "repro train",
-        "repro influence --method cg 'influence.test_index=[8,33,46]'",
-        "repro retrain retrain.points=random retrain.num_random=5500",
-        "repro retrain retrain.points=all",
-        "repro plot retrain.points=all 'influence.test_index=[8,33,46]'",
+        "repro influence --method cg 'test_index=[8,33,46]'",
+        "repro retrain removals=random removals.count=5500",
+        "repro retrain removals=all",
+        "repro plot removals=all 'test_index=[8,33,46]'",
     ),
     "digits": (
         "repro run data=digits --method cg",
@@ -54,7 +54,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro diagnose data=digits",
         "repro diagnose data=digits --method cg",
         "repro compare data=digits",
-        "repro run data=digits --method cg model.l2=0.1 'influence.test_index=[3,14]'",
+        "repro run data=digits --method cg model.l2=0.1 'test_index=[3,14]'",
     ),
     "the demo": (
         "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
@@ -101,9 +101,7 @@ EXIT_CODES = {
 }
 """Where it is not 0; None: 0 or 1, as the line is not printed for its verdict on this small problem."""
 
-PREPARED = frozenset(
-    {"repro influence --method cg 'influence.test_index=[8,33,46]'", "repro retrain retrain.points=all"}
-)
+PREPARED = frozenset({"repro influence --method cg 'test_index=[8,33,46]'", "repro retrain removals=all"})
 """Lines above that are printed nowhere: what a later one needs."""
 
 FILLED = {

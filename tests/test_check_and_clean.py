@@ -41,8 +41,8 @@ def test_a_sound_run_passes_and_is_left_as_it_was(copied: RunFolder) -> None:
 
 
 def test_several_test_points_and_other_selections_pass(tmp_path: Path) -> None:
-    overrides = [*FAST, f"output_dir={tmp_path}/run", "influence.test_index=[3,8]"]
-    succeed("run", "--method", "cg", *overrides, "retrain.points=random", "retrain.num_random=7")
+    overrides = [*FAST, f"output_dir={tmp_path}/run", "test_index=[3,8]"]
+    succeed("run", "--method", "cg", *overrides, "removals=random", "removals.count=7")
     assert succeed("check", tmp_path / "run").count("good") == 6
 
 
@@ -124,7 +124,7 @@ def test_data_that_moved_can_be_named(copied: RunFolder, tmp_path: Path) -> None
 
 def test_clean_removes_what_no_table_needs_and_asks_first(copied: RunFolder) -> None:
     overrides = [*FAST, f"output_dir={copied.path}"]
-    succeed("retrain", *overrides, "retrain.points=[290,291,292]")
+    succeed("retrain", *overrides, "removals=indices", "removals.indices=[290,291,292]")
     (copied.path / "summary.json").write_text("damaged")
     table = copied.table.read_bytes()
     refused = repro("clean", copied.path)
@@ -147,7 +147,7 @@ def test_a_page_of_another_table_is_told_from_this_one_and_drawings_may_go(tmp_p
     succeed("run", "--method", "cg", *overrides, "plot.formats=[png,pdf]")
     succeed("report", *overrides, "plot.formats=[png,pdf]")
     assert "good  page: report.html shows this table" in succeed("check", folder)
-    succeed("plot", *overrides, "influence.top_k=5")
+    succeed("plot", *overrides, "top_k=5")
     # A figure in a format that was not asked for again would show the earlier table.
     assert not list((folder / "plots").glob("leave_one_out.pdf"))
     result = repro("check", folder)

@@ -121,7 +121,7 @@ def test_run_skips_what_is_done_and_keeps_it_as_it_was(finished: Path) -> None:
 
 def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    succeed("run", "--method", "cg", *FAST, "influence.test_index=[3,14]", f"output_dir={folder}")
+    succeed("run", "--method", "cg", *FAST, "test_index=[3,14]", f"output_dir={folder}")
     summary = json.loads((folder / "summary.json").read_text())
     assert list(summary["test_points"]) == ["3", "14"]
     first = summary["test_points"]["3"]
@@ -132,7 +132,7 @@ def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
 
 
 def test_every_test_point_has_its_gallery_and_the_scatter_its_style(tmp_path: Path) -> None:
-    overrides = [*FAST, "influence.test_index=[3,14]", f"output_dir={tmp_path}/run"]
+    overrides = [*FAST, "test_index=[3,14]", f"output_dir={tmp_path}/run"]
     succeed("run", "--method", "cg", *overrides)
     figures = tmp_path / "run" / "plots"
     default = (figures / "leave_one_out.png").read_bytes()
@@ -159,7 +159,7 @@ def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
     )
     succeed(
         "run", "--method", "exact", "data=npz", f"data.path={tmp_path}/mine.npz", "model.bias=true",
-        "influence.top_k=50", f"output_dir={tmp_path}/run",
+        "top_k=50", f"output_dir={tmp_path}/run",
     )  # fmt: skip
     result = json.loads((tmp_path / "run" / "summary.json").read_text())["methods"]["exact"]
     # Rows of features are no images, so there is no gallery.
@@ -196,12 +196,12 @@ BAD_COMMAND_LINES = {
     "fraction for a count": (["influence", "influence.depth=1.5"], "influence.depth=1.5"),
     "negative l2": (["train", "model.l2=-1"], "greater than or equal to 0"),
     "l2 not a number": (["train", "model.l2=nan"], "finite"),
-    "top_k 0": (["influence", "influence.top_k=0"], "influence.top_k=0"),
-    "top_k above n": (["influence", "influence.top_k=1501"], "1500"),
-    "test index above range": (["influence", "influence.test_index=297"], "296"),
-    "one test index of several above range": (["influence", "influence.test_index=[1,297]"], "296"),
-    "negative test index": (["influence", "influence.test_index=-1"], "influence.test_index"),
-    "test index of no kind": (["influence", "influence.test_index=misclasified"], "misclassified"),
+    "top_k 0": (["influence", "top_k=0"], "top_k=0"),
+    "top_k above n": (["influence", "top_k=1501"], "1500"),
+    "test index above range": (["influence", "test_index=297"], "296"),
+    "one test index of several above range": (["influence", "test_index=[1,297]"], "296"),
+    "negative test index": (["influence", "test_index=-1"], "test_index"),
+    "test index of no kind": (["influence", "test_index=misclasified"], "misclassified"),
     "too many training points": (["train", "data.num_train=1501"], "1500"),
     "not an override": (["train", "model.l2"], "KEY=VALUE"),
     "removed key": (["train", "~model"], "~model"),
@@ -236,7 +236,7 @@ def test_no_misclassified_test_point_is_said_before_any_work(tmp_path: Path) -> 
         "data=npz",
         f"data.path={tmp_path}/easy.npz",
         f"output_dir={tmp_path}/run",
-        "influence.top_k=5",
+        "top_k=5",
     ]
     succeed("train", *overrides)
     result = repro("influence", "--method", "cg", *overrides)
@@ -284,12 +284,12 @@ def test_a_folder_of_another_configuration_is_refused_with_both_values(finished:
 def test_predictions_for_another_test_point_or_setting_are_refused_with_both_values(tmp_path: Path) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     succeed("train", *overrides)
-    succeed("influence", "--method", "lissa", *overrides, "influence.depth=50", "influence.test_index=3")
-    other_point = repro("plot", *overrides, "influence.test_index=4")
+    succeed("influence", "--method", "lissa", *overrides, "influence.depth=50", "test_index=3")
+    other_point = repro("plot", *overrides, "test_index=4")
     assert other_point.exit_code == 1
     assert "[3]" in other_point.stderr
     assert "[4]" in other_point.stderr
-    other_depth = repro("plot", *overrides, "influence.test_index=3", "influence.depth=60")
+    other_depth = repro("plot", *overrides, "test_index=3", "influence.depth=60")
     assert other_depth.exit_code == 1
     assert "influence.depth: 50 there, 60 asked for" in other_depth.stderr
 
@@ -298,7 +298,7 @@ def test_another_configuration_has_another_folder(tmp_path: Path, monkeypatch: p
     monkeypatch.chdir(tmp_path)
     for override in ("model.l2=0.01", "model.l2=0.02", "data.num_train=299", "fit.tolerance=1e-9"):
         succeed("train", *FAST, override)
-    succeed("train", *FAST, "device=cpu", "influence.top_k=7", "plot.limits=0.1")  # do not determine θ̂
+    succeed("train", *FAST, "device=cpu", "top_k=7", "plot.limits=0.1")  # do not determine θ̂
     assert len(list((tmp_path / "outputs").iterdir())) == 4
 
 

@@ -17,7 +17,7 @@ VALUES = (
     "/dev/null", "../..", "lissa", "cg",
 )  # fmt: skip
 COMMANDS = ("config", "train", "influence", "retrain", "plot", "run", "report", "diagnose", "compare")
-TINY = ("data=digits", "data.num_train=30", "influence.top_k=3", "compare.settings=[cg]")
+TINY = ("data=digits", "data.num_train=30", "top_k=3", "compare.settings=[cg]")
 OPTIONS: tuple[tuple[str, ...], ...] = (
     (), (), (), (), ("--method", "cg"), ("--method", "exact"), ("--method", "nosuch"), ("--gpus", "-1"),
     ("--gpus", "0"), ("--method",), ("--nosuch",),

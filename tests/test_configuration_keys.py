@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from repro.configuration import schema
-from repro.configuration.compose import SELECTION_KEYS, compose, groups
+from repro.configuration.compose import compose, groups
 from repro.folder.paths import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
-SELECTS = {"influence.test_index", "influence.top_k", "retrain.points", "retrain.num_random", "retrain.seed"}
+SELECTS = {"test_index", "top_k", "removals.count", "removals.seed", "removals.indices"}
 CHANGES_NOTHING = {
     # Where and how fast, not what.
     "output_dir", "device", "data.root", "retrain.gpus", "retrain.shard", "retrain.timeout_minutes",
@@ -29,13 +29,17 @@ def keys_of(schema_class: type) -> set[str]:
 
 def all_keys() -> set[str]:
     """Every key of every schema, with its group."""
-    keys = {f"influence.{key}" for key in keys_of(schema.Selection)}
-    keys |= {f"retrain.{key}" for key in keys_of(schema.Retrain)} | {
-        f"plot.{key}" for key in keys_of(schema.Plot)
-    }
+    keys = {f"retrain.{key}" for key in keys_of(schema.Retrain)}
+    keys |= {f"plot.{key}" for key in keys_of(schema.Plot)}
     keys |= {f"compare.{key}" for key in keys_of(schema.Compare)} | keys_of(schema.Top)
     for target, settings in schema.SETTINGS.items():
-        group = {"erm.data": "data", "erm.models": "model", "erm.fit": "fit", "erm.sgd": "fit"}
+        group = {
+            "erm.data": "data",
+            "erm.models": "model",
+            "erm.fit": "fit",
+            "erm.sgd": "fit",
+            "retrain.removal_kinds": "removals",
+        }
         prefix = next((name for module, name in group.items() if target.startswith(module)), "influence")
         keys |= {f"{prefix}.{key}" for key in keys_of(settings)}
     return keys
@@ -44,9 +48,7 @@ def all_keys() -> set[str]:
 def test_every_key_is_accounted_for() -> None:
     determines_theta = {key for key in all_keys() if key.split(".")[0] in ("data", "model", "fit")}
     determines_theta -= {".".join(pair) for pair in NOT_DETERMINING}
-    solver = {key for key in all_keys() if key.startswith("influence.")} - {
-        f"influence.{key}" for key in SELECTION_KEYS
-    }
+    solver = {key for key in all_keys() if key.startswith("influence.")}
     sets = [determines_theta, solver, SELECTS, CHANGES_NOTHING]
     # A key that was added and is in none of these, or in two, fails here: say what it changes.
     assert sorted(key for part in sets for key in part) == sorted(all_keys())
@@ -111,9 +113,7 @@ def settings_of(method: str) -> list[str]:
     return {"lissa": ["influence.depth=100"], "lissa_auto": ["influence.target=0.5"]}.get(method, [])
 
 
-@pytest.mark.parametrize(
-    ("method", "key"), [(name, key) for name, key in SOLVER_KEYS if key not in SELECTION_KEYS]
-)
+@pytest.mark.parametrize(("method", "key"), SOLVER_KEYS)
 def test_predictions_of_other_settings_are_refused_with_both_values(
     predicted: Path, method: str, key: str
 ) -> None:
@@ -130,13 +130,13 @@ def test_selections_are_kept_apart(tmp_path: Path) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run", "--method", "cg"]
     seen = set()
     for selection in (
-        ["influence.top_k=7"],
-        ["influence.top_k=8"],
-        ["retrain.points=[3,4]"],
-        ["retrain.points=random", "retrain.num_random=5"],
-        ["retrain.points=random", "retrain.num_random=6"],
-        ["retrain.points=random", "retrain.num_random=5", "retrain.seed=1"],
-        ["influence.top_k=7", "influence.test_index=3"],
+        ["top_k=7"],
+        ["top_k=8"],
+        ["removals=indices", "removals.indices=[3,4]"],
+        ["removals=random", "removals.count=5"],
+        ["removals=random", "removals.count=6"],
+        ["removals=random", "removals.count=5", "removals.seed=1"],
+        ["top_k=7", "test_index=3"],
     ):
         succeed("run", *overrides, *selection)
         table = pd.read_csv(tmp_path / "run" / "leave_one_out.csv")

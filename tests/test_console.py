@@ -102,15 +102,15 @@ def test_a_record_that_is_missing_or_damaged_begins_anew(tmp_path: Path, damage:
 
     folder, overrides = RunFolder(tmp_path / "run"), (*FAST, f"output_dir={tmp_path}/run")
     succeed("train", *overrides)
-    succeed("retrain", *overrides, "retrain.points=[1,2]")
+    succeed("retrain", *overrides, "removals=indices", "removals.indices=[1,2]")
     if damage is None:
         folder.retrain_record.unlink()
     else:
         write_text_result(folder, folder.retrain_record, damage)
-    succeed("retrain", *overrides, "retrain.points=[1,2]")
+    succeed("retrain", *overrides, "removals=indices", "removals.indices=[1,2]")
     assert json.loads(folder.retrain_record.read_text()) == {"runs": []}
     for points in ("[1,2,3]", "[1,2,3]", "[4,5]"):
-        succeed("retrain", *overrides, f"retrain.points={points}")
+        succeed("retrain", *overrides, "removals=indices", f"removals.indices={points}")
     assert [run["models"] for run in json.loads(folder.retrain_record.read_text())["runs"]] == [1, 2]
 
 
@@ -216,7 +216,7 @@ def test_processes_of_a_run_speak_as_it_does(tmp_path: Path, option: str) -> Non
 
 @pytest.mark.slow
 def test_runs_of_a_sweep_speak_as_it_does(tmp_path: Path) -> None:
-    line = ("sweep", "--method", "cg", *FAST, "influence.test_index=3", "model.l2=0.01,0.1")
+    line = ("sweep", "--method", "cg", *FAST, "test_index=3", "model.l2=0.01,0.1")
     process = spawn(*line, "--log-json", "--out", tmp_path / "out")
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err

@@ -205,7 +205,7 @@ def odd(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("method", "test_index"), [("cg", 0), ("cg", 1), ("lissa", 0), ("grad_dot", 1)])
 def test_a_test_point_that_no_removal_changes_is_undecided(odd: Path, method: str, test_index: int) -> None:
     overrides = (
-        "data=npz", f"data.path={odd}/odd.npz", "influence.top_k=20", f"influence.test_index={test_index}",
+        "data=npz", f"data.path={odd}/odd.npz", "top_k=20", f"test_index={test_index}",
         "plot.formats=[png]", f"output_dir={odd}/run",
     )  # fmt: skip
     few = ["influence.depth=200"] if method == "lissa" else []
@@ -220,7 +220,7 @@ def test_a_test_point_that_no_removal_changes_is_undecided(odd: Path, method: st
 
 def test_the_configured_retraining_is_used_and_what_is_recommended_works(tmp_path: Path) -> None:
     """Models solved too loosely; the tolerance that is advised makes the effects visible."""
-    overrides = (*FAST, "influence.top_k=300", "retrain.precision=float64")
+    overrides = (*FAST, "top_k=300", "retrain.precision=float64")
     loose = tmp_path / "loose"
     result = repro("diagnose", *CG, *overrides, "retrain.tolerance=1e-4", f"output_dir={loose}")
     assert result.exit_code == 1

@@ -94,6 +94,19 @@ def test_own_data_go_through_all_four_commands(outputs: Path, own: None) -> None
         assert abs(change - float(str(row.actual_change))) <= float(str(row.certificate)) + 1e-8
 
 
+def test_own_removals_are_what_each_method_predicts_to_harm_most(outputs: Path, own: None) -> None:
+    run = run_of(outputs, "logistic")
+    # The page's last command has plotted them.
+    table = pd.read_csv(run / "leave_one_out.csv")
+    assert set(table["selection"]) == {"harmful"}
+    assert set(table["method"]) == {"exact", "neumann"}
+    for method, rows in table.groupby("method"):
+        influence = pd.read_csv(run / "influence" / f"{method}.csv")["influence"]
+        assert rows["train_index"].tolist() == influence.nlargest(20).index.tolist()
+    # They do harm: without them the loss is lower, beyond the certificate.
+    assert (table["actual_change"] < -table["certificate"]).all()
+
+
 def test_own_solver_is_exact_to_its_tolerance(outputs: Path, own: None) -> None:
     run = run_of(outputs, "logistic")
     dataset, risk, theta, target = problem(run)

@@ -44,7 +44,7 @@ def test_a_run_whose_configuration_has_the_first_name_is_checked_and_goes_on(tmp
     write_tiny(tmp_path)
     folder = RunFolder(tmp_path / "run")
     overrides = ["data=mnist", f"data.root={tmp_path}", "data.num_validation=2", f"output_dir={folder.path}"]
-    overrides += ["influence.test_index=0", "influence.top_k=3"]
+    overrides += ["test_index=0", "top_k=3"]
     succeed("train", *overrides)
     text = folder.config.read_text()
     now = "erm.data.mnist.load_mnist"

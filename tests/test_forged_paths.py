@@ -200,7 +200,7 @@ def test_data_that_moved_are_read_from_where_the_user_says(tmp_path: Path) -> No
     x, y = generator.normal(size=(60, 3)), np.arange(60) % 3
     path, folder = tmp_path / "mine.npz", tmp_path / "run"
     np.savez(path, x_train=x, y_train=y, x_test=x[:5], y_test=y[:5])
-    succeed("train", "data=npz", f"data.path={path}", "influence.top_k=5", f"output_dir={folder}")
+    succeed("train", "data=npz", f"data.path={path}", "top_k=5", f"output_dir={folder}")
     moved = path.rename(tmp_path / "moved.npz")
     assert repro("check", folder).exit_code == 2
     assert "good  θ̂" in succeed("check", folder, "--data-root", moved)

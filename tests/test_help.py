@@ -76,7 +76,7 @@ def test_nothing_is_eaten_cut_or_named_by_its_type(name: str, width: int) -> Non
     assert max(map(cell_len, lines)) <= width
     text = "\n".join(lines)
     for jargon in ("<bool>", "<list", "[[", "…]", "]...]"):
-        assert jargon not in text.replace("influence.test_index=[…]", "")
+        assert jargon not in text.replace("test_index=[…]", "")
     words = set(re.split(r"[\s│]+", text))
     for parameter in COMMANDS[name].params:
         missing = set((parameter.help or "").split()) - words

@@ -14,7 +14,7 @@ from tests.command_line import spawn, succeed
 
 PATIENCE = 120
 RUN = (
-    "run", "--method", "cg", "--method", "lissa", "data=digits", "influence.top_k=200",
+    "run", "--method", "cg", "--method", "lissa", "data=digits", "top_k=200",
     "influence.depth=500", "retrain.batch_size=16",
 )  # fmt: skip
 Tables = dict[tuple[str, ...], dict[str, bytes]]
@@ -111,7 +111,7 @@ def test_a_signal_ends_it_with_a_line_and_no_orphans(
     tmp_path: Path, options: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:
     folder = tmp_path / "run"
-    overrides = ("data=digits", "influence.top_k=200", f"output_dir={folder}")
+    overrides = ("data=digits", "top_k=200", f"output_dir={folder}")
     succeed("train", *overrides)
     succeed("influence", "--method", "cg", *overrides)
     process = spawn("retrain", *options, *overrides, "retrain.batch_size=1")

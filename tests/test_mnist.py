@@ -47,7 +47,7 @@ def run_figure(folder: Path, *arguments: str) -> dict[str, dict[str, float]]:
 
 def test_the_figure_on_a_tenth_of_the_points(mnist_root: Path, tmp_path: Path) -> None:
     """5,500 images instead of 55,000: one image weighs ten times as much, and so does the second order."""
-    arguments = ("--method", "cg", f"data.root={mnist_root}", "data.num_train=5500", "influence.top_k=100")
+    arguments = ("--method", "cg", f"data.root={mnist_root}", "data.num_train=5500", "top_k=100")
     result = run_figure(tmp_path / "run", *arguments)["cg"]
     assert result["pearson"] >= 0.999
     assert 0.95 <= result["slope"] <= 1.15

@@ -16,7 +16,7 @@ from repro.records.age import age_in_words
 from repro.records.influence import read_record
 from tests.command_line import repro, succeed
 
-SMALL = ("data=digits", "data.num_train=60", "influence.top_k=5", "plot.formats=[png]")
+SMALL = ("data=digits", "data.num_train=60", "top_k=5", "plot.formats=[png]")
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +92,13 @@ def test_predictions_of_another_version_are_named(copied: Path) -> None:
 def test_plot_says_when_the_page_is_of_another_table(copied: Path) -> None:
     succeed("report", *SMALL, f"output_dir={copied}")
     assert "old" not in repro("plot", *SMALL, f"output_dir={copied}").stderr
-    said = repro("plot", *SMALL, "influence.top_k=3", f"output_dir={copied}").stderr
+    said = repro("plot", *SMALL, "top_k=3", f"output_dir={copied}").stderr
     assert "report.html is old: it shows another table" in " ".join(said.split())
 
 
 def test_labels_from_1_are_named(tmp_path: Path) -> None:
     data = write_npz(tmp_path / "mine.npz", first_label=1)
-    run = ("train", "data=npz", f"data.path={data}", "influence.top_k=5", f"output_dir={tmp_path}/run")
+    run = ("train", "data=npz", f"data.path={data}", "top_k=5", f"output_dir={tmp_path}/run")
     said = " ".join(repro(*run).stderr.split())
     assert "mine: no training example has the label 0; the labels are 1 … 3" in said
     assert "subtract 1" in said
@@ -169,8 +169,8 @@ def test_run_refuses_before_any_work_what_it_cannot_retrain(tmp_path: Path, bad:
         ("--quiet train", "--quiet comes after the command, such as: repro train --quiet"),
         ("train data = digits", "there is no space around =, such as data=VALUE"),
         ("train data=mine.npz", "a file of your own is read with data=npz data.path=mine.npz"),
-        ("plot influence.test_index=3,8", "a list is written in brackets: 'influence.test_index=[3,8]'"),
-        ("plot influence.test_index=[3 8]", "a list has no spaces, and quotes around it"),
+        ("plot test_index=3,8", "a list is written in brackets: 'test_index=[3,8]'"),
+        ("plot test_index=[3 8]", "a list has no spaces, and quotes around it"),
         ("train model.l2=0,1", "a number has a decimal point: model.l2=0.1"),
         ("train data.root={run}/MNIST", "so give data.root={run}"),
         ("train data.root={run}/MNIST/raw", "so give data.root={run}"),

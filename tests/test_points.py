@@ -15,7 +15,7 @@ def all_points(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides of a run folder that has every training point retrained, before any prediction was made."""
     overrides = [*FAST, f"output_dir={tmp_path_factory.mktemp('all')}/run"]
     succeed("train", *overrides)
-    assert "300 leave-one-out models" in succeed("retrain", *overrides, "retrain.points=all")
+    assert "300 leave-one-out models" in succeed("retrain", *overrides, "removals=all")
     return overrides
 
 
@@ -24,7 +24,7 @@ def table_of(overrides: list[str]) -> pd.DataFrame:
 
 
 def test_any_test_point_is_answered_without_retraining(all_points: list[str]) -> None:
-    asked = [*all_points[:-1], "influence.test_index=[3,5,14]", all_points[-1]]
+    asked = [*all_points[:-1], "test_index=[3,5,14]", all_points[-1]]
     succeed("influence", "--method", "exact", *asked)
     succeed("plot", *asked)
     table = table_of(asked)
@@ -37,24 +37,24 @@ def test_any_test_point_is_answered_without_retraining(all_points: list[str]) ->
 def test_a_method_keeps_the_test_points_it_has_explained(all_points: list[str]) -> None:
     folder = Path(all_points[-1].removeprefix("output_dir="))
     for test_index in ("3", "[5,3]", "14"):
-        succeed("influence", "--method", "cg", f"influence.test_index={test_index}", *all_points)
+        succeed("influence", "--method", "cg", f"test_index={test_index}", *all_points)
     table = pd.read_csv(folder / "influence" / "cg.csv")
     assert table.groupby("test_index").size().to_dict() == {3: 300, 5: 300, 14: 300}
     record = json.loads((folder / "influence" / "cg.json").read_text())
     assert [entry["test_index"] for entry in record["solutions"]] == record["test_index"] == [5, 3, 14]
     # Another setting makes another method of it: what was found before does not count.
-    succeed("influence", "--method", "cg", "influence.damping=0.1", "influence.test_index=7", *all_points)
+    succeed("influence", "--method", "cg", "influence.damping=0.1", "test_index=7", *all_points)
     assert set(pd.read_csv(folder / "influence" / "cg.csv")["test_index"]) == {7}
 
 
 @pytest.mark.parametrize(
-    ("points", "name", "count"),
-    [("all", "all", 300), ("random", "random", 25), ("[7,250,7]", "indices", 2)],
+    ("settings", "name", "count"),
+    [([], "all", 300), (["removals.count=25"], "random", 25), (["removals.indices=[7,250,7]"], "indices", 2)],
 )
 def test_every_method_is_plotted_on_the_same_chosen_points(
-    all_points: list[str], points: str, name: str, count: int
+    all_points: list[str], settings: list[str], name: str, count: int
 ) -> None:
-    asked = ["influence.test_index=14", f"retrain.points={points}", "retrain.num_random=25", *all_points]
+    asked = ["test_index=14", f"removals={name}", *settings, *all_points]
     for method in ("exact", "grad_dot"):
         succeed("influence", "--method", method, *asked)
     succeed("plot", *asked)
@@ -77,7 +77,7 @@ def test_every_method_is_plotted_on_the_same_chosen_points(
 def test_random_points_follow_the_seed(all_points: list[str]) -> None:
     drawn = []
     for seed in (0, 0, 1):
-        asked = [f"retrain.seed={seed}", "retrain.points=random", "retrain.num_random=25", *all_points]
+        asked = [f"removals.seed={seed}", "removals=random", "removals.count=25", *all_points]
         succeed("influence", "--method", "grad_dot", *asked)
         succeed("plot", *asked)
         drawn.append(set(table_of(asked)["train_index"]))
@@ -85,11 +85,17 @@ def test_random_points_follow_the_seed(all_points: list[str]) -> None:
 
 
 def test_points_that_do_not_exist_are_refused(tmp_path: Path) -> None:
-    for override, allowed in (("retrain.points=[3,300]", "0 … 299"), ("retrain.num_random=301", "1 … 300")):
-        random = [] if "points" in override else ["retrain.points=random"]
-        result = repro("retrain", *FAST, override, *random, f"output_dir={tmp_path}/run")
+    asked = {"removals.indices=[3,300]": "300: there are 300 training points; expected 0 … 299"}
+    asked["removals.count=301"] = "301: there are 300 training points; expected 1 … 300"
+    overrides = [*FAST, f"output_dir={tmp_path}/run"]
+    for override, said in asked.items():
+        kind = f"removals={'indices' if 'indices' in override else 'random'}"
+        # Before anything is trained.
+        result = repro("run", "--method", "cg", *overrides, kind, override)
         assert result.exit_code == 2
-        assert allowed in result.stderr
+        key = override.split("=")[0]
+        assert f"error: {key}={said}" in " ".join(result.stderr.split())
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -101,8 +107,8 @@ def test_exported_ground_truth_is_that_of_the_table(
     truth = pd.read_csv(out) if suffix == "csv" else pd.read_parquet(out)
     assert list(truth.columns) == ["test_index", "train_index", "actual_change", "certificate"]
     assert truth["train_index"].tolist() == [*range(300), *range(300)]
-    succeed("influence", "--method", "exact", "influence.test_index=14", *all_points)
-    succeed("plot", "influence.test_index=14", "retrain.points=all", *all_points)
+    succeed("influence", "--method", "exact", "test_index=14", *all_points)
+    succeed("plot", "test_index=14", "removals=all", *all_points)
     table = table_of(all_points)
     expected = table[table["method"] == "exact"].sort_values("train_index")
     # Products of two test points and of one may add their terms in another order: changes of 0.02 by 1e-17.

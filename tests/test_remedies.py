@@ -13,7 +13,7 @@ from repro.folder.paths import RunFolder
 from tests.command_line import repro
 from tests.printed_scene import run_line
 
-SMALL = ("data=digits", "data.num_train=120", "influence.top_k=10", "'plot.formats=[png]'")
+SMALL = ("data=digits", "data.num_train=120", "top_k=10", "'plot.formats=[png]'")
 
 
 OVERRIDES = " ".join([*SMALL, "'output_dir=my runs/one'"])
@@ -76,7 +76,7 @@ def test_a_stage_before_influence(run: Path) -> None:
 
 
 def test_predictions_of_another_test_point(run: Path) -> None:
-    helps(f"repro retrain {OVERRIDES} influence.test_index=4")
+    helps(f"repro retrain {OVERRIDES} test_index=4")
 
 
 def test_predictions_with_other_settings(run: Path) -> None:
@@ -112,6 +112,6 @@ def test_predictions_that_are_old(run: Path) -> None:
 def test_a_page_that_is_old(run: Path) -> None:
     for stage in ("retrain", "report"):
         run_line(f"repro {stage} {OVERRIDES}")
-    line = f"repro plot {OVERRIDES} influence.top_k=5"
+    line = f"repro plot {OVERRIDES} top_k=5"
     run_line(warned(line))
     assert "Anew" not in repro(*shlex.split(line)[1:]).stderr

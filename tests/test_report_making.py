@@ -29,7 +29,7 @@ def assert_same_results(here: Path, there: Path) -> None:
 
 def test_the_commands_make_the_same_table_again(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
-    overrides = (*FAST, "model.l2=0.02", "influence.test_index=[3,14]", f"output_dir={here}")
+    overrides = (*FAST, "model.l2=0.02", "test_index=[3,14]", f"output_dir={here}")
     succeed("run", "--method", "cg", "--method", "grad_dot", *overrides)
     succeed("report", *overrides)
     commands = printed_commands(here)
@@ -76,7 +76,7 @@ def test_seconds_are_given_only_for_the_models_they_were_spent_on(tmp_path: Path
     folder = tmp_path / "run"
     overrides = (*FAST, f"output_dir={folder}")
     succeed("run", "--method", "cg", *overrides)
-    succeed("report", *overrides, "influence.top_k=5")
+    succeed("report", *overrides, "top_k=5")
     row = (folder / "report.html").read_text(encoding="utf-8").split('<th scope="row">retrain</th>')[1]
     assert row.startswith("<td>–</td>")
     assert "the records are of 41 models" in row.split("</tr>")[0]

@@ -33,7 +33,7 @@ def browser() -> Iterator[Browser]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two test points, two methods, 40 points each."""
     folder = tmp_path_factory.mktemp("report") / "run"
-    overrides = (*FAST, f"influence.test_index={list(TESTS)}", f"output_dir={folder}")
+    overrides = (*FAST, f"test_index={list(TESTS)}", f"output_dir={folder}")
     succeed("run", *METHODS, *overrides)
     assert "report.html" in succeed("report", *overrides)
     return folder
@@ -50,7 +50,7 @@ def features_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.parent.mkdir(parents=True)
     np.savez(path, x_train=x[:70], y_train=y[:70], x_test=x[70:], y_test=y[70:])
     overrides = (
-        "data=npz", f"data.path='{path}'", "influence.top_k=20", "influence.test_index=0",
+        "data=npz", f"data.path='{path}'", "top_k=20", "test_index=0",
         f"plot.titles.cg='{HOSTILE}'", f"output_dir={folder / 'run'}",
     )  # fmt: skip
     succeed("run", "--method", "cg", *overrides)
@@ -365,7 +365,7 @@ def test_it_is_one_file_of_a_bearable_size(run: Path) -> None:
 
 def test_the_same_run_makes_the_same_page(run: Path) -> None:
     before = (run / "report.html").read_bytes()
-    overrides = (*FAST, f"influence.test_index={list(TESTS)}", f"output_dir={run}")
+    overrides = (*FAST, f"test_index={list(TESTS)}", f"output_dir={run}")
     succeed("report", *overrides)
     assert (run / "report.html").read_bytes() == before
 

@@ -16,21 +16,21 @@ from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
 from tests.npz_files import npz_arrays
 
-SWEEP = ("--method", "cg", *FAST, "model.l2=0.01,0.1", "influence.test_index=3")
+SWEEP = ("--method", "cg", *FAST, "model.l2=0.01,0.1", "test_index=3")
 
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep over λ and the number of points, whose path has a space."""
     folder = tmp_path_factory.mktemp("a sweep") / "out"
-    succeed("sweep", *SWEEP, "influence.top_k=20,30", "--out", folder)
+    succeed("sweep", *SWEEP, "top_k=20,30", "--out", folder)
     return folder
 
 
 @pytest.mark.slow
 def test_every_combination_is_a_row_with_the_result_of_its_own_run(swept: Path, tmp_path: Path) -> None:
     table = pd.read_csv(swept / "sweep.csv")
-    assert sorted(zip(table["model.l2"], table["influence.top_k"], strict=True)) == [
+    assert sorted(zip(table["model.l2"], table["top_k"], strict=True)) == [
         (0.01, 20), (0.01, 30), (0.1, 20), (0.1, 30),
     ]  # fmt: skip
     alone = tmp_path / "run"
@@ -38,12 +38,12 @@ def test_every_combination_is_a_row_with_the_result_of_its_own_run(swept: Path, 
         "run",
         *SWEEP[:-2],
         "model.l2=0.1",
-        "influence.test_index=3",
-        "influence.top_k=30",
+        "test_index=3",
+        "top_k=30",
         f"output_dir={alone}",
     )
     expected = json.loads((alone / "summary.json").read_text())["methods"]["cg"]
-    row = table[(table["model.l2"] == 0.1) & (table["influence.top_k"] == 30)].iloc[0]
+    row = table[(table["model.l2"] == 0.1) & (table["top_k"] == 30)].iloc[0]
     for name in ("pearson", "slope", "points"):
         assert row[name] == pytest.approx(expected[name], rel=1e-6)
     assert (swept / "sweep.png").stat().st_size > 10_000
@@ -51,7 +51,7 @@ def test_every_combination_is_a_row_with_the_result_of_its_own_run(swept: Path, 
 
 @pytest.mark.slow
 def test_runs_of_one_theta_share_it_and_their_models(swept: Path) -> None:
-    table = pd.read_csv(swept / "sweep.csv").sort_values(["model.l2", "influence.top_k"])
+    table = pd.read_csv(swept / "sweep.csv").sort_values(["model.l2", "top_k"])
     first, second = (swept / name for name in table["run"].head(2))
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
     shared = {path.name for path in (first / "retrain" / "weights").iterdir()} & {
@@ -66,7 +66,7 @@ def test_runs_of_one_theta_share_it_and_their_models(swept: Path) -> None:
 def test_a_finished_sweep_is_not_run_again(swept: Path) -> None:
     models = {path: path.stat().st_mtime_ns for path in swept.rglob("*.safetensors")}
     before = (swept / "sweep.csv").read_bytes()
-    succeed("sweep", *SWEEP, "influence.top_k=20,30", "--out", swept)
+    succeed("sweep", *SWEEP, "top_k=20,30", "--out", swept)
     assert {path: path.stat().st_mtime_ns for path in swept.rglob("*.safetensors")} == models
     assert (swept / "sweep.csv").read_bytes() == before
 
@@ -89,7 +89,7 @@ def test_a_wrong_sweep_is_refused_before_any_run(tmp_path: Path, overrides: list
 
 @pytest.mark.slow
 def test_another_sweep_does_not_mix_into_the_folder(swept: Path) -> None:
-    result = repro("sweep", *SWEEP, "influence.top_k=20,40", "--out", swept)
+    result = repro("sweep", *SWEEP, "top_k=20,40", "--out", swept)
     assert result.exit_code == 1
     assert "another sweep" in result.stderr
 
@@ -126,7 +126,7 @@ L2 = ("--method", "cg", *FAST, "model.l2=0.001,0.1")
 
 def test_all_runs_explain_the_point_that_the_first_misclassifies(tmp_path: Path) -> None:
     folder = tmp_path / "out"
-    said = succeed("sweep", *L2, "influence.top_k=5", "--out", folder)
+    said = succeed("sweep", *L2, "top_k=5", "--out", folder)
     table = pd.read_csv(folder / "sweep.csv")
     assert table["test_index"].tolist() == [0, 0]
     for run in table["run"]:
@@ -140,7 +140,7 @@ def test_a_run_that_explained_another_point_is_not_done(tmp_path: Path) -> None:
     record.write_text(json.dumps({"exit_code": 0, "folder": "run-0", "overrides": ["model.l2=0.1"]}))
     (tmp_path / "summary.json").write_text("{}")
     assert _is_done(record, tmp_path, ["model.l2=0.1"])
-    assert not _is_done(record, tmp_path, ["model.l2=0.1", "influence.test_index=29"])
+    assert not _is_done(record, tmp_path, ["model.l2=0.1", "test_index=29"])
 
 
 def test_runs_of_other_test_points_are_not_joined(tmp_path: Path) -> None:
@@ -164,15 +164,15 @@ def test_a_point_that_is_another_example_in_other_data_is_refused(
 ) -> None:
     one = save(npz_arrays()).rename(tmp_path / "one.npz")
     two = save(npz_arrays(y_test=np.array([3, 1, 1]))).rename(tmp_path / "two.npz")
-    sweep = ("sweep", "data=npz", f"data.path='{one}','{two}'", "influence.top_k=3")
-    refused = repro(*sweep, "influence.test_index=1", "--out", tmp_path / "out")
+    sweep = ("sweep", "data=npz", f"data.path='{one}','{two}'", "top_k=3")
+    refused = repro(*sweep, "test_index=1", "--out", tmp_path / "out")
     assert refused.exit_code == 2
     assert "test point 1 is another example with" in " ".join(refused.stderr.split())
     assert not list((tmp_path / "out").glob("run-*"))
 
 
 def test_misclassified_is_no_value_beside_others(tmp_path: Path) -> None:
-    result = repro("sweep", *FAST, "influence.test_index=3,misclassified", "--out", tmp_path / "out")
+    result = repro("sweep", *FAST, "test_index=3,misclassified", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "name points" in result.stderr
 
@@ -186,12 +186,12 @@ def test_the_figure_says_which_point_and_joins_no_two() -> None:
             "pearson": 1.0,
             "slope": 1.0,
         }
-    ).assign(**{"influence.test_index": [3, 3, 14, 14]})
+    )
     figure = draw_sweep(table, ["model.l2"], "All runs explain test points 3, 14")
     assert figure.get_suptitle() == "All runs explain test points 3, 14"
     names = [line.get_label() for line in figure.axes[0].lines]
     assert names == ["cg test_index=3", "cg test_index=14"]
-    also = draw_sweep(table, ["model.l2", "influence.test_index"]).axes[0]
+    also = draw_sweep(table, ["model.l2", "test_index"]).axes[0]
     assert [line.get_label() for line in also.lines] == names
-    across = draw_sweep(table, ["influence.test_index", "model.l2"]).axes[0]
+    across = draw_sweep(table, ["test_index", "model.l2"]).axes[0]
     assert [line.get_label() for line in across.lines] == ["cg model.l2=0.1", "cg model.l2=0.2"]

@@ -92,10 +92,8 @@ def test_one_s_own_arrays_with_a_bias(tmp_path: Path) -> None:
     y_train, y_test = ((x @ weights).argmax(1) for x in (x_train, x_test))
     path = tmp_path / "mine.npz"
     np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    overrides = ("data=npz", f"data.path={path}", "model.bias=true", "influence.top_k=10")
-    installed(
-        "run", *overrides, "--method", "cg", "influence.test_index=[0]", f"output_dir={tmp_path / 'run'}"
-    )
+    overrides = ("data=npz", f"data.path={path}", "model.bias=true", "top_k=10")
+    installed("run", *overrides, "--method", "cg", "test_index=[0]", f"output_dir={tmp_path / 'run'}")
     assert len(pd.read_csv(tmp_path / "run" / "leave_one_out.csv")) == 10
 
 
@@ -103,7 +101,7 @@ def test_one_s_own_arrays_with_a_bias(tmp_path: Path) -> None:
 def test_a_comparison_and_a_sweep(tmp_path: Path) -> None:
     installed("compare", *FAST, "compare.settings=[exact,cg,lissa_auto]", f"output_dir={tmp_path / 'run'}")
     assert set(pd.read_csv(tmp_path / "run" / "compare.csv")["method"]) == {"exact", "cg", "lissa_auto"}
-    swept = ("model.l2=0.01,0.1", "influence.test_index=[3]")
+    swept = ("model.l2=0.01,0.1", "test_index=[3]")
     installed("sweep", *FAST, "--method", "cg", *swept, "--out", tmp_path / "sweep")
     assert sorted(pd.read_csv(tmp_path / "sweep" / "sweep.csv")["model.l2"]) == [0.01, 0.1]
 

@@ -41,7 +41,7 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
     Examples:
 
         repro influence --method lissa
-        repro influence --method cg 'influence.test_index=[8,33]'
+        repro influence --method cg 'test_index=[8,33]'
         repro influence --method lissa influence.repeats=1 influence.seed=3
         repro influence --method exact --gpus 4
     """
@@ -56,7 +56,7 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
 def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
     """Retrain without each point that the computed methods selected, to ‖∇R₋ᵢ‖ ≤ 1e-9, with a certificate.
 
-    retrain.points=random (retrain.num_random of them), all or a list takes other points; these need no
+    removals=random (removals.count of them), all or indices takes other points; these need no
     predictions. All models are solved together. Finished batches are written at once into retrain/weights:
     after a kill the same command does only the rest, and nothing is ever retrained twice.
 
@@ -64,7 +64,7 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 
         repro retrain
         repro retrain --gpus 4
-        repro retrain retrain.points=random retrain.num_random=500
+        repro retrain removals=random removals.count=500
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
     """  # noqa: E501
     config = compose(with_gpus(overrides, gpus))
@@ -84,9 +84,9 @@ def plot(overrides: Overrides = None) -> None:
     Examples:
 
         repro plot
-        repro plot plot.limits=0.05 influence.top_k=200
+        repro plot plot.limits=0.05 top_k=200
         repro plot plot=paper
-        repro plot retrain.points=all 'influence.test_index=[8,33,46]'
+        repro plot removals=all 'test_index=[8,33,46]'
     """
     config = compose(as_list(overrides))
     from cli.terminal import session_of
@@ -128,7 +128,7 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
 
         repro run data=digits --method cg
         repro run --method exact --method cg --method lissa --method grad_dot
-        repro run --method cg model.l2=0.1 'influence.test_index=[8,33,46]'
+        repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
     """
     configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
     from cli.terminal import session_of

@@ -85,7 +85,7 @@ def ground_truth(
             "--test-index",
             "-t",
             metavar="INDEX",
-            help="Test point; may be given several times. Short for influence.test_index.",
+            help="Test point; may be given several times. Short for test_index.",
             show_default=False,
         ),
     ] = None,
@@ -100,7 +100,7 @@ def ground_truth(
         repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
         repro ground-truth data=digits --out truth.csv
     """
-    config = compose([*as_list(overrides), *([f"influence.test_index={test_index}"] if test_index else [])])
+    config = compose([*as_list(overrides), *([f"test_index={test_index}"] if test_index else [])])
     if out.suffix not in (".csv", ".parquet"):
         raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
     from cli.terminal import session_of

@@ -17,7 +17,7 @@ from yaml import YAMLError
 from repro.configuration.files import CONFIG_FOLDER, config_files, search_path, where_own_files_belong
 from repro.configuration.files import groups as groups
 from repro.configuration.mistakes import no_choice, no_method, no_override, no_value, several_values
-from repro.configuration.validation import SELECTION_KEYS as SELECTION_KEYS
+from repro.configuration.moved import MOVED, moved
 from repro.configuration.validation import checked, nearest
 from repro.errors import UsageError
 
@@ -38,7 +38,7 @@ class Config:
     @property
     def test_points(self) -> tuple[int, ...] | None:
         """The test points that are named, each once; None where the first misclassified one is asked for."""
-        asked = self["influence"]["test_index"]
+        asked = self["test_index"]
         if asked == "misclassified":
             return None
         return tuple(dict.fromkeys([asked] if isinstance(asked, int) else asked))
@@ -46,7 +46,7 @@ class Config:
     @property
     def top_k(self) -> int:
         """Points of the scatter for each test point."""
-        return int(self["influence"]["top_k"])
+        return int(self["top_k"])
 
     @property
     def method(self) -> str:
@@ -56,15 +56,13 @@ class Config:
     def names_method(self) -> bool:
         """Whether the overrides choose a method or set one of its settings."""
         keys = [text.split("=")[0].lstrip("+") for text in self.overrides]
-        return any(
-            key == "influence" or (key.startswith("influence.") and key.split(".")[1] not in SELECTION_KEYS)
-            for key in keys
-        )
+        return any(key == "influence" or key.startswith("influence.") for key in keys)
 
     @property
     def solver_settings(self) -> dict[str, Any]:
-        """The influence group less the keys that select points: what the solver is made with."""
-        return {key: value for key, value in self["influence"].items() if key not in SELECTION_KEYS}
+        """What the solver is made with."""
+        settings: dict[str, Any] = self["influence"]
+        return settings
 
 
 def compose(overrides: list[str], method: str | None = None) -> Config:
@@ -78,6 +76,7 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
         UsageError: an unknown key, group or choice, a value of the wrong type or out of range.
     """
     _check_choices(parse_overrides(overrides))
+    refuse_moved_keys(overrides)
     tree = _hydra_compose([*overrides, *([] if method is None else [f"influence={method}"])])
     choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
     with open_dict(tree):
@@ -101,6 +100,7 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
     if not methods:
         return [compose(overrides)]
     check_method_names(methods)
+    refuse_moved_keys(overrides)
     unique = list(dict.fromkeys(methods))
     if len(unique) == 1:
         return [compose(overrides, unique[0])]
@@ -108,7 +108,6 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
         override.key_or_group
         for override in parse_overrides(overrides)
         if override.key_or_group.startswith("influence.")
-        and override.key_or_group.split(".")[1] not in SELECTION_KEYS
     }
     configurations = []
     reached: set[str] = set()
@@ -134,6 +133,14 @@ def check_method_names(methods: list[str]) -> None:
             if (meant := no_method(method)) is not None:
                 raise UsageError(meant)
             raise UsageError(f"--method {method}: no such method{where}. {nearest(method, known)}")
+
+
+def refuse_moved_keys(overrides: list[str]) -> None:
+    """Raise UsageError with the present names of keys that had others once."""
+    old = [found for found in parse_overrides(overrides) if found.key_or_group in MOVED]
+    # A file of one's own may have a key of such a name.
+    if old and (said := moved([found for found in old if found.key_or_group not in _all_keys()])) is not None:
+        raise UsageError(said)
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from repro.configuration.files import groups
 
-TOP_KEYS = ("output_dir", "device")
-LISTS = ("influence.test_index", "retrain.points", "plot.formats", "compare.settings")
+TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
+LISTS = ("test_index", "removals.indices", "plot.formats", "compare.settings")
 """Keys that take several values."""
 SAYING = ("--quiet", "--log-json")
 """Options of the commands that are often given before the command."""
@@ -46,7 +46,7 @@ def no_override(word: str) -> str:
     if word.endswith(".npz"):
         return f"{wrong}: a file of your own is read with data=npz data.path={word}"
     if word.count("[") > word.count("]"):
-        return f"{wrong}: a list has no spaces, and quotes around it, such as 'influence.test_index=[3,8]'"
+        return f"{wrong}: a list has no spaces, and quotes around it, such as 'test_index=[3,8]'"
     if _is_key(word):
         return f"{wrong}: there is no space around =, such as {word}=VALUE"
     if Path(word).is_dir():

@@ -136,6 +136,28 @@ class GradDot:
     """The Hessian replaced by the identity."""
 
 
+@_checked
+class NoSettings:
+    """What has none."""
+
+
+@_checked
+class RandomPoints:
+    """Random training points."""
+
+    count: Annotated[Count, Field(description="how many")]
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="of which")]
+
+
+@_checked
+class ChosenPoints:
+    """The training points named."""
+
+    indices: Annotated[
+        list[Annotated[int, Field(ge=0)]], Field(min_length=1, description="training points left out")
+    ]
+
+
 SETTINGS: dict[str, type] = {
     "erm.data.mnist.load_mnist": MNIST,
     "erm.data.mnist.load_fashion_mnist": MNIST,
@@ -150,6 +172,10 @@ SETTINGS: dict[str, type] = {
     "influence.lissa.LiSSA": LiSSA,
     "influence.lissa_auto.LiSSAAuto": LiSSAAuto,
     "influence.grad_dot.GradDot": GradDot,
+    "retrain.removal_kinds.influential": NoSettings,
+    "retrain.removal_kinds.random_points": RandomPoints,
+    "retrain.removal_kinds.all_points": NoSettings,
+    "retrain.removal_kinds.chosen_points": ChosenPoints,
 }
 
 FIRST_NAMES = {
@@ -161,32 +187,12 @@ it is the one that run folders know the target by, so that a run from before kee
 
 Format = Literal["png", "pdf", "svg"]
 TestIndex = Annotated[int, Field(ge=0)]
-TrainIndex = Annotated[int, Field(ge=0)]
-
-
-@_checked
-class Selection:
-    """Which test points are explained, and how many training points are plotted."""
-
-    test_index: Annotated[
-        TestIndex | Annotated[list[TestIndex], Field(min_length=1)] | Literal["misclassified"],
-        Field(
-            description="an index, a list of indices, or misclassified: the first misclassified test point"
-        ),
-    ]
-    top_k: Annotated[Count, Field(description="points of the scatter, largest |I_up,loss| first")]
 
 
 @_checked
 class Retrain:
-    """Which leave-one-out models are solved, and how."""
+    """How the leave-one-out models are solved."""
 
-    points: Annotated[
-        Literal["influential", "random", "all"] | Annotated[list[TrainIndex], Field(min_length=1)],
-        Field(description="training points left out: influential, random, all, or a list of indices"),
-    ]
-    num_random: Annotated[Count, Field(description="how many, for points=random")]
-    seed: Annotated[int, Field(ge=0, lt=2**63, description="which, for points=random")]
     gpus: Annotated[int | None, Field(ge=0, description="processes, one a GPU; 0: one process on the CPU")]
     shard: Annotated[Literal["models", "data"], Field(description="what several processes share out")]
     timeout_minutes: Annotated[Positive, Field(description="wait for a process that does not answer")]
@@ -230,3 +236,10 @@ class Top:
 
     output_dir: Annotated[str | None, Field(min_length=1, description="the run folder; null: named by hash")]
     device: Annotated[Literal["auto", "cpu", "cuda"], Field(description="where the stages compute")]
+    test_index: Annotated[
+        TestIndex | Annotated[list[TestIndex], Field(min_length=1)] | Literal["misclassified"],
+        Field(
+            description="an index, a list of indices, or misclassified: the first misclassified test point"
+        ),
+    ]
+    top_k: Annotated[Count, Field(description="points of the scatter, largest |I_up,loss| first")]

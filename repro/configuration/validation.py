@@ -6,12 +6,13 @@ from typing import Any
 from pydantic import ValidationError
 
 from repro.configuration.files import groups
-from repro.configuration.schema import FIRST_NAMES, GROUPS, SETTINGS, Selection, Top
+from repro.configuration.moved import MOVED
+from repro.configuration.schema import FIRST_NAMES, GROUPS, SETTINGS, Top
 from repro.errors import UsageError
 from repro.printable import printable
 
-SELECTION_KEYS = ("test_index", "top_k")
-"""Keys of the influence group that select points and are no settings of a solver."""
+MADE_OF = ("data", "model", "fit", "influence", "removals")
+"""The groups that objects are made of."""
 
 
 def checked(values: dict[Any, Any]) -> dict[str, Any]:
@@ -24,15 +25,9 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
     nodes = {key: value for key, value in values.items() if isinstance(value, dict)}
     for name in nodes.keys() - set(groups()):
         raise UsageError(f"{printable(str(name))}: no such group. {nearest(name, list(groups()))}")
-    selection = {key: value for key, value in nodes["influence"].items() if key in SELECTION_KEYS}
-    solver = {key: value for key, value in nodes["influence"].items() if key not in SELECTION_KEYS}
     return {
         **_validated(Top, top, ""),
-        **{group: _validated_target(nodes[group], f"{group}.") for group in ("data", "model", "fit")},
-        "influence": {
-            **_validated(Selection, selection, "influence."),
-            **_validated_target(solver, "influence."),
-        },
+        **{group: _validated_target(nodes[group], f"{group}.") for group in MADE_OF},
         **{group: _validated(schema, nodes[group], f"{group}.") for group, schema in GROUPS.items()},
     }
 
@@ -49,6 +44,11 @@ def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _present_name(target: str) -> str:
     """What a target is called now."""
     return next((now for now, first in FIRST_NAMES.items() if first == target), target)
+
+
+def is_shipped(target: str) -> bool:
+    """Whether a target is one of the package's own."""
+    return _present_name(target) in SETTINGS
 
 
 def are_settings(node: dict[str, Any]) -> bool:
@@ -78,12 +78,16 @@ def _complaints(error: ValidationError, prefix: str) -> list[str]:
     by_key: dict[str, tuple[Any, list[str]]] = {}
     for fault in error.errors():
         key, value = printable(f"{prefix}{fault['loc'][0]}"), printable(str(fault["input"]))
-        wanted = "no such key" if fault["type"] == "unexpected_keyword_argument" else fault["msg"]
+        wanted = _no_such(key) if fault["type"] == "unexpected_keyword_argument" else fault["msg"]
         by_key.setdefault(key, (value, []))[1].append(wanted.replace("Input should be ", ""))
     return [
         f"{key}={value}: expected {' or '.join(dict.fromkeys(messages))}"
         for key, (value, messages) in by_key.items()
     ]
+
+
+def _no_such(key: str) -> str:
+    return "no such key" + (f": it is now {MOVED[key]}" if key in MOVED else "")
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -98,7 +98,7 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
 
 
 def _shown(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:
-    return select_rows(table, [subject.target], subject.config.top_k, subject.chosen)
+    return select_rows(subject.config, table, [subject.target], subject.chosen)
 
 
 def _factors(subject: Subject, settings: dict[str, Any]) -> dict[str, float]:

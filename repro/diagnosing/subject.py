@@ -8,11 +8,11 @@ from torch import Tensor
 
 from erm.risk import EmpiricalRisk
 from influence.cg import CG
-from influence.scores import influence_scores, most_influential
+from influence.scores import influence_scores
 from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.selection import chosen_points
+from repro.selection import chosen_points, points_by_influence
 from repro.session import Session
 
 REFERENCE_TOLERANCE = 1e-6
@@ -51,7 +51,7 @@ class Subject:
 
     @property
     def chosen(self) -> list[int] | None:
-        """Training points that `retrain.points` names; None when the predictions choose them."""
+        """Training points that `removals` names; None when the predictions choose them."""
         return chosen_points(self.config, self.risk.num_examples)
 
 
@@ -90,8 +90,9 @@ def reference(subject: Subject, damping: float) -> Reference:
     if solution.status.failed:
         return Reference(solution=solution, damping=damping, effects=np.empty(0))
     scores = influence_scores(subject.risk, subject.theta, solution)
-    top_k = min(subject.config.top_k, len(scores.influence))
-    points = most_influential(scores.influence, top_k).tolist() if subject.chosen is None else subject.chosen
+    points = subject.chosen
+    if points is None:
+        points = points_by_influence(subject.config, scores.influence.cpu().double().numpy())
     return Reference(
         solution=solution, damping=damping, effects=scores.predicted_change[points].abs().cpu().numpy()
     )

@@ -11,6 +11,7 @@ from dataclasses import replace
 from erm.data.download import no_downloads
 from erm.dataset import Dataset
 from repro.configuration.compose import Config
+from repro.configuration.moved import in_present_names
 from repro.configuration.validation import checked
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
@@ -29,7 +30,7 @@ def recorded_config(folder: RunFolder) -> Config:
     """
     refuse_code_of_others(folder.path)
     try:
-        values = read_stored_config(folder.config)
+        values = in_present_names(read_stored_config(folder.config))
         # Where the run lay when it was made says nothing about where it lies now.
         sound = checked(values | {"output_dir": None})
     except (StoredConfigError, AttributeError, KeyError, TypeError) as error:
@@ -37,7 +38,7 @@ def recorded_config(folder: RunFolder) -> Config:
     except UsageError as error:
         raise UsageError(f"{folder.config}: {error}") from error
     refuse_code_in_disguise(sound, folder.config)
-    return Config(values=sound, choices={"influence": "", "model": ""}, overrides=())
+    return Config(values=sound, choices={"influence": "", "model": "", "removals": ""}, overrides=())
 
 
 def recorded_dataset(config: Config, data_root: str | None) -> Dataset:

@@ -23,6 +23,7 @@ import hydra
 from repro.configuration.files import VARIABLE as OWN_FOLDER
 from repro.configuration.files import make_own_modules_importable, own_folder
 from repro.configuration.schema import FIRST_NAMES, SETTINGS
+from repro.configuration.validation import MADE_OF
 from repro.errors import UsageError
 from repro.folder.stored_config import StoredConfigError, interpolations, read_stored_config, targets
 from repro.printable import printable
@@ -33,8 +34,6 @@ OPTION = "--trust-code"
 SHIPPED = frozenset(SETTINGS) | frozenset(FIRST_NAMES.values())
 """What may always be named: the targets of the package's own YAML files, which are those the schema knows,
 and what some of them were called at first."""
-MADE_OF = ("data", "model", "fit", "influence")
-"""The groups that objects are made of, and interpolations would be resolved in."""
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
-from repro.configuration.compose import SELECTION_KEYS, Config, compose
+from repro.configuration.compose import Config, compose
 from repro.configuration.files import VARIABLE, groups, own_folder
 from repro.folder.paths import DETERMINES_THETA
 from repro.page.retraining import Retraining
@@ -56,11 +56,13 @@ def caveat(retraining: Retraining) -> str:
 
 def configuration(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> str:
     """As YAML: what θ̂, each method and the retraining were really made with."""
-    selection = {key: config["influence"][key] for key in SELECTION_KEYS}
     settings = retraining.settings[-1] if retraining.settings else {}
     values = {
         **{group: config[group] for group in DETERMINES_THETA},
-        "influence": selection | {p.method: p.record.settings for p in predictions},
+        "test_index": config["test_index"],
+        "top_k": config["top_k"],
+        "influence": {p.method: p.record.settings for p in predictions},
+        "removals": config["removals"],
         "retrain": config["retrain"] | settings,
         "plot": config["plot"],
     }
@@ -84,9 +86,7 @@ def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
 def _is_recorded(override: str) -> bool:
     """Whether a record has the final word on what this override sets."""
     group, _, key = override.split("=")[0].lstrip("+").partition(".")
-    return (group == "influence" and key not in SELECTION_KEYS) or (
-        group == "retrain" and key in (*SOLVER_KEYS, "gpus")
-    )
+    return group == "influence" or (group == "retrain" and key in (*SOLVER_KEYS, "gpus"))
 
 
 def _retrain_overrides(retraining: Retraining) -> list[str]:

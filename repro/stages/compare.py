@@ -19,7 +19,7 @@ from influence.scores import influence_scores
 from influence.solution import Solution, Solver
 from plots.agreement import agreement
 from plots.cost import draw_cost
-from repro.configuration.compose import SELECTION_KEYS, Config, check_method_names, compose, compose_methods
+from repro.configuration.compose import Config, check_method_names, compose, compose_methods
 from repro.drawing.figures import write_figure
 from repro.errors import StageError, UsageError
 from repro.folder.manifest import write_result
@@ -190,8 +190,10 @@ def read_entries(config: Config) -> list[Entry]:
     entries = []
     for method, *settings in words:
         for text in settings:
-            if text.split("=")[0] in SELECTION_KEYS:
-                raise UsageError(f"compare.settings: {text} selects points; give it as influence.{text}")
+            if text.split("=")[0] in ("test_index", "top_k"):
+                raise UsageError(
+                    f"compare.settings: {text} is no setting of a method; give it beside compare.settings"
+                )
         overrides = [*common[method].overrides, *(f"influence.{text}" for text in settings)]
         solver = make_solver(compose(overrides, method))
         entries.append(Entry(method=method, settings=" ".join(settings), solver=solver))

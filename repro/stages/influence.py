@@ -31,6 +31,7 @@ from repro.records.influence import (
     write_failure,
     write_predictions,
 )
+from repro.selection import top_k
 from repro.session import Session
 from repro.user_code import naming_own_code, solution_of
 from retrain import distributed
@@ -99,7 +100,7 @@ def _predict(session: Session, folder: RunFolder, device: torch.device) -> None:
     labels = session.dataset.y_train
     write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
     for one in found:
-        session.listener.result(one.in_figures(method, config.top_k))
+        session.listener.result(one.in_figures(method, top_k(config, len(labels))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,9 +140,9 @@ class _Found:
             }
         )
 
-    def in_figures(self, method: str, top_k: int) -> Explained:
+    def in_figures(self, method: str, num_top: int) -> Explained:
         assert self.scores is not None
-        top = most_influential(self.scores.influence, top_k)
+        top = most_influential(self.scores.influence, num_top)
         strongest = self.scores.predicted_change[top].cpu()
         return Explained(
             method=method,

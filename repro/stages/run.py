@@ -2,10 +2,11 @@
 
 from dataclasses import replace
 
-from repro.configuration.compose import SELECTION_KEYS, Config
+from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
+from repro.selection import chosen_points
 from repro.session import Session
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, plot
@@ -59,6 +60,7 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         num_processes(config["retrain"]["gpus"], config["device"])
     except (LeaveOneOutError, NotEnoughGPUsError) as error:
         raise UsageError(str(error)) from error
+    chosen_points(config, len(session.dataset.y_train))
 
 
 def _predict(session: Session) -> str | None:
@@ -88,9 +90,5 @@ def _is_done(session: Session) -> bool:
 
 def _without_method_settings(config: Config) -> Config:
     """For the stages that treat all methods alike: no settings of one method among the overrides."""
-    kept = tuple(
-        text
-        for text in config.overrides
-        if not text.startswith("influence") or text.split("=")[0].partition(".")[2] in SELECTION_KEYS
-    )
+    kept = tuple(text for text in config.overrides if not text.startswith("influence"))
     return replace(config, overrides=kept)

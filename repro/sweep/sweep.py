@@ -14,7 +14,7 @@ from hydra.core.plugins import Plugins
 from erm.files import write_atomically, write_json
 from plots.style import save
 from plots.sweep import draw_sweep
-from repro.configuration.compose import Config, compose_methods, parse_overrides
+from repro.configuration.compose import Config, compose_methods, parse_overrides, refuse_moved_keys
 from repro.configuration.files import own_folder, search_path
 from repro.configuration.mistakes import no_launcher
 from repro.errors import StageError, UsageError
@@ -110,6 +110,7 @@ def _run_all(folder: Path, overrides: list[str]) -> None:
 
 def _check(overrides: list[str], methods: list[str]) -> Choices:
     """What is swept over, after every value of each key was checked beside the first values of the others."""
+    refuse_moved_keys(overrides)
     parsed = [found for found in parse_overrides(overrides) if not _is_hydras(found)]
     choices = [_values(found) for found in parsed]
     _check_launcher(overrides)

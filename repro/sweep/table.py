@@ -39,6 +39,7 @@ def joined(
             )
         for test_index, point in points.items():
             rows += [
+                # Where test points are swept over, the command line may have a list: a row has one of it.
                 {"run": record["folder"], **{name: values[name] for name in swept}, "test_index": test_index}
                 | {"method": method, **result.as_json(), "max_certificate": point.max_certificate}
                 for method, result in point.methods.items()
@@ -48,7 +49,7 @@ def joined(
         # Numbers as numbers, so that they sort and have an axis.
         converted = pd.to_numeric(table[name], errors="coerce")
         table[name] = table[name] if converted.isna().any() else converted
-    return table.sort_values([*swept, "test_index"]) if len(table) else table
+    return table.sort_values(list(dict.fromkeys([*swept, "test_index"]))) if len(table) else table
 
 
 def _summary(run: RunFolder) -> Summary:

@@ -4,6 +4,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -13,8 +14,8 @@ from repro.problem import load_dataset
 from repro.session import Session
 from repro.stages.train import train_unless_done
 
-KEY = "influence.test_index"
-UNRESOLVED = "misclassified"
+KEY = "test_index"
+UNRESOLVED: Final = "misclassified"
 
 
 @dataclass(frozen=True, kw_only=True)
