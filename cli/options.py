@@ -13,8 +13,9 @@ OWN = "or one of your own; `repro config --groups` lists all"
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE",
-        help="Overrides of the configuration, such as data=digits model.l2=0.1 top_k=200",
+        metavar="[FOLDER] [KEY=VALUE]",
+        help="A run folder, whose configuration is read there; and overrides of the configuration, such as "
+        "data=digits model.l2=0.1 top_k=200",
         show_default=False,
     ),
 ]

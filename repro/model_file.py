@@ -17,7 +17,8 @@ from repro.command_line import command
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.manifest import write_result
-from repro.folder.paths import RunFolder, describe_differences, determining
+from repro.folder.naming import describe_differences, determining
+from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.model import ModelFacts, stored_facts
 from repro.version import PROJECT, tool_version

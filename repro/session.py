@@ -15,11 +15,13 @@ from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 from repro.command_line import command
 from repro.configuration.compose import Config
-from repro.folder.opening import open_run_folder
-from repro.folder.paths import RunFolder, run_folder
+from repro.folder.naming import run_folder
+from repro.folder.opening import open_run_folder, speaks_for_all
+from repro.folder.paths import RunFolder
 from repro.listener import Listener, Report
 from repro.model_file import TrainedModel, load_model
 from repro.problem import compute_device, load_dataset, make_risk, test_indices
+from repro.records.configuration import write_configuration
 
 
 @dataclass
@@ -120,6 +122,11 @@ class Session:
         """The run folder, for this command alone until the block ends: see `open_run_folder`."""
         with open_run_folder(self.config, create) as folder:
             yield folder
+
+    def remember(self) -> None:
+        """Write the configuration into the open run folder: what a command finds that is given the folder."""
+        if self.folder.config.exists() and speaks_for_all():
+            write_configuration(self.folder, self.config)
 
     def progress(self, task: str, shown: bool = True) -> AbstractContextManager[Report]:
         """Long work begins; what the block is given tells the listener how far it has come.

@@ -9,7 +9,7 @@ import pytest
 
 from repro.configuration import schema
 from repro.configuration.compose import compose, groups
-from repro.folder.paths import NOT_DETERMINING, determining
+from repro.folder.naming import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
 SELECTS = {"test_index", "top_k", "removals.count", "removals.seed", "removals.indices"}

@@ -12,7 +12,7 @@ from release import configuration_page as page
 from repro.configuration.compose import compose, groups
 from repro.configuration.validation import checked
 from repro.errors import UsageError
-from repro.folder.paths import DETERMINES_THETA, NOT_DETERMINING
+from repro.folder.naming import DETERMINES_THETA, NOT_DETERMINING
 from tests.command_line import PROJECT
 from tests.test_configuration_keys import all_keys
 

@@ -8,7 +8,8 @@ import pytest
 from repro.configuration.compose import compose
 from repro.configuration.schema import FIRST_NAMES, SETTINGS
 from repro.folder.manifest import write_text_result
-from repro.folder.paths import RunFolder, run_folder
+from repro.folder.naming import run_folder
+from repro.folder.paths import RunFolder
 from tests.command_line import succeed
 from tests.idx_files import write_tiny
 

@@ -1,6 +1,6 @@
 """From overrides to a checked configuration, in a fraction of a second and without importing torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
+from repro.configuration.address import split_words, stored_overrides
 from repro.configuration.files import CONFIG_FOLDER, config_files, search_path, where_own_files_belong
 from repro.configuration.files import groups as groups
 from repro.configuration.mistakes import no_choice, no_method, no_override, no_value, several_values
@@ -24,13 +25,14 @@ from repro.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """A composed and checked configuration, and the overrides that made it."""
+    """A composed and checked configuration, and the words that made it."""
 
     values: dict[str, Any]
     """The tree, resolved, as plain containers."""
     choices: dict[str, str]
     """Which file of each group was taken."""
     overrides: tuple[str, ...]
+    """As typed: KEY=VALUE each, and perhaps a run folder."""
 
     def __getitem__(self, group: str) -> Any:
         return self.values[group]
@@ -65,19 +67,25 @@ class Config:
         return settings
 
 
-def compose(overrides: list[str], method: str | None = None) -> Config:
+def compose(words: Sequence[str], method: str | None = None) -> Config:
     """Compose the tree under these overrides and check every value.
 
     Args:
-        overrides: KEY=VALUE each, as typed.
+        words: as typed: KEY=VALUE each, and perhaps a run folder, whose configuration they change.
         method: file of the influence group to take, over any `influence=` among the overrides.
 
     Raises:
         UsageError: an unknown key, group or choice, a value of the wrong type or out of range.
     """
-    _check_choices(parse_overrides(overrides))
+    given = split_words(words)
+    overrides = [*given.overrides, *([] if method is None else [f"influence={method}"])]
+    parsed = parse_overrides(overrides)
+    _check_choices(parsed)
     refuse_moved_keys(overrides)
-    tree = _hydra_compose([*overrides, *([] if method is None else [f"influence={method}"])])
+    if given.folder is not None:
+        chosen = {str(found.key_or_group): str(found.value()) for found in parsed}
+        overrides = [*stored_overrides(given.folder, chosen), *overrides]
+    tree = _hydra_compose(overrides)
     choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
     with open_dict(tree):
         del tree["hydra"]
@@ -88,22 +96,24 @@ def compose(overrides: list[str], method: str | None = None) -> Config:
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     assert isinstance(values, dict)
-    return Config(values=checked(values), choices=choices, overrides=tuple(overrides))
+    return Config(values=checked(values), choices=choices, overrides=tuple(words))
 
 
-def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
+def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
     """One configuration a method. An override of `influence.KEY` reaches the methods that have KEY.
 
     Raises:
         UsageError: as `compose`; also when no method has such a key.
     """
     if not methods:
-        return [compose(overrides)]
+        return [compose(words)]
     check_method_names(methods)
-    refuse_moved_keys(overrides)
     unique = list(dict.fromkeys(methods))
     if len(unique) == 1:
-        return [compose(overrides, unique[0])]
+        return [compose(words, unique[0])]
+    given = split_words(words)
+    folder, overrides = [] if given.folder is None else [str(given.folder)], list(given.overrides)
+    refuse_moved_keys(overrides)
     own = {
         override.key_or_group
         for override in parse_overrides(overrides)
@@ -119,7 +129,7 @@ def compose_methods(overrides: list[str], methods: list[str]) -> list[Config]:
             if parsed.key_or_group not in own - known
         ]
         reached |= own & known
-        configurations.append(compose(kept, method))
+        configurations.append(compose([*folder, *kept], method))
     for key in sorted(own - reached):
         raise UsageError(f"{key}: none of the methods {', '.join(unique)} has this setting")
     return configurations

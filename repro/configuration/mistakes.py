@@ -50,9 +50,7 @@ def no_override(word: str) -> str:
     if _is_key(word):
         return f"{wrong}: there is no space around =, such as {word}=VALUE"
     if Path(word).is_dir():
-        return (
-            f"{wrong}: a run folder is named by output_dir={word}, beside the overrides that it was made with"
-        )
+        return f"{wrong}: a sweep makes run folders of its own, where --out says"
     return f"{wrong}, such as model.l2=0.1"
 
 

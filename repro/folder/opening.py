@@ -14,7 +14,8 @@ from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import set_aside_unsound
-from repro.folder.paths import RunFolder, check_same_configuration, run_folder
+from repro.folder.naming import check_same_configuration, run_folder
+from repro.folder.paths import RunFolder
 from repro.folder.stored_config import targets
 from repro.folder.trust import refuse_code_of_others
 from repro.notices import warn
@@ -44,13 +45,18 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     folder = run_folder(config)
     if create:
         folder.path.mkdir(parents=True, exist_ok=True)
-    if not folder.path.exists() or started_by_command() or (launched() and not first_of_launched()):
+    if not folder.path.exists() or not speaks_for_all():
         yield folder
         return
     typed = {str(target) for _, target in targets(config.values)}
     with open_run(folder, typed):
         check_same_configuration(folder, config)
         yield folder
+
+
+def speaks_for_all() -> bool:
+    """Whether this process is the command itself, and no rank or run that a command has started."""
+    return not started_by_command() and (not launched() or first_of_launched())
 
 
 @contextmanager

@@ -4,25 +4,19 @@ What determines θ̂ is the same there and on this command line, or the command 
 settings of each method and of the retraining stand in their records, and may be others than those of now.
 """
 
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 
 from repro.configuration.compose import Config, compose
 from repro.configuration.files import VARIABLE, groups, own_folder
-from repro.folder.paths import DETERMINES_THETA
+from repro.configuration.grammar import override
+from repro.folder.naming import DETERMINES_THETA
 from repro.page.retraining import Retraining
 from repro.predictions import Prediction
 from repro.solving import SOLVER_KEYS
-
-PLAIN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-KEYWORDS = ("null", "true", "false", "nan", "inf")
-INTERPOLATION = re.compile(r"(\\*)\$\{")
-"""Would be resolved, in quotes too, unless a backslash stands before it."""
 
 
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
@@ -77,7 +71,7 @@ def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
     known = method in groups()["influence"]
     usual = compose([], method).solver_settings if known else {}
     return [
-        f"influence.{key}={_value(value)}"
+        override(f"influence.{key}", value)
         for key, value in settings.items()
         if key not in usual or value != usual[key]
     ]
@@ -93,16 +87,7 @@ def _retrain_overrides(retraining: Retraining) -> list[str]:
     if not retraining.runs:
         return []
     usual, last = compose([])["retrain"], retraining.runs[-1]
-    own = [f"retrain.{key}={_value(value)}" for key, value in last["settings"].items() if value != usual[key]]
+    own = [
+        override(f"retrain.{key}", value) for key, value in last["settings"].items() if value != usual[key]
+    ]
     return [*own, *([f"retrain.gpus={last['processes']}"] if last["processes"] > 1 else [])]
-
-
-def _value(value: Any) -> str:
-    """A value in the grammar of Hydra's overrides, so that it is read as what it is."""
-    if isinstance(value, dict):
-        return f"{{{','.join(f'{_value(key)}:{_value(entry)}' for key, entry in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_value, value))}]"
-    if isinstance(value, str) and not (PLAIN.fullmatch(value) and value.lower() not in KEYWORDS):
-        return QuotedString(INTERPOLATION.sub(r"\1\1\\${", value), Quote.single).with_quotes()
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -66,6 +66,7 @@ def influence(session: Session) -> None:
     arguments = ["influence", "--method", config.method, *config.overrides]
     with session.opened() as folder:
         run_in_ranks(config, arguments, lambda device: _predict(session, folder, device))
+        session.remember()
 
 
 @naming_own_code()

@@ -40,6 +40,7 @@ def plot(session: Session, with_page: bool = False) -> Plotted:
         for prediction in joined.predictions:
             draw_missing_traces(folder, config, prediction.record)
         write_summary(folder, joined.summary)
+        session.remember()
         figures = [
             *draw_scatter(folder, config, table, joined.agreements, joined.selection),
             *draw_errors_and_certificates(folder, config, table),

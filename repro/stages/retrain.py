@@ -42,6 +42,7 @@ def retrain(session: Session) -> None:
     with session.opened() as folder:
         arguments = ["retrain", *session.config.overrides]
         run_in_ranks(session.config, arguments, lambda device: _solve(session, folder, device))
+        session.remember()
 
 
 def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:

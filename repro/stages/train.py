@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from omegaconf import OmegaConf
 
 from erm.dataset import Dataset
 from erm.files import without_non_finite
@@ -14,12 +13,14 @@ from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 from repro.configuration.compose import Config
 from repro.errors import StageError
-from repro.folder.manifest import write_json_result, write_text_result
-from repro.folder.paths import RunFolder, determining
+from repro.folder.manifest import write_json_result
+from repro.folder.naming import determining
+from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
 from repro.model_file import not_converged, read_facts, save_model, theta_checksum
 from repro.notices import note, warn
 from repro.problem import make_fit
+from repro.records.configuration import write_configuration
 from repro.records.model import ModelFacts
 from repro.records.provenance import provenance
 from repro.session import Session
@@ -156,5 +157,5 @@ def _facts(session: Session, fit: Fit, seconds: float) -> ModelFacts:
 
 
 def _write_records(folder: RunFolder, config: Config, facts: ModelFacts) -> None:
-    write_text_result(folder, folder.config, OmegaConf.to_yaml(OmegaConf.create(config.values)))
+    write_configuration(folder, config)
     write_json_result(folder, folder.provenance, facts.provenance.model_dump())

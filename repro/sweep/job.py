@@ -18,8 +18,9 @@ from repro.configuration.compose import Config, compose_methods
 from repro.configuration.files import CONFIG_FOLDER
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import write_result
+from repro.folder.naming import determining
 from repro.folder.opening import open_run
-from repro.folder.paths import RunFolder, determining
+from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
 from repro.records.model import stored_facts
 from retrain.launch import PROGRAM
