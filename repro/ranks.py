@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 
@@ -13,8 +14,10 @@ from repro.problem import compute_device
 from retrain import distributed
 from retrain.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
 
+T = TypeVar("T")
 
-def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.device], None]) -> None:
+
+def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.device], T]) -> T | None:
     """Do the work in as many processes as `retrain.gpus` asks for; under torchrun, as one of its ranks.
 
     Args:
@@ -22,13 +25,15 @@ def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.dev
         arguments: the command line that a process of its own is started with.
         work: called with the device of this rank, inside the process group.
 
+    Returns:
+        What the work returns here; None where processes of their own have done it.
+
     Raises:
         StageError: a process failed, or did not answer.
         UsageError: more GPUs were asked for than there are.
     """
     if distributed.launched():
-        _as_rank(config, work)
-        return
+        return _as_rank(config, work)
     try:
         processes, warning = num_processes(config["retrain"]["gpus"], config["device"])
     except NotEnoughGPUsError as error:
@@ -36,16 +41,16 @@ def run_in_ranks(config: Config, arguments: list[str], work: Callable[[torch.dev
     if warning:
         warn(warning)
     if processes == 1:
-        _as_rank(config, work)
-        return
+        return _as_rank(config, work)
     try:
         with starting_processes():
             launch(arguments, processes)
     except RankFailedError as error:
         raise StageError(str(error)) from error
+    return None
 
 
-def _as_rank(config: Config, work: Callable[[torch.device], None]) -> None:
+def _as_rank(config: Config, work: Callable[[torch.device], T]) -> T | None:
     end_with_parent()
     device = compute_device(config)
     if config["retrain"]["gpus"] == 0:
@@ -57,6 +62,6 @@ def _as_rank(config: Config, work: Callable[[torch.device], None]) -> None:
         distributed.share_threads()
     try:
         with distributed.process_group(device, timedelta(minutes=config["retrain"]["timeout_minutes"])):
-            work(device)
+            return work(device)
     except distributed.RankTimeoutError as error:
         raise StageError(str(error)) from error

@@ -32,8 +32,11 @@ class Retrained:
     tolerance: float
 
 
-def retrain(session: Session) -> None:
+def retrain(session: Session) -> Retrained | None:
     """Retrain without each point, here, in processes of its own, or as a rank of a launched run.
+
+    Returns:
+        What there is now; None where another process has done it and told of it.
 
     Raises:
         StageError: an earlier stage is missing, a process failed, or a model missed its tolerance.
@@ -41,8 +44,9 @@ def retrain(session: Session) -> None:
     """
     with session.opened() as folder:
         arguments = ["retrain", *session.config.overrides]
-        run_in_ranks(session.config, arguments, lambda device: _solve(session, folder, device))
+        found = run_in_ranks(session.config, arguments, lambda device: _solve(session, folder, device))
         session.remember()
+        return found
 
 
 def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
@@ -59,7 +63,7 @@ def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
     )
 
 
-def _solve(session: Session, folder: RunFolder, device: torch.device) -> None:
+def _solve(session: Session, folder: RunFolder, device: torch.device) -> Retrained | None:
     config = session.config
     # Examples that are shared out stay in host memory until each rank takes its own.
     home = torch.device("cpu") if config["retrain"]["shard"] == "data" else device
@@ -70,11 +74,12 @@ def _solve(session: Session, folder: RunFolder, device: torch.device) -> None:
             folder, config, risk, task, device, lambda progress: tell(_how_far(progress))
         )
     if stored is None:
-        return
-    tolerance = config["retrain"]["tolerance"]
-    session.listener.result(Retrained(stored=stored, weights=folder.weights, tolerance=tolerance))
+        return None
+    found = Retrained(stored=stored, weights=folder.weights, tolerance=config["retrain"]["tolerance"])
+    session.listener.result(found)
     if stored.missed:
-        raise StageError(_about_missed(stored, tolerance))
+        raise StageError(_about_missed(stored, found.tolerance))
+    return found
 
 
 def _read_task(session: Session, folder: RunFolder, risk: SoftmaxRisk) -> Task:
