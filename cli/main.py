@@ -70,7 +70,7 @@ def root(
 
 
 def main() -> None:
-    """The console script `repro`."""
+    """What the console script `repro` runs."""
     signal.signal(signal.SIGTERM, _terminate)
     app()
 
