@@ -1,7 +1,7 @@
 """Where the installed `repro` starts, under a name that no other project has.
 
-The packages of this tool have common words for names. Where PYTHONPATH puts folders of such names first, what
-Python imports is another project's, and fails with a line that helps nobody: this one says which is in the way.
+The packages of this tool have common words for names. Where PYTHONPATH puts folders of such names first, Python
+imports another project's, and fails with a line that helps nobody. Here both are named.
 """
 
 import importlib.util
@@ -31,7 +31,7 @@ def shadowing() -> str | None:
         if not any(Path(place).is_relative_to(HOME / name) for place in found if place):
             place = found[0] if found else "nothing"
             return (
-                f"the package {name} of this tool is in {HOME / name}, but Python finds {place} first. Take the "
-                "folder that holds it off PYTHONPATH, or rename it"
+                f"the package {name} of this tool is in {HOME / name}, but Python finds {place} first. Take "
+                "the folder that holds it off PYTHONPATH, or rename it"
             )
     return None

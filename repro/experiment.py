@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from repro.agreement import JoinedChanges, join_changes
 from repro.configuration.compose import compose, compose_methods
 from repro.configuration.grammar import override
+from repro.departures import method_titles
 from repro.drawing.figures import scatter
 from repro.listener import Listener
 from repro.records.influence import read_record, read_table
@@ -114,7 +115,8 @@ class Experiment:
     def figure(self) -> Figure:
         """The scatter of predicted against actual changes, as a matplotlib figure; nothing is written."""
         joined = self.agreement()
-        return scatter(self.session.config, joined.table, joined.agreements, joined.selection)
+        titles = method_titles(self.session.config, joined.predictions)
+        return scatter(self.session.config, joined.table, joined.agreements, titles, joined.selection)
 
     def plot(self) -> Plotted:
         """Write the table, its summary and the figures into the run folder."""

@@ -1,5 +1,6 @@
 """Figures in plots/: how all are written, and which `repro plot` draws: scatter, errors, galleries."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -31,22 +32,27 @@ def draw_scatter(
     config: Config,
     table: DataFrame,
     agreements: dict[tuple[str, int], Agreement],
+    titles: Mapping[str, str],
     selection: str,
 ) -> list[Path]:
     """plots/leave_one_out: predicted against actual changes, in the configured style."""
-    figure = scatter(config, table, agreements, selection)
+    figure = scatter(config, table, agreements, titles, selection)
     return write_figure(folder, config, figure, "leave_one_out", configured_style(config))
 
 
 def scatter(
-    config: Config, table: DataFrame, agreements: dict[tuple[str, int], Agreement], selection: str
+    config: Config,
+    table: DataFrame,
+    agreements: dict[tuple[str, int], Agreement],
+    titles: Mapping[str, str],
+    selection: str,
 ) -> Figure:
     """The figure of predicted against actual changes, as configured."""
     settings = config["plot"]
     return draw_leave_one_out(
         table,
         agreements,
-        titles=_titles(config, table),
+        titles=_shown(titles),
         limits=settings["limits"],
         selection=selection,
         style=configured_style(config),
@@ -58,9 +64,11 @@ def configured_style(config: Config) -> Style:
     return STYLES[config["plot"]["style"]]
 
 
-def draw_errors_and_certificates(folder: RunFolder, config: Config, table: DataFrame) -> list[Path]:
+def draw_errors_and_certificates(
+    folder: RunFolder, config: Config, table: DataFrame, titles: Mapping[str, str]
+) -> list[Path]:
     """plots/errors: how far each method is from the truth, and how well the truth is known."""
-    return write_figure(folder, config, draw_errors(table, _titles(config, table)), "errors")
+    return write_figure(folder, config, draw_errors(table, _shown(titles)), "errors")
 
 
 def draw_galleries(
@@ -70,6 +78,7 @@ def draw_galleries(
     dataset: Dataset,
     risk: EmpiricalRisk,
     theta: Float[Tensor, " p"],
+    titles: Mapping[str, str],
 ) -> list[Path]:
     """plots/gallery_TEST for each test point of the table, where examples are images.
 
@@ -92,7 +101,7 @@ def draw_galleries(
             most_harmful(rows),
             images,
             {int(str(index)): float(change) for index, change in predicted.items()},
-            _titles(config, table)[method],
+            verbatim(titles[method]),
             num_ranked=rows["train_index"].nunique(),
         )
         written += write_figure(folder, config, figure, f"gallery_{test_index}")
@@ -123,9 +132,8 @@ def verbatim(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _titles(config: Config, table: DataFrame) -> dict[str, str]:
-    """The configured titles, and the name of each method that has none."""
-    return {name: verbatim(name) for name in table["method"].unique()} | dict(config["plot"]["titles"])
+def _shown(titles: Mapping[str, str]) -> dict[str, str]:
+    return {method: verbatim(title) for method, title in titles.items()}
 
 
 def _test_example(

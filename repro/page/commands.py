@@ -11,8 +11,9 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from repro.configuration.compose import Config, compose
-from repro.configuration.files import VARIABLE, groups, own_folder
+from repro.configuration.files import VARIABLE, own_folder
 from repro.configuration.grammar import override
+from repro.departures import departures
 from repro.folder.naming import DETERMINES_THETA
 from repro.page.retraining import Retraining
 from repro.predictions import Prediction
@@ -64,17 +65,9 @@ def configuration(config: Config, predictions: Sequence[Prediction], retraining:
 
 
 def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
-    """The overrides that lead from the method's file to the settings it ran with.
-
-    Where there is no such file any more, all of its settings.
-    """
-    known = method in groups()["influence"]
-    usual = compose([], method).solver_settings if known else {}
-    return [
-        override(f"influence.{key}", value)
-        for key, value in settings.items()
-        if key not in usual or value != usual[key]
-    ]
+    """The overrides that lead from the method's file to the settings it ran with."""
+    changed = departures(method, settings).items()
+    return [override(f"influence.{key}", value) for key, value in changed]
 
 
 def _is_recorded(override: str) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from repro.agreement import JoinedChanges, join_changes
+from repro.departures import method_titles
 from repro.drawing.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
 from repro.drawing.traces import draw_missing_traces
 from repro.folder.checked_files import shows_another_table
@@ -41,10 +42,11 @@ def plot(session: Session, with_page: bool = False) -> Plotted:
             draw_missing_traces(folder, config, prediction.record)
         write_summary(folder, joined.summary)
         session.remember()
+        titles = method_titles(config, joined.predictions)
         figures = [
-            *draw_scatter(folder, config, table, joined.agreements, joined.selection),
-            *draw_errors_and_certificates(folder, config, table),
-            *draw_galleries(folder, config, table, session.dataset, joined.risk, joined.model.theta),
+            *draw_scatter(folder, config, table, joined.agreements, titles, joined.selection),
+            *draw_errors_and_certificates(folder, config, table, titles),
+            *draw_galleries(folder, config, table, session.dataset, joined.risk, joined.model.theta, titles),
         ]
         found = Plotted(joined=joined, folder=folder, figures=figures)
         session.listener.result(found)

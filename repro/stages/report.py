@@ -10,6 +10,7 @@ from report.content import Page
 from report.page import render
 from report.points import drawn_points, figure_data
 from repro.configuration.compose import Config, compose
+from repro.departures import method_titles
 from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
@@ -43,7 +44,7 @@ def report(session: Session) -> Reported:
 
 def _page(session: Session, plotted: Plotted) -> Page:
     dataset, joined, config, folder = session.dataset, plotted.joined, session.config, session.folder
-    titles, pictures = dict(config["plot"]["titles"]), Pictures.of(dataset)
+    titles, pictures = method_titles(config, joined.predictions), Pictures.of(dataset)
     noun = "image" if dataset.image_shape else "example"
     images = pictures.by_index(dataset.x_train, drawn_points(joined.table))
     retraining = read_retraining(folder, config, joined)
@@ -60,7 +61,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
         ],
         figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
         table_checksum=file_checksum(folder.table),
-        printed_figure=_printed_figure(config, plotted),
+        printed_figure=_printed_figure(config, plotted, titles),
         making=describe_making(folder, config, joined, retraining),
     )
 
@@ -71,9 +72,9 @@ def _limits(config: Config) -> dict[str, float | None]:
     return {"paper": paper, "configured": None if configured == paper else configured}
 
 
-def _printed_figure(config: Config, plotted: Plotted) -> str:
+def _printed_figure(config: Config, plotted: Plotted, titles: dict[str, str]) -> str:
     """The figure for paper, whatever formats the files of figures have, as a `data:` address."""
     picture, joined = BytesIO(), plotted.joined
-    figure = scatter(config, joined.table, joined.agreements, joined.selection)
+    figure = scatter(config, joined.table, joined.agreements, titles, joined.selection)
     save(figure, picture, "png", style=configured_style(config))
     return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")

@@ -1,0 +1,29 @@
+"""How the settings of a computed method depart from those of its file, and the title that says so."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repro.configuration.compose import Config, compose
+from repro.configuration.files import groups
+from repro.predictions import Prediction
+
+
+def departures(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that are not those of the method's file; all where there is no such file any more."""
+    known = method in groups()["influence"]
+    usual = compose([], method).solver_settings if known else {}
+    return {key: value for key, value in settings.items() if key not in usual or value != usual[key]}
+
+
+def method_titles(config: Config, predictions: Sequence[Prediction]) -> dict[str, str]:
+    """What each method is called in figures and on the page: its title, and its departures behind it."""
+    titles = dict(config["plot"]["titles"])
+    return {
+        found.method: ", ".join(
+            [
+                titles.get(found.method, found.method),
+                *(f"{key} {value}" for key, value in departures(found.method, found.record.settings).items()),
+            ]
+        )
+        for found in predictions
+    }
