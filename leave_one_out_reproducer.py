@@ -1,7 +1,7 @@
 """Where the installed `repro` starts, under a name that no other project has.
 
-The packages of this tool have common words for names. Where PYTHONPATH puts folders of such names first, Python
-imports another project's, and fails with a line that helps nobody. Here both are named.
+The packages of this tool have common words for names. Where PYTHONPATH puts folders of such names first,
+Python imports another project's, and fails with a line that helps nobody. Here both are named.
 """
 
 import importlib.util
