@@ -15,6 +15,7 @@ from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.problem import command
 from repro.records.influence import read_record, read_table
+from retrain.removal import Removal, leave_one_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +80,10 @@ def read_predictions(
     return predictions
 
 
-def selected_indices(predictions: list[Prediction]) -> list[int]:
+def selected_removals(predictions: list[Prediction]) -> list[Removal]:
     """The union of the methods' selections over all test points, ascending."""
-    return sorted({int(index) for prediction in predictions for index in prediction.selected["train_index"]})
+    rows = {int(index) for prediction in predictions for index in prediction.selected["train_index"]}
+    return leave_one_out(sorted(rows))
 
 
 def panel_order(config: Config) -> Callable[[str], tuple[int, str]]:

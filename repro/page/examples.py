@@ -16,7 +16,8 @@ from report.images import grey_levels, png_uri
 from repro.page.retraining import Retraining
 from repro.records.influence import declared_baseline
 from repro.stages.plot import Plotted
-from retrain.removal import NOTHING
+from retrain.removal import leave_one_out
+from retrain.retrainer import with_null_control
 
 SHOWN_CLASSES = 3
 SHOWN_FEATURES = 8
@@ -93,7 +94,8 @@ def _logits(plotted: Plotted, x: Float[np.ndarray, " features"]) -> torch.Tensor
     """W x at θ̂, on the CPU."""
     risk = plotted.risk
     features = risk.features(torch.from_numpy(x[None]))
-    return (features @ risk.weights(plotted.model.theta).T)[0].cpu()
+    logits: torch.Tensor = (features @ risk.weights(plotted.model.theta).T)[0].cpu()
+    return logits
 
 
 def _telling_features(
@@ -111,7 +113,7 @@ def _telling_features(
 
 def _judge(plotted: Plotted, retraining: Retraining, rows: pd.DataFrame, target: int) -> FigureVerdict:
     """The same judge that `repro diagnose` asks."""
-    summary, models = plotted.of_test(target), {NOTHING, *(int(index) for index in rows["train_index"])}
+    summary, models = plotted.of_test(target), set(with_null_control(leave_one_out(rows["train_index"])))
     retrained = Retrained(
         null_control=summary["null_control"],
         null_certificate=summary["null_control_certificate"],

@@ -15,7 +15,7 @@ from cli.progress import Standing, progress_bar
 from cli.verdicts import say_verdict
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
-from erm.softmax import SoftmaxRisk
+from erm.risk import EmpiricalRisk
 from plots.agreement import agreement
 from repro.configuration.compose import Config
 from repro.configuration.mistakes import no_run
@@ -27,11 +27,11 @@ from repro.folder.recorded_config import recorded_config, recorded_dataset
 from repro.printable import printable
 from repro.problem import compute_device, load_model, make_risk
 from repro.records.influence import read_record, read_table
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.recheck import Rechecked, recheck
-from retrain.removal import NOTHING
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from repro.solving import make_retrainer, refuse_other_models
+from retrain.changes import Changes
+from retrain.recheck import Rechecked
+from retrain.removal import leave_one_out
+from retrain.retrainer import with_null_control
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
@@ -89,7 +89,8 @@ def _contents_or_fault(folder: RunFolder, config: Config, dataset: Dataset) -> l
 
 def _contents(folder: RunFolder, config: Config, dataset: Dataset) -> list[Verdict]:
     device = compute_device(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
+    risk = make_risk(config, dataset, device)
+    refuse_other_models(config, risk)
     model = load_model(folder, config, dataset, device)
     verdicts = [_fit(risk, model.theta, model.facts)]
     try:
@@ -105,17 +106,15 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset) -> list[Verdi
     _check_indices(table, dataset)
     targets = list(dict.fromkeys(table["test_index"].tolist()))
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    cache = WeightCache(folder.weights, model.key, lambda _: None)
-    wanted = {NOTHING, *table["train_index"].tolist()}
-    parts: list[LeaveOneOutWeights] = []
+    retrainer = make_retrainer(folder, config, risk, model.theta, model.key, warn=lambda _: None)
+    wanted = with_null_control(leave_one_out(table["train_index"]))
     plain: list[Rechecked] = []
     with progress_bar("checking") as bar:
-        for part in cache.parts(wanted):
-            parts.append(part)
-            plain.append(recheck(risk, model.theta, part, x_test, y_test))
-            done = sum(len(found.indices) for found in plain)
+        for part in retrainer.recheck(x_test, y_test, wanted):
+            plain.append(part)
+            done = sum(len(found.removals) for found in plain)
             bar.update(Standing(stage="plain formulas", done=done, total=len(wanted), unit="models"))
-    truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(device))
+    truth = retrainer.changes(x_test, y_test, wanted)
     return [
         *verdicts,
         _gradients(plain),
@@ -134,7 +133,7 @@ def _check_indices(table: pd.DataFrame, dataset: Dataset) -> None:
             raise IndexError(f"{column} of the table: expected 0 … {len(labels) - 1}")
 
 
-def _fit(risk: SoftmaxRisk, theta: torch.Tensor, facts: dict[str, Any]) -> Verdict:
+def _fit(risk: EmpiricalRisk, theta: torch.Tensor, facts: dict[str, Any]) -> Verdict:
     norm, value = float(risk.gradient(theta).norm()), float(risk.value(theta))
     same = (
         math.isclose(value, facts["objective"], rel_tol=1e-12) and norm <= 2 * facts["gradient_norm"] + 1e-12
@@ -159,26 +158,24 @@ def _gradients(plain: list[Rechecked]) -> Verdict:
     )
 
 
-def _actual(table: pd.DataFrame, targets: list[int], truth: GroundTruth, plain: list[Rechecked]) -> Verdict:
+def _actual(table: pd.DataFrame, targets: list[int], truth: Changes, plain: list[Rechecked]) -> Verdict:
     """The table's actual changes and certificates are those of the weights, found in two ways."""
-    by_index = {int(index): column for column, index in enumerate(truth.indices)}
+    column_of = {rows: column for column, rows in enumerate(truth.removals)}
     plain_changes = {
-        int(index): found.actual_change[:, column]
-        for found in plain
-        for column, index in enumerate(found.indices)
+        rows: found.actual_change[:, column] for found in plain for column, rows in enumerate(found.removals)
     }
     differences = {"weights": 0.0, "plain losses": 0.0, "certificates": 0.0}
     missing = 0
     for row in table.itertuples():
-        target, index = targets.index(int(str(row.test_index))), int(str(row.train_index))
-        if index not in by_index:
+        target, removed = targets.index(int(str(row.test_index))), (int(str(row.train_index)),)
+        if removed not in column_of:
             missing += 1
             continue
         actual, certificate = float(str(row.actual_change)), float(str(row.certificate))
         found = {
-            "weights": truth.actual_change[target, by_index[index]] - actual,
-            "plain losses": plain_changes[index][target] - actual,
-            "certificates": truth.certificate[target, by_index[index]] - certificate,
+            "weights": truth.actual_change[target, column_of[removed]] - actual,
+            "plain losses": plain_changes[removed][target] - actual,
+            "certificates": truth.bound[target, column_of[removed]] - certificate,
         }
         differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
     scale = float(table["actual_change"].abs().max())
@@ -215,10 +212,10 @@ def _predicted(folder: RunFolder, table: pd.DataFrame, key: str, num_examples: i
     )
 
 
-def _summary(table: pd.DataFrame, targets: list[int], summary: dict[str, Any], truth: GroundTruth) -> Verdict:
+def _summary(table: pd.DataFrame, targets: list[int], summary: dict[str, Any], truth: Changes) -> Verdict:
     points = summary.get("test_points", {str(targets[0]): summary})
     faults = []
-    nothing = int((truth.indices == NOTHING).argmax())
+    nothing = truth.null_control
     for row, target in enumerate(targets):
         point = points.get(str(target), {})
         if not math.isclose(

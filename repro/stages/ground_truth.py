@@ -12,10 +12,8 @@ from repro.errors import StageError
 from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
 from repro.problem import command, compute_device, load_dataset, load_model, make_risk, test_indices
-from repro.solving import weight_cache
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.removal import NOTHING
+from repro.solving import make_retrainer, refuse_other_models
+from retrain.changes import Changes
 
 
 def export_ground_truth(config: Config, out: Path) -> None:
@@ -30,24 +28,21 @@ def export_ground_truth(config: Config, out: Path) -> None:
 
 def _export(folder: RunFolder, config: Config, out: Path) -> None:
     device, dataset = compute_device(config), load_dataset(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
+    risk = make_risk(config, dataset, device)
+    refuse_other_models(config, risk)
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, risk, model.theta)
-    truth = ground_truth(
-        risk,
-        model.theta,
-        weight_cache(folder, model.key).parts(),
-        torch.from_numpy(dataset.x_test[targets]),
-        torch.from_numpy(dataset.y_test[targets]).to(device),
-    )
-    if not len(truth.indices):
+    retrainer = make_retrainer(folder, config, risk, model.theta, model.key)
+    x_test, y_test = (torch.from_numpy(array[targets]) for array in (dataset.x_test, dataset.y_test))
+    truth = retrainer.changes(x_test, y_test)
+    if not truth.removals:
         raise StageError(
             f"{folder.weights} holds no leave-one-out models. Run first: {command('retrain', config)}"
         )
     table = _table(truth, targets)
     write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
     write_atomically(out, lambda path: write(path, index=False))
-    num_left_out, certificate = len(truth.indices) - 1, float(table["certificate"].max())
+    num_left_out, certificate = len(truth.points), float(table["certificate"].max())
     say(
         f"{len(targets)} test points × {num_left_out} left-out training points of {risk.num_examples}; "
         f"largest certificate {certificate:.1e}\nwrote {out}",
@@ -60,16 +55,15 @@ def _export(folder: RunFolder, config: Config, out: Path) -> None:
     )
 
 
-def _table(truth: GroundTruth, targets: list[int]) -> pd.DataFrame:
-    left_out = truth.indices != NOTHING
+def _table(truth: Changes, targets: list[int]) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(
                 {
                     "test_index": target,
-                    "train_index": truth.indices[left_out],
-                    "actual_change": truth.actual_change[row, left_out],
-                    "certificate": truth.certificate[row, left_out],
+                    "train_index": truth.points,
+                    "actual_change": truth.actual_change[row, truth.is_point],
+                    "certificate": truth.bound[row, truth.is_point],
                 }
             )
             for row, target in enumerate(targets)

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -12,10 +12,10 @@ from torch import Tensor
 from cli.console import say, warn
 from cli.progress import Bar, Standing, progress_bar
 from erm.dataset import Dataset
-from erm.risk import Curvature, EmpiricalRisk
-from erm.softmax import SoftmaxCurvature
+from erm.risk import EmpiricalRisk
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve, Solver, Status, is_baseline
+from parallel.group import Group
 from repro.configuration.compose import Config
 from repro.drawing.traces import draw_traces
 from repro.errors import StageError, UsageError
@@ -39,8 +39,8 @@ from repro.records.influence import (
     write_failure,
     write_predictions,
 )
+from repro.sharded_curvature import sharded_curvature
 from repro.user_code import naming_own_code, solution_of
-from retrain import distributed
 
 
 def influence(config: Config) -> None:
@@ -54,11 +54,11 @@ def influence(config: Config) -> None:
     """
     arguments = ["influence", "--method", config.method, *config.overrides]
     with open_run_folder(config) as folder:
-        run_in_ranks(config, arguments, lambda device: _predict(folder, config, device))
+        run_in_ranks(config, arguments, lambda group, device: _predict(folder, config, group, device))
 
 
 @naming_own_code()
-def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
+def _predict(folder: RunFolder, config: Config, group: Group, device: torch.device) -> None:
     method = config.method
     dataset = load_dataset(config)
     solver = make_solver(config)
@@ -68,9 +68,9 @@ def _predict(folder: RunFolder, config: Config, device: torch.device) -> None:
         warn(not_converged(model.facts, config))
     targets = test_indices(config, dataset, risk, model.theta)
     earlier_solutions, earlier_table = _earlier(folder, config, model.key)
-    with progress_bar(f"influence ({method})", shown=distributed.rank() == 0) as bar:
-        explained = _explain_all(risk, model.theta, dataset, targets, solver, method, bar)
-    if distributed.rank() != 0:
+    with progress_bar(f"influence ({method})", shown=group.is_first) as bar:
+        explained = _explain_all(risk, model.theta, dataset, targets, solver, method, bar, group)
+    if not group.is_first:
         # All have computed the same; one speaks and writes.
         return
     failed = [found for found in explained if found.solution.status.failed]
@@ -174,14 +174,6 @@ class Explained:
         )
 
 
-def shared_out(curvature: Curvature) -> Curvature:
-    """The same curvature, whose explicit matrix the ranks build together if it is a sum over examples."""
-    if distributed.num_ranks() == 1 or not isinstance(curvature, SoftmaxCurvature):
-        return curvature
-    rows = distributed.rank_rows(curvature.num_examples)
-    return replace(curvature, own_rows=rows, total=distributed.sum_over_ranks)
-
-
 def _explain_all(
     risk: EmpiricalRisk,
     theta: Tensor,
@@ -190,6 +182,7 @@ def _explain_all(
     solver: Solver,
     method: str,
     bar: Bar,
+    group: Group,
 ) -> list[Explained]:
     """Prepare the solver once, then explain one test point after the other."""
     stage = "preparing"
@@ -199,7 +192,7 @@ def _explain_all(
 
     started = time.perf_counter()
     try:
-        unchecked = solver.at(shared_out(risk.curvature(theta)), report)
+        unchecked = solver.at(sharded_curvature(risk.curvature(theta), group), report)
     except ValueError as error:
         raise UsageError(f"{method}: {error}") from error
     solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from cli.console import say, show, warn
 from erm.dataset import Dataset
-from erm.softmax import SoftmaxRisk
 from plots.agreement import Agreement, agreement
 from repro.configuration.compose import Config
 from repro.drawing.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
@@ -22,7 +21,7 @@ from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_json_result, write_result
 from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
-from repro.predictions import Prediction, read_predictions, selected_indices
+from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.problem import (
     TrainedModel,
     command,
@@ -34,10 +33,9 @@ from repro.problem import (
 )
 from repro.records.age import age_in_words
 from repro.selection import chosen_points, describe_selection, selection_name
-from repro.solving import weight_cache
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.removal import NOTHING
+from repro.solving import make_retrainer, refuse_other_models
+from retrain.changes import Changes
+from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
     "method",
@@ -57,8 +55,10 @@ class Plotted:
     """What the figure was made from."""
 
     dataset: Dataset
-    risk: SoftmaxRisk
+    risk: Any
+    """The empirical risk."""
     model: TrainedModel
+    retrainer: Retrainer
     predictions: list[Prediction]
     table: pd.DataFrame
     agreements: dict[tuple[str, int], Agreement]
@@ -92,7 +92,8 @@ def plot(config: Config, with_page: bool = False) -> Plotted:
 
 def _plot(folder: RunFolder, config: Config) -> Plotted:
     device, dataset = compute_device(config), load_dataset(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
+    risk = make_risk(config, dataset, device)
+    refuse_other_models(config, risk)
     model = load_model(folder, config, dataset, device)
     targets = test_indices(config, dataset, risk, model.theta)
     chosen = chosen_points(config, risk.num_examples)
@@ -100,18 +101,14 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
     for prediction in predictions:
         if age := age_in_words(folder, prediction.method):
             warn(f"{age}. Anew: {command('influence', config, '--method', prediction.method)}")
-    wanted = selected_indices(predictions)
-    truth = ground_truth(
-        risk,
-        model.theta,
-        weight_cache(folder, model.key).parts([*wanted, NOTHING]),
-        torch.from_numpy(dataset.x_test[targets]),
-        torch.from_numpy(dataset.y_test[targets]).to(device),
-    )
-    missing = {*wanted, NOTHING}.difference(truth.indices.tolist())
+    retrainer = make_retrainer(folder, config, risk, model.theta, model.key)
+    wanted = with_null_control(selected_removals(predictions))
+    x_test, y_test = (torch.from_numpy(array[targets]) for array in (dataset.x_test, dataset.y_test))
+    truth = retrainer.changes(x_test, y_test, wanted)
+    missing = set(wanted).difference(truth.removals)
     if missing:
         raise StageError(
-            f"{len(missing)} of {len(wanted) + 1} leave-one-out models are missing from {folder.weights}. "
+            f"{len(missing)} of {len(wanted)} leave-one-out models are missing from {folder.weights}. "
             f"Run first: {command('retrain', config)}"
         )
     table = _join(predictions, truth, targets, selection_name(config))
@@ -136,6 +133,7 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
         dataset=dataset,
         risk=risk,
         model=model,
+        retrainer=retrainer,
         predictions=predictions,
         table=table,
         agreements=agreements,
@@ -144,17 +142,15 @@ def _plot(folder: RunFolder, config: Config) -> Plotted:
     )
 
 
-def _join(
-    predictions: list[Prediction], truth: GroundTruth, targets: list[int], selection: str
-) -> pd.DataFrame:
+def _join(predictions: list[Prediction], truth: Changes, targets: list[int], selection: str) -> pd.DataFrame:
     actual = pd.concat(
         [
             pd.DataFrame(
                 {
                     "test_index": target,
-                    "train_index": truth.indices,
-                    "actual_change": truth.actual_change[row],
-                    "certificate": truth.certificate[row],
+                    "train_index": truth.points,
+                    "actual_change": truth.actual_change[row, truth.is_point],
+                    "certificate": truth.bound[row, truth.is_point],
                 }
             )
             for row, target in enumerate(targets)
@@ -175,10 +171,10 @@ def _summary(
     table: pd.DataFrame,
     predictions: list[Prediction],
     agreements: dict[tuple[str, int], Agreement],
-    truth: GroundTruth,
+    truth: Changes,
     targets: list[int],
 ) -> dict[str, Any]:
-    nothing = int((truth.indices == NOTHING).argmax())
+    nothing = truth.null_control
     points = {}
     for row, target in enumerate(targets):
         points[str(target)] = {
@@ -189,7 +185,7 @@ def _summary(
             },
             "max_certificate": float(table.loc[table["test_index"] == target, "certificate"].max()),
             "null_control": float(truth.actual_change[row, nothing]),
-            "null_control_certificate": float(truth.certificate[row, nothing]),
+            "null_control_certificate": float(truth.bound[row, nothing]),
         }
     first = points[str(targets[0])]
     return first | ({"test_points": points} if len(targets) > 1 else {})

@@ -58,7 +58,7 @@ def _page(folder: RunFolder, config: Config, plotted: Plotted) -> Page:
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
         data=f"{config.choices['data']}, {sizes}",
-        model=f"softmax regression with {plotted.risk.num_parameters:,} parameters, λ = {plotted.risk.l2:g}",
+        model=plotted.retrainer.description,
         selection=plotted.selection,
         example_noun=noun,
         test_points=[

@@ -3,17 +3,18 @@
 from dataclasses import replace
 
 from cli.console import complain, say
+from parallel.launch import NotEnoughGPUsError, num_processes
 from repro.configuration.compose import SELECTION_KEYS, Config
 from repro.errors import StageError, UsageError
 from repro.folder.opening import open_run_folder
 from repro.folder.paths import RunFolder
 from repro.problem import compute_device, load_dataset, load_model, make_risk, test_indices
 from repro.records.influence import read_record, read_table
+from repro.solving import refuse_other_models
 from repro.stages.influence import influence
 from repro.stages.plot import plot
-from repro.stages.retrain import retrain, softmax_risk
+from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
-from retrain.launch import NotEnoughGPUsError, num_processes
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
 SOFTMAX_TARGET = "erm.models.logistic"
@@ -43,7 +44,7 @@ def _refuse_what_cannot_be_retrained(config: Config) -> None:
     """
     if config["model"]["_target_"] != SOFTMAX_TARGET:
         device, dataset = compute_device(config), load_dataset(config)
-        softmax_risk(config, make_risk(config, dataset, device))
+        refuse_other_models(config, make_risk(config, dataset, device))
     try:
         check_certifiable(config["model"].get("l2", 1.0))
         num_processes(config["retrain"]["gpus"], config["device"])
