@@ -24,9 +24,12 @@ from erm.softmax import SoftmaxRisk
 from erm.softmax_hessian import cross_entropy_hessian_sum
 from retrain.certificate import loss_error_bound
 from retrain.preconditioner import KEPT_CURVATURE
-from retrain.removal import removal_problem
-from retrain.schedule import Progress, RetrainSettings, solve_missing
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from retrain.prepare import removal_problem
+from retrain.removal import RemovalBatch, leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainingProgress, RetrainSettings
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
 
 BATCH = 500
 SKLEARN_POINTS = 5
@@ -43,18 +46,18 @@ def seconds_of(work: Callable[[], object], repeats: int = 3) -> float:
     return float(np.median(taken))
 
 
-def solve(trained: Trained, points: list[int], folder: Path) -> tuple[float, float, LeaveOneOutWeights]:
+def solve(trained: Trained, points: list[int], folder: Path) -> tuple[float, float, RetrainedWeights]:
     """Run the stage into an empty cache: seconds in all, seconds of set-up, and what it stored."""
     started, first_batch = time.perf_counter(), list[float]()
 
-    def report(progress: Progress) -> None:
+    def report(progress: RetrainingProgress) -> None:
         if progress.stage == "solving" and not first_batch:
             first_batch.append(time.perf_counter() - started)
 
     cache = WeightCache(folder, "benchmark", lambda _: None)
-    solve_missing(trained.risk, trained.theta, points, cache, RetrainSettings(), report)
+    solve_missing(trained.risk, trained.theta, leave_one_out(points), cache, RetrainSettings(), report)
     total = time.perf_counter() - started
-    (weights,) = list(cache.parts(points))
+    (weights,) = list(cache.parts(leave_one_out(points)))
     return total, first_batch[0], weights
 
 
@@ -112,10 +115,10 @@ def main() -> None:
     further = (again - setup_again) / BATCH
     problem = removal_problem(trained.risk, trained.theta)
     differences = torch.from_numpy(weights.differences)[:, :, problem.active]
-    indices = torch.from_numpy(weights.indices)
+    removals = RemovalBatch(weights.removals, problem.x.device)
     pair = bare_pair(trained.risk)
-    one_pass = seconds_of(lambda: problem.estimate(indices, differences))
-    certifying = seconds_of(lambda: problem.measure(indices, differences), repeats=1)
+    one_pass = seconds_of(lambda: problem.estimate(removals, differences))
+    certifying = seconds_of(lambda: problem.measure(removals, differences), repeats=1)
     x, probabilities, _ = problem.single
     hessian = seconds_of(lambda: cross_entropy_hessian_sum(x, probabilities, kept=KEPT_CURVATURE), repeats=1)
     certificates = loss_error_bound(trained.x_test, torch.from_numpy(weights.distance_bounds))

@@ -31,7 +31,9 @@ from plots.agreement import agreement
 from repro.configuration.compose import compose
 from repro.problem import load_dataset, make_fit, make_risk, test_indices
 from retrain.ground_truth import ground_truth
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
 SEEDS = range(20)
@@ -59,9 +61,13 @@ class Problem:
         changes = np.full(self.risk.num_examples, np.nan)
         with tempfile.TemporaryDirectory() as folder:
             cache = WeightCache(Path(folder), "key", lambda _: None)
-            solve_missing(self.risk, self.theta, points, cache, RetrainSettings(), lambda _: None)
-            truth = ground_truth(self.risk, self.theta, cache.parts(points), self.x_test, self.y_test)
-        changes[truth.indices] = truth.actual_change[0]
+            solve_missing(
+                self.risk, self.theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None
+            )
+            truth = ground_truth(
+                self.risk, self.theta, cache.parts(leave_one_out(points)), self.x_test, self.y_test
+            )
+        changes[truth.points] = truth.actual_change[0]
         return changes
 
 

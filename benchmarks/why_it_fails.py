@@ -29,7 +29,9 @@ from plots.style import save
 from repro.configuration.compose import Config, compose
 from repro.problem import load_dataset, make_fit, make_risk, make_solver
 from retrain.ground_truth import ground_truth
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
 TEST_INDEX = 8
@@ -104,9 +106,9 @@ def _retrained_to_the_minimum(
     x, y = (torch.from_numpy(array[[TEST_INDEX]]) for array in (dataset.x_test, dataset.y_test))
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "benchmark", lambda _: None)
-        solve_missing(risk, theta, points, cache, RetrainSettings(), lambda _: None)
-        truth = ground_truth(risk, theta, cache.parts(points), x, y)
-    place = {int(index): row for row, index in enumerate(truth.indices)}
+        solve_missing(risk, theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None)
+        truth = ground_truth(risk, theta, cache.parts(leave_one_out(points)), x, y)
+    place = {int(index): row for row, index in enumerate(truth.points)}
     return truth.actual_change[0, [place[point] for point in points]]
 
 

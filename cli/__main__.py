@@ -1,4 +1,4 @@
-"""`python -m cli` is `repro`: what the launcher and a sweep start."""
+"""`python -m cli` is `repro`, from a checkout where it is not installed."""
 
 from cli.main import main
 

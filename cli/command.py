@@ -11,7 +11,7 @@ import typer
 from cli.console import complain, is_json, speaking
 from cli.help import HelpfulGroup
 from cli.options import LogJson, Quiet, TrustCode
-from repro.children import started_by_command
+from parallel.children import started_by_command
 from repro.configuration.mistakes import option_that_is_none
 from repro.errors import StageError, TerminatedError, UsageError
 from repro.folder.trust import trusting

@@ -80,21 +80,21 @@ def _(found: Explained) -> None:
 
 @say_result.register
 def _(found: Retrained) -> None:
-    stored = found.stored
-    reused, per_model = stored.wanted - stored.solved, stored.passes / stored.wanted
+    models, solved, seconds = found.result.models, len(found.result.solved.removals), found.result.seconds
+    per_model = int(models.passes.sum()) / len(models)
     say(
-        f"{stored.wanted - 1} leave-one-out models and the null control: {stored.solved} solved now in "
-        f"{stored.seconds:.1f} s, {reused} from {found.weights}\n"
-        f"largest gradient norm {stored.gradient_norm:.1e} (tolerance {found.tolerance:.0e}), "
+        f"{len(models) - 1} leave-one-out models and the null control: {solved} solved now in "
+        f"{seconds:.1f} s, {len(models) - solved} from {found.weights}\n"
+        f"largest gradient norm {models.largest_norm:.1e} (tolerance {found.tolerance:.0e}), "
         f"{per_model:.1f} passes over the data per model",
         "retrained",
-        models=stored.wanted,
-        solved=stored.solved,
-        seconds=stored.seconds,
-        gradient_norm=stored.gradient_norm,
+        models=len(models),
+        solved=solved,
+        seconds=seconds,
+        gradient_norm=models.largest_norm,
         tolerance=found.tolerance,
         passes_per_model=per_model,
-        missed=stored.missed,
+        missed=found.missed,
     )
 
 

@@ -32,7 +32,7 @@ class Retrained:
     missed: int
     """Models whose gradient norm is above the tolerance."""
     amplification: Mapping[int, float]
-    """What `diagnosis.leverage.amplification` found, by training point; 1 where there is nothing."""
+    """What `retrain.leverage.amplification` found, by training point; 1 where there is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ class Pairs:
     certificate: Float[np.ndarray, " k"]
     """Bounds on the errors of `actual`."""
     amplification: Float[np.ndarray, " k"]
-    """By what factor a removal exceeds its first order, after `diagnosis.leverage`; 1 where none is known."""
+    """By what factor a removal exceeds its first order, after `retrain.leverage`; 1 where none is known."""
 
     @property
     def largest(self) -> float:

@@ -1,7 +1,7 @@
 """Does a method predict the change that retraining finds? The one judge of the report page and of `diagnose`.
 
 What first-order influence leaves out by its nature is told from what a wrong convention does by the leverage
-of the points (`diagnosis.leverage`): a correct method falls short by it, point by point.
+of the points (`retrain.leverage`): a correct method falls short by it, point by point.
 """
 
 import math

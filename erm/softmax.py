@@ -7,8 +7,7 @@ With P the n × K matrix of probabilities and Y the one-hot labels:
     ∇R = (1/n)(P − Y)ᵀX + l2·W          H V = (1/n)[P ∘ (XVᵀ − (P ∘ XVᵀ)1)]ᵀX + l2·V
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import ClassVar
 
@@ -127,10 +126,6 @@ class SoftmaxRisk:
         return SoftmaxCurvature(self.x, self.probabilities(theta), self.l2)
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 @dataclass(frozen=True)
 class SoftmaxCurvature:
     """The Hessian of a `SoftmaxRisk` at one θ, which it knows only through the probabilities there."""
@@ -138,10 +133,6 @@ class SoftmaxCurvature:
     x: Float[Tensor, "n d"]
     probabilities: Float[Tensor, "n K"]
     l2: float
-    own_rows: slice = field(default_factory=lambda: slice(None))
-    """Examples that `matrix` sums over here; all, unless several processes share them out."""
-    total: Callable[[Tensor], Tensor] = _as_it_is
-    """Adds up what the processes have summed, for `matrix`."""
     convex: ClassVar[bool] = True
 
     @property
@@ -175,11 +166,13 @@ class SoftmaxCurvature:
         p, n = self.probabilities, self.num_examples
         return (torch.diag(p.sum(0)) - p.T @ p) / n, self.x.T @ self.x / n
 
+    def hessian_sum(self, rows: slice | None = None) -> Float[Tensor, "K d K d"]:
+        """Σᵢ ∇²CE(zᵢ, θ) over all examples (None), or over some rows: such sums add up."""
+        chosen = slice(None) if rows is None else rows
+        return cross_entropy_hessian_sum(self.x[chosen], self.probabilities[chosen])
+
     def matrix(self) -> Float[Tensor, "p p"]:
-        summed = self.total(
-            cross_entropy_hessian_sum(self.x[self.own_rows], self.probabilities[self.own_rows])
-        )
-        hessian = summed.view(self.num_parameters, self.num_parameters).div_(self.num_examples)
+        hessian = self.hessian_sum().view(self.num_parameters, self.num_parameters).div_(self.num_examples)
         hessian.diagonal().add_(self.l2)
         return hessian
 

@@ -4,20 +4,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from erm.softmax import SoftmaxRisk
+from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement, agreement
 from repro.errors import StageError
 from repro.model_file import TrainedModel
 from repro.notices import warn
-from repro.predictions import Prediction, read_predictions, selected_indices
+from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.selection import chosen_points, describe_selection, selection_name
 from repro.session import Session
-from repro.solving import weight_cache
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.removal import NOTHING
+from repro.solving import make_retrainer
+from retrain.changes import Changes
+from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
     "method", "test_index", "train_index", "label", "predicted_change", "predicted_stderr", "actual_change",
@@ -30,7 +29,8 @@ COLUMNS = (
 class JoinedChanges:
     """Predicted beside actual change, for every method, test point and removed training point."""
 
-    risk: SoftmaxRisk
+    risk: EmpiricalRisk
+    retrainer: Retrainer
     model: TrainedModel
     predictions: list[Prediction]
     table: pd.DataFrame
@@ -56,26 +56,25 @@ def join_changes(session: Session) -> JoinedChanges:
         StageError: an earlier stage is missing.
     """
     config, folder, model = session.config, session.folder, session.model()
-    risk = softmax_risk(config, session.risk)
+    risk, retrainer = session.risk, make_retrainer(session, model)
     targets = session.targets(model)
     chosen = chosen_points(config, risk.num_examples)
     predictions = read_predictions(folder, config, model.key, targets, chosen)
     for prediction in predictions:
         if age := age_in_words(prediction.record):
             warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
-    wanted = selected_indices(predictions)
-    x_test, y_test = session.test_examples(targets)
-    parts = weight_cache(folder, model.key).parts([*wanted, NOTHING])
-    truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(session.device))
-    missing = {*wanted, NOTHING}.difference(truth.indices.tolist())
+    wanted = with_null_control(selected_removals(predictions))
+    truth = retrainer.changes(*session.test_examples(targets), wanted)
+    missing = set(wanted).difference(truth.removals)
     if missing:
         raise StageError(
-            f"{len(missing)} of {len(wanted) + 1} leave-one-out models are missing from {folder.weights}. "
+            f"{len(missing)} of {len(wanted)} leave-one-out models are missing from {folder.weights}. "
             f"Run first: {session.command('retrain')}"
         )
     table = _join(predictions, truth, targets, selection_name(config))
     return JoinedChanges(
         risk=risk,
+        retrainer=retrainer,
         model=model,
         predictions=predictions,
         table=table,
@@ -84,17 +83,15 @@ def join_changes(session: Session) -> JoinedChanges:
     )
 
 
-def _join(
-    predictions: list[Prediction], truth: GroundTruth, targets: list[int], selection: str
-) -> pd.DataFrame:
+def _join(predictions: list[Prediction], truth: Changes, targets: list[int], selection: str) -> pd.DataFrame:
     actual = pd.concat(
         [
             pd.DataFrame(
                 {
                     "test_index": target,
-                    "train_index": truth.indices,
-                    "actual_change": truth.actual_change[row],
-                    "certificate": truth.certificate[row],
+                    "train_index": truth.points,
+                    "actual_change": truth.actual_change[row, truth.is_point],
+                    "certificate": truth.bound[row, truth.is_point],
                 }
             )
             for row, target in enumerate(targets)
@@ -107,9 +104,9 @@ def _join(
 
 
 def _summary(
-    table: pd.DataFrame, predictions: list[Prediction], truth: GroundTruth, targets: list[int]
+    table: pd.DataFrame, predictions: list[Prediction], truth: Changes, targets: list[int]
 ) -> Summary:
-    nothing = int((truth.indices == NOTHING).argmax())
+    nothing = truth.null_control
     return {
         target: PointSummary(
             methods={
@@ -120,7 +117,7 @@ def _summary(
             },
             max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
             null_control=float(truth.actual_change[row, nothing]),
-            null_control_certificate=float(truth.certificate[row, nothing]),
+            null_control_certificate=float(truth.bound[row, nothing]),
         )
         for row, target in enumerate(targets)
     }

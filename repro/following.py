@@ -8,21 +8,20 @@ import pandas as pd
 import torch
 
 from diagnosis.verdict import Verdict
-from erm.softmax import SoftmaxRisk
+from erm.risk import EmpiricalRisk
 from plots.agreement import agreement
 from repro.folder.paths import RunFolder
 from repro.records.influence import read_record, read_table
 from repro.records.model import ModelFacts
 from repro.records.summary import Summary
-from retrain.ground_truth import GroundTruth
+from retrain.changes import Changes
 from retrain.recheck import Rechecked
-from retrain.removal import NOTHING
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
 
 
-def check_fit(risk: SoftmaxRisk, theta: torch.Tensor, facts: ModelFacts) -> Verdict:
+def check_fit(risk: EmpiricalRisk, theta: torch.Tensor, facts: ModelFacts) -> Verdict:
     norm, value = float(risk.gradient(theta).norm()), float(risk.value(theta))
     same = math.isclose(value, facts.objective, rel_tol=1e-12) and norm <= 2 * facts.gradient_norm + 1e-12
     return Verdict(
@@ -46,27 +45,25 @@ def check_gradients(plain: list[Rechecked]) -> Verdict:
 
 
 def check_actual_changes(
-    table: pd.DataFrame, targets: list[int], truth: GroundTruth, plain: list[Rechecked]
+    table: pd.DataFrame, targets: list[int], truth: Changes, plain: list[Rechecked]
 ) -> Verdict:
     """The table's actual changes and certificates are those of the weights, found in two ways."""
-    by_index = {int(index): column for column, index in enumerate(truth.indices)}
+    column_of = {rows: column for column, rows in enumerate(truth.removals)}
     plain_changes = {
-        int(index): found.actual_change[:, column]
-        for found in plain
-        for column, index in enumerate(found.indices)
+        rows: found.actual_change[:, column] for found in plain for column, rows in enumerate(found.removals)
     }
     differences = {"weights": 0.0, "plain losses": 0.0, "certificates": 0.0}
     missing = 0
     for row in table.itertuples():
-        target, index = targets.index(int(str(row.test_index))), int(str(row.train_index))
-        if index not in by_index:
+        target, removed = targets.index(int(str(row.test_index))), (int(str(row.train_index)),)
+        if removed not in column_of:
             missing += 1
             continue
         actual, certificate = float(str(row.actual_change)), float(str(row.certificate))
         found = {
-            "weights": truth.actual_change[target, by_index[index]] - actual,
-            "plain losses": plain_changes[index][target] - actual,
-            "certificates": truth.certificate[target, by_index[index]] - certificate,
+            "weights": truth.actual_change[target, column_of[removed]] - actual,
+            "plain losses": plain_changes[removed][target] - actual,
+            "certificates": truth.bound[target, column_of[removed]] - certificate,
         }
         differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
     scale = float(table["actual_change"].abs().max())
@@ -103,10 +100,10 @@ def check_predictions(folder: RunFolder, table: pd.DataFrame, key: str, num_exam
     )
 
 
-def check_summary(table: pd.DataFrame, targets: list[int], summary: Summary, truth: GroundTruth) -> Verdict:
+def check_summary(table: pd.DataFrame, targets: list[int], summary: Summary, truth: Changes) -> Verdict:
     """The summary's statistics are those of the table, and its null control that of the weights."""
     faults = []
-    nothing = int((truth.indices == NOTHING).argmax())
+    nothing = truth.null_control
     for row, target in enumerate(targets):
         point = summary.get(target)
         if point is None:

@@ -13,6 +13,7 @@ from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
 from repro.selection import points_by_influence
+from retrain.removal import Removal, leave_one_out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +75,10 @@ def read_predictions(
     return predictions
 
 
-def selected_indices(predictions: list[Prediction]) -> list[int]:
+def selected_removals(predictions: list[Prediction]) -> list[Removal]:
     """The union of the methods' selections over all test points, ascending."""
-    return sorted({int(index) for prediction in predictions for index in prediction.selected["train_index"]})
+    rows = {int(index) for prediction in predictions for index in prediction.selected["train_index"]}
+    return leave_one_out(sorted(rows))
 
 
 def panel_order(config: Config) -> Callable[[str], tuple[int, str]]:

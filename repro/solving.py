@@ -1,108 +1,124 @@
-"""Solving the leave-one-out models that a run lacks, with its settings, into its weights and record."""
+"""Retraining what a run lacks, with its settings, into its weights and record."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from erm.softmax import SoftmaxRisk
+from parallel.group import ALONE, Group
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
+from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.records.retraining import append_run
-from retrain import distributed
-from retrain.removal import NOTHING
-from retrain.schedule import LeaveOneOutError, Progress, RetrainSettings, Solved, solve_missing
+from repro.session import Session
+from retrain.certified_softmax import check_retrainable, retrainer_for
+from retrain.removal import Removal
+from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels, with_null_control
+from retrain.schedule import LeaveOneOutError
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weights import WeightCache
 
 SOLVER_KEYS = ("tolerance", "precision", "batch_size", "shard")
 
 
 @dataclass(frozen=True)
-class Task:
+class RetrainingJob:
     """What rank 0 reads from the run folder, and every rank works on."""
 
     theta: Tensor
     key: str
-    indices: list[int]
+    """Names θ̂."""
+    removals: list[Removal]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stored:
-    """All models that were asked for, the null control among them, as the cache holds them now."""
+class RetrainingResult:
+    """What a retraining has solved, and what there is now of all that was asked for."""
 
-    wanted: int
-    solved: int
-    """Of these, solved now."""
-    passes: int
-    passes_now: int
-    """Of those solved now."""
-    gradient_norm: float
-    """The largest."""
-    missed: list[int]
-    """Training points whose model did not reach the tolerance."""
-    seconds: float = 0.0
-    """What solving took."""
+    solved: SolvedNow
+    models: SolvedModels
+    """The null control among them."""
+    seconds: float
 
 
-def _stored(indices: list[int], cache: WeightCache, solved: Solved, tolerance: float) -> Stored:
-    count = passes = passes_now = 0
-    largest, missed = 0.0, list[int]()
-    for part in cache.parts([*indices, NOTHING]):
-        count, passes = count + len(part.indices), passes + int(part.passes.sum())
-        passes_now += int(part.passes[np.isin(part.indices, solved.indices)].sum())
-        largest = max(largest, float(part.gradient_norms.max()))
-        missed += part.indices[part.gradient_norms > tolerance].tolist()
-    return Stored(
-        wanted=count,
-        solved=len(solved.indices),
-        passes=passes,
-        passes_now=passes_now,
-        gradient_norm=largest,
-        missed=missed,
-    )
+def refuse_other_models(config: Config, risk: object) -> None:
+    """Raise StageError where no retrainer takes the configured model."""
+    try:
+        check_retrainable(risk)
+    except NoRetrainerError as error:
+        raise _refusal(config, error) from error
 
 
-def _entry(
-    task: Task,
-    settings: RetrainSettings,
-    stored: Stored,
-    solved: Solved,
-    device: torch.device,
-) -> dict[str, Any]:
-    """What the record keeps of this run."""
-    return {
-        "model_checksum": task.key,
-        "settings": {key: getattr(settings, key) for key in SOLVER_KEYS},
-        "indices": sorted(solved.indices),
-        "models": stored.solved,
-        "seconds": stored.seconds,
-        "passes_per_model": stored.passes_now / stored.solved,
-        "processes": distributed.num_ranks(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "trace": solved.trace,
-    }
+def retrainer_for_key(
+    folder: RunFolder,
+    config: Config,
+    risk: object,
+    theta: Tensor,
+    key: str,
+    *,
+    group: Group = ALONE,
+    warn: Callable[[str], None] = warn,
+) -> Retrainer:
+    """The retrainer of the configured model, with the run's weights and settings.
+
+    Args:
+        folder: the run.
+        config: has the settings, and names the model.
+        risk: the empirical risk.
+        theta: its minimiser θ̂.
+        key: names θ̂.
+        group: the ranks.
+        warn: told of weights that are set aside; by the first rank alone.
+
+    Raises:
+        StageError: no retrainer takes this model.
+    """
+    cache = WeightCache(folder.weights, key, warn if group.is_first else lambda _: None)
+    try:
+        return retrainer_for(risk, theta, cache, retrain_settings(config), group)
+    except NoRetrainerError as error:
+        raise _refusal(config, error) from error
 
 
-def weight_cache(folder: RunFolder, key: str) -> WeightCache:
-    """The run's leave-one-out weights."""
-    return WeightCache(folder.weights, key, warn if distributed.rank() == 0 else lambda _: None)
+def retrainer_of(
+    folder: RunFolder,
+    config: Config,
+    risk: object,
+    model: TrainedModel,
+    warn: Callable[[str], None] = warn,
+) -> Retrainer:
+    """The same for θ̂ as it was read."""
+    return retrainer_for_key(folder, config, risk, model.theta, model.key, warn=warn)
+
+
+def make_retrainer(session: Session, model: TrainedModel) -> Retrainer:
+    """The retrainer of a session's model, in this process.
+
+    Raises:
+        StageError: no retrainer takes this model.
+    """
+    return retrainer_of(session.folder, session.config, session.risk, model)
+
+
+def retrain_settings(config: Config) -> RetrainSettings:
+    """The configured settings of the solver."""
+    return RetrainSettings(**{key: config["retrain"][key] for key in SOLVER_KEYS})
 
 
 def solve_and_record(
     folder: RunFolder,
     config: Config,
-    risk: SoftmaxRisk,
-    task: Task,
-    device: torch.device,
-    report: Callable[[Progress], None],
-) -> Stored | None:
-    """Solve what the run's weights lack with the configured settings, and enter it into the record.
+    retrainer: Retrainer,
+    job: RetrainingJob,
+    report: Callable[[RetrainingProgress], None],
+    group: Group = ALONE,
+) -> RetrainingResult | None:
+    """Retrain what the run's weights lack, and enter it into the record.
 
     Returns:
         What there is now; None on every rank but the first.
@@ -110,17 +126,35 @@ def solve_and_record(
     Raises:
         StageError: these models cannot be certified.
     """
-    cache = weight_cache(folder, task.key)
-    settings = RetrainSettings(**{key: config["retrain"][key] for key in SOLVER_KEYS})
     started = time.perf_counter()
     try:
-        solved = solve_missing(risk, task.theta, task.indices, cache, settings, report, device=device)
+        solved = retrainer.solve(job.removals, report)
     except LeaveOneOutError as error:
         raise StageError(str(error)) from error
-    if distributed.rank() != 0:
+    if not group.is_first:
         return None
-    stored = replace(
-        _stored(task.indices, cache, solved, settings.tolerance), seconds=time.perf_counter() - started
-    )
-    append_run(folder, _entry(task, settings, stored, solved, device) if solved.indices else None)
-    return stored
+    models = retrainer.models(with_null_control(job.removals))
+    result = RetrainingResult(solved=solved, models=models, seconds=time.perf_counter() - started)
+    append_run(folder, _entry(config, job, result, group) if solved.removals else None)
+    return result
+
+
+def _refusal(config: Config, error: NoRetrainerError) -> StageError:
+    return StageError(f"model={config.choices['model']}: {error}")
+
+
+def _entry(config: Config, job: RetrainingJob, result: RetrainingResult, group: Group) -> dict[str, Any]:
+    """What the record keeps of this run."""
+    settings, device = retrain_settings(config), group.device or job.theta.device
+    solved = result.solved.removals
+    return {
+        "model_checksum": job.key,
+        "settings": {key: getattr(settings, key) for key in SOLVER_KEYS},
+        "removals": [list(rows) for rows in solved],
+        "models": len(solved),
+        "seconds": result.seconds,
+        "passes_per_model": result.models.passes_of(solved) / len(solved),
+        "processes": group.size,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "trace": result.solved.trace,
+    }

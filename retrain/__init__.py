@@ -1,5 +1,6 @@
-"""Actual change: every leave-one-out model, solved together and certified.
+"""Actual change: the models of all removals, solved together and certified.
 
-`removal` states the problem, `preconditioner` and `solver` solve it in batches, `certificate` bounds what is
-left, `weights` keeps the results, `schedule` decides who solves what, `distributed` and `launch` know ranks.
+`removal` is the value, `problem` states the risks, `preconditioner` and `solver` solve them in batches,
+`certificate` bounds what is left, `weights` keeps the results, `schedule` decides who solves what, and
+`retrainer` is what the rest of the house asks. Only `schedule`, `batches`, `gather` and `sharded` know ranks.
 """

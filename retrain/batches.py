@@ -1,5 +1,6 @@
-"""Which leave-one-out models this rank solves, in which batches, and where those begin that are not new."""
+"""Which models this rank solves, in which batches, and where those begin that are not new."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psutil
@@ -7,30 +8,32 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
-from retrain.distributed import from_every_rank, num_ranks, rank, ranks_here
+from parallel.collectives import all_gather_object
+from parallel.group import Group
 from retrain.path import MEMORY
-from retrain.removal import CHUNK_ROWS, RemovalProblem
+from retrain.problem import CHUNK_ROWS, RemovalProblem
+from retrain.removal import Removal
 from retrain.weights import WeightCache
 
 MAX_BATCH = 512
-"""Models a batch at the most: products of more are no faster, and a kill loses one batch."""
+"""Models per batch at the most: products of more are no faster, and a kill loses one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CacheState:
     """What the caches of all ranks hold before any of them writes: the same on every rank."""
 
-    settled: set[int]
+    settled: set[Removal]
     """Models that need not be solved."""
-    loose: set[int]
+    loose: set[Removal]
     """Models that a looser tolerance left, and that every rank which may go on with them can read."""
 
 
-def cache_state(cache: WeightCache, tolerance: float, *, sharded: bool) -> CacheState:
+def cache_state(cache: WeightCache, tolerance: float, group: Group, *, sharded: bool) -> CacheState:
     """Ask all ranks what they have. Where they work on the same models, the first one's folder counts."""
-    states = from_every_rank((cache.settled_indices(tolerance), cache.indices()))
-    stored = [indices for _, indices in states]
-    settled = set[int]().union(*(found for found, _ in states))
+    states = all_gather_object((cache.settled_removals(tolerance), cache.removals()), group)
+    stored = [removals for _, removals in states]
+    settled = set[Removal]().union(*(found for found, _ in states))
     readable = stored[0] if sharded else stored[0].intersection(*stored[1:])
     return CacheState(settled=settled, loose=readable - settled)
 
@@ -39,54 +42,68 @@ def cache_state(cache: WeightCache, tolerance: float, *, sharded: bool) -> Cache
 class Batch:
     """Models that are solved together: all from θ̂, or all from where a looser tolerance left them."""
 
-    indices: list[int]
+    removals: tuple[Removal, ...]
     stored: bool
 
 
-def own_batches(
-    problem: RemovalProblem, wanted: list[int], state: CacheState, batch_size: int | None
-) -> list[Batch]:
-    """The batches that this rank has to solve.
+def own_batches(wanted: Sequence[Removal], state: CacheState, size: int, group: Group) -> list[Batch]:
+    """The batches that this rank of those that share out the models has to solve.
 
     They follow from everything that is wanted, and what is settled is left out only then: so the batches that
     a killed run had not finished are composed as they would have been, and end at the same bits.
+
+    Args:
+        wanted: all removals that are asked for, ascending.
+        state: what there is.
+        size: models per batch at the most, the same on every rank.
+        group: the ranks that share out the models.
     """
-    ranks = 1 if problem.sharded else num_ranks()
-    size = min(from_every_rank(batch_size or batch_size_that_fits(problem)))
     composed = [
-        Batch(indices=indices, stored=stored)
-        for batch in _batches(wanted, size, multiple_of=ranks)
+        Batch(removals=removals, stored=stored)
+        for batch in _batches(wanted, size, multiple_of=group.size)
         for stored in (False, True)
-        if (indices := [i for i in batch if i not in state.settled and (i in state.loose) == stored])
+        if (
+            removals := tuple(
+                rows for rows in batch if rows not in state.settled and (rows in state.loose) == stored
+            )
+        )
     ]
-    return composed if problem.sharded else composed[rank() :: num_ranks()]
+    return composed[group.rank :: group.size]
 
 
-def stored_differences(problem: RemovalProblem, batch: Batch, cache: WeightCache) -> Float64[Tensor, "B K d"]:
-    """Δ of a batch as a looser tolerance left it; with shared examples as the first rank has it."""
-    differences = torch.zeros(
-        len(batch.indices), problem.num_classes, problem.num_features, dtype=torch.float64
-    )
-    active, row_of = problem.active.cpu(), {index: row for row, index in enumerate(batch.indices)}
-    if not problem.sharded or rank() == 0:
-        for part in cache.parts(batch.indices):
-            rows = [row_of[index] for index in part.indices.tolist()]
-            differences[rows] = torch.from_numpy(part.differences)[:, :, active]
-    return problem.agree(differences.to(problem.x.device))
+def stored_differences(
+    problem: RemovalProblem, batch: Batch, cache: WeightCache, *, reads: bool
+) -> Float64[Tensor, "B K d"]:
+    """Δ of a batch as a looser tolerance left it.
+
+    Args:
+        problem: the risks R₋S.
+        batch: models that the cache holds.
+        cache: where they are.
+        reads: whether this rank does; else it gets them by the problem's `broadcast`.
+    """
+    shape = len(batch.removals), problem.num_classes, problem.num_features
+    differences = torch.zeros(shape, dtype=torch.float64)
+    active, place_of = problem.active.cpu(), {rows: place for place, rows in enumerate(batch.removals)}
+    if reads:
+        for part in cache.parts(batch.removals):
+            places = [place_of[rows] for rows in part.removals]
+            differences[places] = torch.from_numpy(part.differences)[:, :, active]
+    return problem.broadcast(differences.to(problem.x.device))
 
 
-def _batches(wanted: list[int], size: int, multiple_of: int) -> list[list[int]]:
+def _batches(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Sequence[Removal]]:
     """Consecutive batches of near-equal length, none longer than `size`, so many that ranks share evenly."""
     count = -(-len(wanted) // (size * multiple_of)) * multiple_of
     return [wanted[len(wanted) * k // count : len(wanted) * (k + 1) // count] for k in range(count)]
 
 
-def batch_size_that_fits(problem: RemovalProblem) -> int:
+def batch_size_that_fits(problem: RemovalProblem, group: Group) -> int:
     """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
     if problem.x.device.type == "cuda":
         free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
     else:
-        free, ranks = psutil.virtual_memory().available, ranks_here()
+        free, ranks = psutil.virtual_memory().available, group.ranks_here
     size = problem.num_classes * problem.num_features
     # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
     model_bytes = 8 * ((2 * MEMORY + 8) * size + CHUNK_ROWS * problem.num_classes)

@@ -1,7 +1,7 @@
-"""How far a leave-one-out model, and a test loss computed from it, can be from the truth.
+"""How far the model of a removal, and a test loss computed from it, can be from the truth.
 
-R₋ᵢ is l2-strongly convex, so its minimiser θ* lies within ‖∇R₋ᵢ(θ)‖/l2 of θ. The gradient of the test loss,
-(p − y) ⊗ x, is never longer than √2‖x‖. Hence |ℓ(z, θ) − ℓ(z, θ*)| ≤ √2‖x‖·‖∇R₋ᵢ(θ)‖/l2, with ‖∇R₋ᵢ(θ)‖
+R₋S is l2-strongly convex, so its minimiser θ* lies within ‖∇R₋S(θ)‖/l2 of θ. The gradient of the test loss,
+(p − y) ⊗ x, is never longer than √2‖x‖. Hence |ℓ(z, θ) − ℓ(z, θ*)| ≤ √2‖x‖·‖∇R₋S(θ)‖/l2, with ‖∇R₋S(θ)‖
 replaced by its computed value plus a bound on the rounding in it.
 """
 
@@ -11,16 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from retrain.distributed import num_ranks
-from retrain.removal import CHUNK_ROWS, RemovalProblem
+from retrain.problem import RemovalProblem
 
 UNIT_ROUNDOFF = 2.0**-53
 
 
 def gradient_rounding_bound(
-    problem: RemovalProblem, difference_norms: Float[Tensor, " B"]
+    problem: RemovalProblem, num_removed: Float[Tensor, " B"], difference_norms: Float[Tensor, " B"]
 ) -> Float[Tensor, " B"]:
-    """A bound on the rounding error of ‖∇R₋ᵢ(θ̂ + Δᵢ)‖ computed in float64: ρ of docs/method.md.
+    """A bound on the rounding error of ‖∇R₋S(θ̂ + Δ)‖ computed in float64: ρ of docs/method.md.
 
     A sum of m products errs by at most γ_m Σ|aⱼbⱼ|, γ_m = m·u/(1 − m·u) (Higham, Accuracy and Stability of
     Numerical Algorithms, §3.1). With M = ‖θ̂‖ + (1 + √K)‖Δ‖, which also bounds what a sum over the classes of
@@ -29,26 +28,29 @@ def gradient_rounding_bound(
     - logits of one example, their logarithm of a sum, and what is added to them: (γ_d + (K + 16)u)·M‖x‖. The
       softmax passes them on at most unchanged.
     - probabilities from exact logits: (35K + 160)u, where |u| ≤ 1 multiplies rounding the most.
-    - sums over the examples, blocked by `CHUNK_ROWS` and over ranks, of residuals of length ≤ √2, for θ̂ and
-      for Δ, whose last class is minus the sum of the others: 2√(2K)·γ_b.
+    - sums over the examples, a term of which meets `problem.longest_sum` = b roundings, of residuals of
+      length ≤ √2, for θ̂ and for Δ, whose last class is minus the sum of the others: 2√(2K)·γ_b.
 
-    Each is weighted by ‖x‖ and summed over the n examples and once more over the removed one, which may carry
-    all of them: hence the factor 2.
+    Each is weighted by ‖x‖ and summed over the n examples, and once more over the removed ones, by chunks of
+    the same length. These are some of the n: however many there are, they carry no more than all of them.
+    Hence the factor 2; the divisor is n − |S|.
 
     Args:
-        problem: the leave-one-out risks.
-        difference_norms: ‖Δᵢ‖₂ of each model.
+        problem: the risks R₋S.
+        num_removed: |S| of each model. For the null control the bound of one row is taken, which is larger.
+        difference_norms: ‖Δ‖₂ of each model.
     """
     n, num_classes = problem.num_examples, problem.num_classes
     weight_norm = problem.weights.norm()
     magnitude = weight_norm + (1 + math.sqrt(num_classes)) * difference_norms
     logits = logit_rounding(problem.num_features, num_classes) * magnitude * problem.mean_squared_length
-    blocks = min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + num_ranks()
-    sums = 2 * math.sqrt(2 * num_classes) * _gamma(blocks)
+    sums = 2 * math.sqrt(2 * num_classes) * _gamma(problem.longest_sum)
     elementwise = (35 * num_classes + 160) * UNIT_ROUNDOFF
     residuals = (sums + elementwise) * problem.mean_length
     regulariser = 4 * UNIT_ROUNDOFF * problem.l2 * (weight_norm + difference_norms)
-    bound: Tensor = 2 * n / (n - 1) * (logits + residuals) + regulariser
+    # Not number / tensor, which torch takes for number · (1 / tensor) and rounds twice.
+    factors = torch.full_like(num_removed, 2 * n) / (n - num_removed.clamp(min=1))
+    bound: Tensor = factors * (logits + residuals) + regulariser
     return bound
 
 
@@ -60,7 +62,7 @@ def logit_rounding(num_features: int, num_classes: int) -> float:
 def distance_bound(
     gradient_norms: Float[Tensor, " B"], rounding_bounds: Float[Tensor, " B"], l2: float
 ) -> Float[Tensor, " B"]:
-    """‖θ − θ*‖ ≤ (‖∇R₋ᵢ(θ)‖ + rounding)/l2, by strong convexity."""
+    """‖θ − θ*‖ ≤ (‖∇R₋S(θ)‖ + rounding)/l2, by strong convexity."""
     assert l2 > 0
     return (gradient_norms + rounding_bounds) / l2
 
@@ -92,7 +94,7 @@ def loss_rounding_bound(
         features: test examples as the model sees them, bias column included.
         num_classes: K.
         weight_norm: ‖θ̂‖₂.
-        difference_norms: ‖Δᵢ‖₂ of each model.
+        difference_norms: ‖Δ‖₂ of each model.
     """
     lengths = features.norm(dim=1)[:, None]
     at_fit, change = lengths * weight_norm, lengths * difference_norms[None, :]

@@ -1,4 +1,4 @@
-"""One Cholesky factor for every leave-one-out model: their Hessians differ from H at θ̂ by about 1/n.
+"""One Cholesky factor for the models of all removals: without few rows a Hessian is nearly H at θ̂.
 
 The part of a gradient that is common to all classes meets only L2 there, so H⁻¹ divides it by l2. The rest
 sums to zero over the classes. With P the projection on such vectors, Δ = P[φ; 0] for some φ of K − 1 classes,
@@ -13,9 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from erm.softmax_hessian import cross_entropy_hessian_sum
-from retrain.distributed import rank_rows, sum_over_ranks
-from retrain.removal import RemovalProblem
+from retrain.problem import RemovalProblem
 
 KEPT_CURVATURE = 0.998
 """Share of each Hessian block's trace that the factor is built from. Measured on MNIST: it takes 0.6 of the
@@ -42,19 +40,16 @@ class Preconditioner:
 
 
 def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner:
-    """Factor H at θ̂; the ranks share out the examples, if the problem has not, and add up their sums.
+    """Factor H at θ̂.
 
     Args:
-        problem: the leave-one-out risks.
+        problem: the risks R₋S.
         dtype: precision of the products and the factor. Where float32 cannot factor H, float64 is used, and
-            where
-            float64 cannot, a shifted H: a preconditioner affects the number of passes, never the solution.
+            where float64 cannot, a
+            shifted H: a preconditioner affects the number of passes, never the solution.
     """
-    free, size = problem.num_classes - 1, (problem.num_classes - 1) * problem.num_features
-    rows = slice(None) if problem.sharded else rank_rows(problem.num_examples)
-    x, probabilities, _ = problem.single if dtype == torch.float32 else problem.double
-    summed = cross_entropy_hessian_sum(x[rows], probabilities[rows], stored=free, kept=KEPT_CURVATURE)
-    blocks = sum_over_ranks(summed).div_(problem.num_examples)
+    size = (problem.num_classes - 1) * problem.num_features
+    blocks = problem.hessian_sum(dtype, KEPT_CURVATURE).div_(problem.num_examples)
     # l2·P restricted to the first K − 1 classes, P = I − 11ᵀ/K.
     blocks.diagonal(dim1=1, dim2=3).sub_(problem.l2 / problem.num_classes)
     hessian = blocks.view(size, size)

@@ -1,4 +1,4 @@
-"""Are stored leave-one-out weights what is recorded of them? Recomputed by plain formulas.
+"""Are stored weights what is recorded of them? Recomputed by plain formulas.
 
 The formulas share nothing with the solver: no difference form, no preconditioner, no float32, no dropped
 features.
@@ -14,8 +14,10 @@ from torch import Tensor
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import gradient_rounding_bound
-from retrain.removal import CHUNK_ROWS, NOTHING, removal_problem
-from retrain.weights import LeaveOneOutWeights
+from retrain.prepare import removal_problem
+from retrain.problem import CHUNK_ROWS
+from retrain.removal import Removal
+from retrain.weight_file import RetrainedWeights
 
 CHUNK_MODELS = 32
 
@@ -24,19 +26,19 @@ CHUNK_MODELS = 32
 class Rechecked:
     """What plain formulas find of B stored models and t test points."""
 
-    indices: Int[np.ndarray, " B"]
+    removals: tuple[Removal, ...]
     gradient_norms: Float[np.ndarray, " B"]
-    """‖∇R₋ᵢ(θ̂ + Δᵢ)‖ at the weights as stored."""
+    """‖∇R₋S(θ̂ + Δ)‖ at the weights as stored."""
     as_recorded: Bool[np.ndarray, " B"]
     """Whether norm and distance bound are those recorded, but for rounding."""
     actual_change: Float[np.ndarray, "t B"]
-    """ℓ(z_test, θ̂ + Δᵢ) − ℓ(z_test, θ̂), as a difference of two losses."""
+    """ℓ(z_test, θ̂ + Δ) − ℓ(z_test, θ̂), as a difference of two losses."""
 
 
 def recheck(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
-    part: LeaveOneOutWeights,
+    part: RetrainedWeights,
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
 ) -> Rechecked:
@@ -55,17 +57,18 @@ def recheck(
     """
     norms, changes = [], []
     before = risk.losses(theta, x_test, y_test)
-    for rows in np.array_split(np.arange(len(part.indices)), -(-len(part.indices) // CHUNK_MODELS)):
+    for rows in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         differences = aligned(torch.from_numpy(part.differences[rows]), like=risk.x)
         weights = risk.weights(theta) + differences
-        norms.append(_gradients(risk, weights, part.indices[rows]).flatten(1).norm(dim=1))
+        norms.append(_gradients(risk, weights, part.select(rows).removals).flatten(1).norm(dim=1))
         changes += [risk.losses(one.flatten(), x_test, y_test) - before for one in weights]
     found = torch.cat(norms).cpu().numpy()
     lengths = torch.from_numpy(part.lengths()).to(risk.x)
-    rounding = gradient_rounding_bound(removal_problem(risk, theta), lengths).cpu().numpy()
+    sizes = torch.from_numpy(part.sizes()).to(risk.x)
+    rounding = gradient_rounding_bound(removal_problem(risk, theta), sizes, lengths).cpu().numpy()
     recorded_rounding = risk.l2 * part.distance_bounds - part.gradient_norms
     return Rechecked(
-        indices=part.indices,
+        removals=part.removals,
         gradient_norms=found,
         as_recorded=(np.abs(found - part.gradient_norms) <= recorded_rounding + rounding)
         & (recorded_rounding >= (1 - 1e-6) * rounding),
@@ -74,9 +77,9 @@ def recheck(
 
 
 def _gradients(
-    risk: SoftmaxRisk, weights: Float[Tensor, "b K d"], indices: Int[np.ndarray, " b"]
+    risk: SoftmaxRisk, weights: Float[Tensor, "b K d"], removals: tuple[Removal, ...]
 ) -> Float[Tensor, "b K d"]:
-    """∇R₋ᵢ at each model's own weights: the sum over all examples less the removed one, then mean and L2."""
+    """∇R₋S at each model's own weights: the sum over all examples less the removed ones, then mean and L2."""
     num_models, num_classes, num_features = weights.shape
     summed = torch.zeros_like(weights)
     for start in range(0, risk.num_examples, CHUNK_ROWS):
@@ -84,9 +87,10 @@ def _gradients(
         logits = (x @ weights.view(-1, num_features).T).view(-1, num_models, num_classes)
         residuals = torch.softmax(logits, dim=2) - labels[:, None, :]
         summed += (residuals.flatten(1).T @ x).view_as(weights)
-    for row, index in enumerate(indices.tolist()):
-        if index != NOTHING:
-            residual = torch.softmax(weights[row] @ risk.x[index], dim=0) - risk.labels[index]
-            summed[row] -= torch.outer(residual, risk.x[index])
-    left = torch.from_numpy(risk.num_examples - (indices != NOTHING)).to(summed)
+    for place, rows in enumerate(removals):
+        removed = torch.tensor(rows, dtype=torch.int64, device=risk.x.device)
+        for chunk in torch.split(removed, CHUNK_ROWS):
+            residuals = torch.softmax(risk.x[chunk] @ weights[place].T, dim=1) - risk.labels[chunk]
+            summed[place] -= residuals.T @ risk.x[chunk]
+    left = torch.tensor([risk.num_examples - len(rows) for rows in removals]).to(summed)
     return summed / left[:, None, None] + risk.l2 * weights

@@ -1,4 +1,4 @@
-"""Solve a batch of leave-one-out models together: quasi-Newton steps from θ̂, one pass over the data each.
+"""Solve the models of a batch of removals together: quasi-Newton steps from θ̂, one pass over the data each.
 
 All models share the Cholesky factor of H at θ̂, and each corrects it along its own path (`retrain/path.py`).
 The correction is worth a pass: a model's Hessian differs from the factor mainly along its first step, and
@@ -6,10 +6,9 @@ that step's gradient change is known. Measured on MNIST, the largest gradient no
 4e-6, 2e-8, 1e-10; without the correction 3e-4, 4e-6, 7e-8, 1e-9.
 
 Passes before the one that is expected to certify may run in float32, which costs two thirds. They lead to a Δ
-and no
-further: every norm that they saw is forgotten. Then each pass rounds Δ to float32, as it will be stored, and
-    measures the gradient in float64 exactly there. A model that cannot reach the tolerance at a float32 Δ
-    keeps its float64 Δ.
+and no further: every norm that they saw is forgotten. Then each pass rounds Δ to float32, as it will be
+stored, and measures the gradient in float64 exactly there. A model that cannot reach the tolerance at a
+float32 Δ keeps its float64 Δ.
 """
 
 from collections.abc import Callable
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.preconditioner import Preconditioner
-from retrain.removal import NOTHING, Measurement, RemovalProblem
+from retrain.problem import Measurement, RemovalProblem
+from retrain.removal import RemovalBatch
 
 MAX_PASSES = 20
 SINGLE_FLOOR = 1e-9
@@ -34,12 +34,12 @@ STAGNATION = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSolution:
-    """The models of one batch, in the order of their indices, as float64 measured them."""
+    """The models of one batch, in the order of its removals, as float64 measured them."""
 
     differences: Float64[Tensor, "B K d"]
-    """Δᵢ: the point that `gradient_norms` was measured at, in float32 numbers wherever these suffice."""
+    """Δ of each, where `gradient_norms` was measured: in float32 numbers wherever these suffice."""
     gradient_norms: Float64[Tensor, " B"]
-    """‖∇R₋ᵢ(θ̂ + Δᵢ)‖₂."""
+    """‖∇R₋S(θ̂ + Δ)‖₂."""
     passes: Int[Tensor, " B"]
     """Passes over the data that each model took part in."""
     tolerance: float
@@ -75,21 +75,20 @@ class PassReport:
 def solve_batch(
     problem: RemovalProblem,
     preconditioner: Preconditioner,
-    indices: Int[Tensor, " B"],
+    removals: RemovalBatch,
     *,
     tolerance: float,
     single_precision: bool,
     start: Float64[Tensor, "B K d"] | None = None,
     report: Callable[[PassReport], None] = lambda _: None,
 ) -> BatchSolution:
-    """Minimise R₋ᵢ for every index of a batch to ‖∇R₋ᵢ‖ ≤ tolerance.
+    """Minimise R₋S for every removal S of a batch to ‖∇R₋S‖ ≤ tolerance.
 
     Args:
-        problem: the leave-one-out risks around θ̂.
+        problem: the risks R₋S around θ̂.
         preconditioner: H⁻¹ at θ̂.
-        indices: training points to leave out, one per model; `NOTHING` for the null control, which starts
-            where
-            the batch's first point would, so that it has a way to go back.
+        removals: what each model leaves out. The null control starts where the batch's first removal would,
+            so that it has a way to go back.
         tolerance: gradient norm at which a model has converged and leaves the batch.
         single_precision: whether passes that cannot certify run in float32.
         start: Δ to go on from, such as models of a looser tolerance; θ̂ when None.
@@ -100,46 +99,46 @@ def solve_batch(
         `MAX_PASSES` did not bring to the tolerance.
     """
     solution = BatchSolution(
-        differences=torch.zeros_like(problem.gradient_at_fit(indices)),
-        gradient_norms=problem.x.new_full((len(indices),), torch.inf),
-        passes=torch.zeros_like(indices),
+        differences=torch.zeros_like(problem.gradient_at_fit(removals)),
+        gradient_norms=problem.x.new_full((len(removals),), torch.inf),
+        passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
     if start is None:
-        path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(indices))
-        step = problem.agree(-preconditioner.apply(_first_gradients(problem, indices)))
+        path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(removals))
+        step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
         if single_precision:
-            step = _approach(problem, preconditioner, indices, path, step, solution, report)
+            step = _approach(problem, preconditioner, removals, path, step, solution, report)
         path.forget_gradients()
     else:
-        found = problem.measure(indices, start)
-        solution.keep_better(torch.arange(len(indices), device=indices.device), found)
+        found = problem.measure(removals, start)
+        solution.keep_better(torch.arange(len(removals), device=problem.x.device), found)
         solution.passes.add_(1)
         path = path_from(start, found.gradients)
         path.keep(~solution.converged)
-        step = problem.agree(-inverse_hessian_product(path, preconditioner))
-    _certify(problem, preconditioner, indices, path, step, solution, report)
+        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
+    _certify(problem, preconditioner, removals, path, step, solution, report)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):
         # Every step of theirs overflowed. They stand at θ̂.
-        solution.keep_better(lost, problem.measure(indices[lost], solution.differences[lost]))
+        solution.keep_better(lost, problem.measure(removals.take(lost), solution.differences[lost]))
     return solution
 
 
-def _first_gradients(problem: RemovalProblem, indices: Int[Tensor, " B"]) -> Float64[Tensor, "B K d"]:
-    """∇R₋ᵢ(θ̂), which costs no pass; the null control is sent where another removal would go."""
-    gradients = problem.gradient_at_fit(indices)
-    nothing = indices == NOTHING
+def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64[Tensor, "B K d"]:
+    """∇R₋S(θ̂), which costs no pass; the null control is sent where another removal would go."""
+    gradients = problem.gradient_at_fit(removals)
+    nothing = removals.sizes == 0
     if nothing.any():
-        others = indices[~nothing][:1]
-        gradients[nothing] = problem.gradient_at_fit(others if len(others) else torch.zeros_like(indices[:1]))
+        other = next((rows for rows in removals.removals if rows), (0,))
+        gradients[nothing] = problem.gradient_at_fit(RemovalBatch((other,), removals.device))
     return gradients
 
 
 def _approach(
     problem: RemovalProblem,
     preconditioner: Preconditioner,
-    indices: Int[Tensor, " B"],
+    removals: RemovalBatch,
     path: Path,
     step: Float64[Tensor, "B K d"],
     solution: BatchSolution,
@@ -147,15 +146,15 @@ def _approach(
 ) -> Float64[Tensor, "B K d"]:
     """Move all models by float32 passes; none leaves. Returns the step that float64 is to take next."""
     # What a removal does to the gradient, for the null control too, which first moves away from θ̂.
-    path.norms = _first_gradients(problem, indices).flatten(1).norm(dim=1)
+    path.norms = _first_gradients(problem, removals).flatten(1).norm(dim=1)
     for number in range(1, MAX_SINGLE_PASSES + 1):
         candidate, before = path.differences + step, path.norms
-        gradients = problem.agree(problem.estimate(indices, candidate))
+        gradients = problem.broadcast(problem.estimate(removals, candidate))
         norms = gradients.flatten(1).norm(dim=1)
         solution.passes.add_(1)
         path.move(candidate, gradients, norms)
         report(_pass_report(number, solution, torch.float32, norms, before))
-        step = problem.agree(-inverse_hessian_product(path, preconditioner))
+        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
         # If the next step contracts as this one did, will float32 still resolve what it leaves?
         if float(norms.max() * (norms / before).max()) <= max(solution.tolerance, SINGLE_FLOOR):
             break
@@ -165,7 +164,7 @@ def _approach(
 def _certify(
     problem: RemovalProblem,
     preconditioner: Preconditioner,
-    indices: Int[Tensor, " B"],
+    removals: RemovalBatch,
     path: Path,
     step: Float64[Tensor, "b K d"],
     solution: BatchSolution,
@@ -178,14 +177,14 @@ def _certify(
         candidate, before, shown = path.differences + step, path.norms, path.shown_norms
         rounded = candidate.float().double()
         candidate = torch.where(path.unrounded[:, None, None], candidate, rounded)
-        found = problem.measure(indices[path.positions], candidate)
-        path.move(candidate, problem.agree(found.gradients), found.norms)
+        found = problem.measure(removals.take(path.positions), candidate)
+        path.move(candidate, problem.broadcast(found.gradients), found.norms)
         path.unrounded |= before.isfinite() & (found.norms > STAGNATION * before)
         solution.passes[path.positions] += 1
         solution.keep_better(path.positions, found)
         report(_pass_report(number, solution, torch.float64, found.norms, shown))
         path.keep(~solution.converged[path.positions])
-        step = problem.agree(-inverse_hessian_product(path, preconditioner))
+        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
 
 
 def _pass_report(

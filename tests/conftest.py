@@ -11,7 +11,9 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 
-install_import_hook(["diagnosis", "erm", "influence", "plots", "report", "retrain"], "beartype.beartype")
+install_import_hook(
+    ["diagnosis", "erm", "influence", "parallel", "plots", "report", "retrain"], "beartype.beartype"
+)
 
 # A shell starts what runs in the background with SIGINT ignored, and its children inherit that: the signals
 # that tests send have to arrive all the same.

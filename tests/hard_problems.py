@@ -4,7 +4,7 @@ Everything is drawn from a seed, so a failure names a problem that can be made a
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,9 @@ import torch
 from erm.fit import NewtonFit
 from erm.softmax import SoftmaxRisk, with_bias
 from retrain.ground_truth import ground_truth
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import Removal, leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.sixty_digits import ExactRisk, Rows, exactly, loss, plus
 
@@ -64,7 +66,7 @@ class Held:
     """One stored leave-one-out model beside 60-digit arithmetic."""
 
     problem: str
-    index: int
+    removal: Removal
     recorded: float
     """‖∇R₋ᵢ‖ as recorded."""
     claimed: float
@@ -76,24 +78,32 @@ class Held:
     """The largest (error of an actual change)/(its certificate) over the test points; nan where not asked."""
 
 
-def hold(problem: HardProblem, *, tolerance: float = 1e-9, changes: bool = False) -> Iterator[Held]:
-    """Leave out every point, through fit, solver and cache, and hold what is stored against 60 digits.
+def hold(
+    problem: HardProblem,
+    *,
+    removals: Sequence[Removal] | None = None,
+    tolerance: float = 1e-9,
+    changes: bool = False,
+) -> Iterator[Held]:
+    """Retrain without some rows, through fit, solver and cache, and hold what is stored against 60 digits.
 
     Args:
         problem: the examples and the model.
+        removals: what is left out; every point when None.
         tolerance: of the retrained models.
         changes: whether to hold the actual changes of test points of length 1 and 1,000 against the true
             ones,
             which needs the minimisers.
     """
     risk = problem.risk()
+    wanted = leave_one_out(range(risk.num_examples)) if removals is None else removals
     theta = NewtonFit()(risk).theta
     x_test, y_test = _test_points(problem)
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "key", _fail)
         settings = RetrainSettings(tolerance=tolerance)
-        solve_missing(risk, theta, range(risk.num_examples), cache, settings, lambda _: None)
-        parts = list(cache.parts(range(risk.num_examples)))
+        solve_missing(risk, theta, wanted, cache, settings, lambda _: None)
+        parts = list(cache.parts(wanted))
     exact = ExactRisk(
         exactly(risk.x.tolist()), risk.y.tolist(), problem.num_classes, exactly([[problem.l2]])[0][0]
     )
@@ -101,18 +111,19 @@ def hold(problem: HardProblem, *, tolerance: float = 1e-9, changes: bool = False
     for part in parts:
         truth = ground_truth(risk, theta, [part], x_test, y_test) if changes else None
         whole = exact.minimiser(at_fit) if changes else at_fit
-        # `ground_truth` sorts by index.
-        for row, place in zip(np.argsort(part.indices), range(len(part.indices)), strict=True):
-            without = exact.without(int(part.indices[row]))
+        # `ground_truth` sorts by removal.
+        order = sorted(range(len(part.removals)), key=part.removals.__getitem__)
+        for place, row in enumerate(order):
+            without = exact.without(part.removals[row])
             stored = plus(at_fit, exactly(part.differences[row].tolist()))
             excess = float("nan")
             if truth is not None:
-                actual, bounds = truth.actual_change[:, place], truth.certificate[:, place]
+                actual, bounds = truth.actual_change[:, place], truth.bound[:, place]
                 offs = _errors(whole, without.minimiser(stored), problem.bias, x_test, y_test, actual)
                 excess = max((offs / bounds).tolist())
             yield Held(
                 problem=problem.name,
-                index=int(part.indices[row]),
+                removal=part.removals[row],
                 recorded=float(part.gradient_norms[row]),
                 claimed=float(part.distance_bounds[row] * problem.l2),
                 true=float(without.gradient_norm(stored)),

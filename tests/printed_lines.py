@@ -23,6 +23,7 @@ CODE = (
     "diagnosis",
     "erm",
     "influence",
+    "parallel",
     "plots",
     "report",
     "retrain",

@@ -9,7 +9,9 @@ from sklearn.datasets import load_digits
 
 from erm.fit import Fit, NewtonFit
 from erm.softmax import SoftmaxRisk, with_bias
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from retrain.removal import Removal, RemovalBatch
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
 
 
 def digits_risk(num_train: int, *, l2: float = 0.01, bias: bool = False) -> SoftmaxRisk:
@@ -35,13 +37,17 @@ def fitted_digits(num_train: int, l2: float = 0.01, bias: bool = False) -> tuple
     return risk, fit
 
 
-def read_all(cache: WeightCache, wanted: Collection[int] | None = None) -> LeaveOneOutWeights | None:
-    """All that a cache holds of what is wanted, in one, by ascending index; None when that is nothing."""
+def batch_of(*removals: Removal) -> RemovalBatch:
+    """Removals as a batch on the CPU."""
+    return RemovalBatch(removals, torch.device("cpu"))
+
+
+def read_all(cache: WeightCache, wanted: Collection[Removal] | None = None) -> RetrainedWeights | None:
+    """All that a cache holds of what is wanted, in one, by ascending removal; None when that is nothing."""
     parts = list(cache.parts(wanted))
     if not parts:
         return None
-    names = LeaveOneOutWeights.__dataclass_fields__
-    joined = LeaveOneOutWeights(
-        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    )
-    return joined.select(np.argsort(joined.indices))
+    removals = tuple(rows for part in parts for rows in part.removals)
+    numbers = {name: np.concatenate([part.numbers()[name] for part in parts]) for name in parts[0].numbers()}
+    joined = RetrainedWeights(removals=removals, **numbers)
+    return joined.select(np.array(sorted(range(len(removals)), key=removals.__getitem__)))

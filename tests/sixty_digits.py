@@ -28,9 +28,9 @@ class ExactRisk:
     num_classes: int
     l2: mpf
 
-    def without(self, index: int) -> "ExactRisk":
-        """R₋ᵢ."""
-        kept = [row for row in range(len(self.x)) if row != index]
+    def without(self, removed: Sequence[int]) -> "ExactRisk":
+        """R₋S."""
+        kept = [row for row in range(len(self.x)) if row not in removed]
         return ExactRisk(
             [self.x[row] for row in kept], [self.y[row] for row in kept], self.num_classes, self.l2
         )

@@ -16,14 +16,17 @@ from sklearn.datasets import load_breast_cancer, load_iris
 
 from erm.softmax import SoftmaxRisk, with_bias
 from retrain.certificate import loss_change, loss_rounding_bound
+from retrain.prepare import removal_problem
 from retrain.probability_change import probability_change, to_probability_change_
 from retrain.recheck import recheck
-from retrain.removal import removal_problem
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.solver import MAX_PASSES
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
 from tests.hard_problems import HardProblem, Held, draw, hold
-from tests.problems import digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_test_points, fitted_digits, read_all
 from tests.sixty_digits import exactly, loss, plus
 
 DOMINANT_CLASS_FALLS = HardProblem(
@@ -112,8 +115,8 @@ def test_norms_of_real_data_are_those_of_plain_extended_arithmetic(
     theta = fit(risk)
     x, labels = risk.x.numpy().astype(np.longdouble), risk.labels.numpy().astype(np.longdouble)
     at_fit = risk.weights(theta).numpy().astype(np.longdouble)
-    for row, index in enumerate(weights.indices.tolist()):
-        kept = np.arange(len(x)) != index
+    for row, removed in enumerate(weights.removals):
+        kept = ~np.isin(np.arange(len(x)), removed)
         moved = at_fit + weights.differences[row]
         logits = x[kept] @ moved.T
         p = np.exp(logits - logits.max(1, keepdims=True))
@@ -130,9 +133,11 @@ def fit(risk: SoftmaxRisk) -> torch.Tensor:
     return NewtonFit()(risk).theta
 
 
-def solved(tmp_path: Path, risk: SoftmaxRisk, indices: range, tolerance: float = 1e-9) -> LeaveOneOutWeights:
+def solved(tmp_path: Path, risk: SoftmaxRisk, indices: range, tolerance: float = 1e-9) -> RetrainedWeights:
     cache = WeightCache(tmp_path / "weights", "key", pytest.fail)
-    solve_missing(risk, fit(risk), indices, cache, RetrainSettings(tolerance=tolerance), lambda _: None)
+    solve_missing(
+        risk, fit(risk), leave_one_out(indices), cache, RetrainSettings(tolerance=tolerance), lambda _: None
+    )
     found = read_all(cache)
     assert found is not None
     return found
@@ -175,7 +180,7 @@ def test_a_norm_is_measured_where_the_model_is_stored(tmp_path: Path) -> None:
     weights = solved(tmp_path, risk, range(40))
     problem = removal_problem(risk, fit(risk))
     differences = torch.from_numpy(weights.differences)[:, :, problem.active]
-    found = problem.measure(torch.from_numpy(weights.indices), differences).norms.numpy()
+    found = problem.measure(batch_of(*weights.removals), differences).norms.numpy()
     np.testing.assert_allclose(found, weights.gradient_norms, rtol=0, atol=1e-15)
     assert np.array_equal(weights.differences.astype(np.float32), weights.differences)
 
@@ -208,10 +213,10 @@ def test_a_model_that_cannot_reach_the_tolerance_is_not_tried_twice(tmp_path: Pa
     risk, _ = fitted_digits(100)
     cache = WeightCache(tmp_path, "key", pytest.fail)
     settings = RetrainSettings(tolerance=1e-22)
-    first = solve_missing(risk, fit(risk), [0], cache, settings, lambda _: None)
-    again = solve_missing(risk, fit(risk), [0], cache, settings, lambda _: None)
-    assert len(first.indices) == 2
-    assert again.indices == ()
+    first = solve_missing(risk, fit(risk), [(0,)], cache, settings, lambda _: None)
+    again = solve_missing(risk, fit(risk), [(0,)], cache, settings, lambda _: None)
+    assert len(first.removals) == 2
+    assert again.removals == ()
 
 
 @pytest.mark.parametrize("moved", [1e-5, -1e-5])
@@ -221,7 +226,7 @@ def test_a_moved_model_is_found(tmp_path: Path, moved: float) -> None:
     sound = solved(tmp_path, risk, range(20))
     x, y = digits_test_points(2)
     assert recheck(risk, fit(risk), sound, x, y).as_recorded.all()
-    removed = sound.indices >= 0
+    removed = sound.sizes() > 0
     forged = replace(sound, differences=sound.differences * (1 + moved))
     assert not recheck(risk, fit(risk), forged, x, y).as_recorded[removed].any()
 

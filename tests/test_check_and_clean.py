@@ -11,7 +11,8 @@ import pytest
 
 from repro.folder.manifest import write_json_result, write_result
 from repro.folder.paths import RunFolder
-from retrain.weights import WeightCache, read_weights
+from retrain.weight_file import read_weights
+from retrain.weights import WeightCache
 from tests.command_line import FAST, repro, succeed
 
 METHODS = ("--method", "cg", "--method", "grad_dot")

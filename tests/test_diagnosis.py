@@ -12,7 +12,6 @@ import torch
 
 from diagnosis.convergence import Left, check_convergence, what_is_left
 from diagnosis.curvature import check_curvature
-from diagnosis.leverage import amplification
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
 from diagnosis.tolerance import tolerance_that_tells
 from diagnosis.training_noise import check_training_noise
@@ -26,7 +25,10 @@ from influence.scores import influence_scores
 from influence.solution import Solution, Status
 from influence.spectrum import Spectrum, spectrum
 from repro.diagnosing.subject import Reference
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.leverage import amplification
+from retrain.removal import leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.dense_curvature import DenseCurvature, random_vector
 from tests.problems import digits_risk, digits_test_points, fitted_digits
@@ -244,7 +246,7 @@ def test_leverage_in_the_limit_of_small_residuals_is_that_of_the_newton_step() -
     points = [3, 17, 40]
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "key", lambda _: None)
-        solve_missing(risk, fit.theta, points, cache, RetrainSettings(), lambda _: None)
+        solve_missing(risk, fit.theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None)
         found = amplification(risk, fit.theta, cache.parts())
     assert sorted(found) == points
     inverse = torch.linalg.inv(risk.curvature(fit.theta).matrix())

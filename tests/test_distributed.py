@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from parallel.collectives import all_gather_object, all_reduce_sum, barrier, broadcast, broadcast_object
+from parallel.group import ALONE, Group
 from repro.errors import StageError
 from repro.stages.retrain import _naming_machine
-from retrain import distributed
-from tests.command_line import FAST, spawn, succeed
+from tests.command_line import FAST, repro, spawn, succeed
 
 PATIENCE = 120
 """Seconds that a process of its own may take before the test gives up on it."""
@@ -130,13 +132,14 @@ def test_nodes_that_share_no_disk_leave_everything_with_rank_0(
 HANGS = """
 import sys, time, torch
 from datetime import timedelta
-from retrain import distributed
-with distributed.process_group(torch.device("cpu"), timedelta(seconds=2)):
-    if distributed.rank() == 1:
+from parallel.collectives import RankTimeoutError, all_reduce_sum
+from parallel.group import process_group
+with process_group(torch.device("cpu"), timedelta(seconds=2)) as group:
+    if group.rank == 1:
         time.sleep(60)
     try:
-        distributed.sum_over_ranks(torch.ones(1))
-    except distributed.RankTimeoutError as error:
+        all_reduce_sum(torch.ones(1), group)
+    except RankTimeoutError as error:
         print(error, file=sys.stderr, flush=True)
         sys.exit(1)
 """
@@ -182,7 +185,11 @@ def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -
     assert "Traceback" not in err
 
 
-LAUNCHES = "from retrain.launch import launch; launch(['--version'], 1)"
+LAUNCHES = """
+from parallel.launch import launch
+from repro.program import program
+launch([program(), "--version"], 1)
+"""
 
 
 def test_a_file_of_the_users_with_a_package_s_name_is_not_run(tmp_path: Path) -> None:
@@ -195,11 +202,40 @@ def test_a_file_of_the_users_with_a_package_s_name_is_not_run(tmp_path: Path) ->
     assert process.stdout.startswith("repro ")
 
 
-def test_a_launched_run_names_the_machine_that_lacks_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_launched_run_names_the_machine_that_lacks_the_run() -> None:
     problem = StageError("model.safetensors is missing")
-    assert _naming_machine(problem) is problem
-    monkeypatch.setattr(distributed, "num_ranks", lambda: 8)
-    monkeypatch.setattr(distributed, "ranks_here", lambda: 4)
-    said = str(_naming_machine(problem))
+    assert _naming_machine(problem, ALONE) is problem
+    assert _naming_machine(problem, Group(size=4, ranks_here=4)) is problem
+    said = str(_naming_machine(problem, Group(size=8, ranks_here=4)))
     assert said.startswith("model.safetensors is missing")
     assert f"on {socket.gethostname()}" in said
+
+
+def test_a_script_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    result = repro("retrain", "--gpus", "2", *FAST, f"output_dir={tmp_path}/run")
+    assert result.exit_code == 1
+    assert result.stderr.strip().splitlines()[-1].endswith("install this package, as with `pip install .`")
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_collectives_of_one_process_give_back_what_they_are_given(count: int) -> None:
+    """Group, tensor and objects: nothing is sent, and nothing is asked of torch.distributed."""
+    tensor = torch.arange(count)
+    assert all_reduce_sum(tensor, ALONE) is tensor
+    assert broadcast(tensor, ALONE) is tensor
+    assert broadcast_object(count, ALONE) == count
+    assert all_gather_object(count, ALONE) == [count]
+    barrier(ALONE)
+    assert ALONE.own_rows(count) == slice(0, count)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_ranks_share_rows_out_without_gap_or_overlap(size: int) -> None:
+    for count in (0, 1, 5, 100):
+        shares = [Group(rank=rank, size=size).own_rows(count) for rank in range(size)]
+        assert [row for share in shares for row in range(count)[share]] == list(range(count))
+        assert max(share.stop - share.start for share in shares) <= -(-count // size)

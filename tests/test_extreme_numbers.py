@@ -19,7 +19,9 @@ from erm.fit import NewtonFit
 from erm.models import logistic
 from erm.softmax import SoftmaxRisk
 from retrain.ground_truth import ground_truth
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import repro
 
@@ -101,10 +103,10 @@ def test_the_truth_lies_within_the_certificate(
         risk = logistic(dataset, l2=l2, bias=False, dtype=torch.float64, device=torch.device("cpu"))
         theta = NewtonFit()(risk).theta
         cache = WeightCache(Path(folder) / "weights", "key", pytest.fail)
-        solve_missing(risk, theta, range(n), cache, RetrainSettings(), lambda _: None)
+        solve_missing(risk, theta, leave_one_out(range(n)), cache, RetrainSettings(), lambda _: None)
         x_test, y_test = torch.from_numpy(dataset.x_test), torch.from_numpy(dataset.y_test)
-        truth = ground_truth(risk, theta, cache.parts(range(n)), x_test, y_test)
-    assert truth.indices.tolist() == list(range(n))
+        truth = ground_truth(risk, theta, cache.parts(leave_one_out(range(n))), x_test, y_test)
+    assert truth.points.tolist() == list(range(n))
     lengths = np.sqrt(2) * np.linalg.norm(dataset.x_test, axis=1)
     whole = peers_weights(risk)
     slack = lengths * distance_to_minimiser(risk, whole)
@@ -115,11 +117,11 @@ def test_the_truth_lies_within_the_certificate(
         # How far the peer itself may be off, by the same strong convexity.
         own = slack + lengths * distance_to_minimiser(rest, peer) + SLACK * (1 + np.abs(change))
         error = np.abs(truth.actual_change[:, index] - change)
-        assert (error <= truth.certificate[:, index] + own).all()
-        assert np.isfinite(truth.certificate[:, index]).all()
+        assert (error <= truth.bound[:, index] + own).all()
+        assert np.isfinite(truth.bound[:, index]).all()
         if scale <= 1 and l2 >= 1e-2:
             # The bound is tight enough to be of use.
-            assert truth.certificate[:, index].max() <= 1e-5
+            assert truth.bound[:, index].max() <= 1e-5
 
 
 def arrays_like(**changed: np.ndarray) -> dict[str, np.ndarray]:

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -244,14 +243,15 @@ def test_programs_that_are_started_import_nothing_from_the_working_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ranks and the runs of a sweep are started in the folder that the user stands in, maybe a stranger's."""
+    from parallel import launch
+    from repro.program import program
     from repro.sweep import job as sweep_job
-    from retrain import launch
 
     started: list[list[str]] = []
     monkeypatch.setattr(
         launch, "elastic_launch", lambda _, program: lambda *words: started.append([program, *words])
     )
-    launch.launch(["--version"], 2)
+    launch.launch([program(), "--version"], 2)
     monkeypatch.setattr(subprocess, "run", lambda words, **_: started.append(list(words)))
     sweep_job.start(["--version"], tmp_path / "run")
     monkeypatch.undo()
@@ -269,5 +269,5 @@ def test_programs_that_are_started_import_nothing_from_the_working_folder(
             check=False,
         )
         assert ended.stdout.startswith("repro "), ended.stderr
-        assert words[0] == sys.executable
+        assert words[0] == program()
     assert not canary.exists()

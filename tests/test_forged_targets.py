@@ -432,7 +432,7 @@ def test_runs_of_a_sweep_are_opened_with_the_same_care(
     said: list[str] = []
 
     def here(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        result = repro(*words[words.index("cli") + 1 :])
+        result = repro(*words[1:])
         said.append(result.stderr)
         return subprocess.CompletedProcess(words, result.exit_code)
 

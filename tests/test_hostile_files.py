@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from retrain.weights import LeaveOneOutWeights, WeightCache, WeightFileError, packed, read_weights
+from retrain.weight_file import RetrainedWeights, WeightFileError, packed, read_weights
+from retrain.weights import WeightCache
 from tests.command_line import PROJECT
 
-PACKAGES = ("cli", "diagnosis", "erm", "influence", "plots", "report", "repro", "retrain")
+PACKAGES = ("cli", "diagnosis", "erm", "influence", "parallel", "plots", "report", "repro", "retrain")
 LOADS_PICKLES = re.compile(
     r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
@@ -49,7 +50,7 @@ WHERE = {
     "release/configuration_page.py": "the package's YAML files",
     "repro/folder/provenance.py": "git, in the folder of the package",
     "repro/sweep/job.py": "this program",
-    "retrain/launch.py": "this program",
+    "parallel/launch.py": "this program",
     "repro/stages/report.py": "the page that was just written",
 }
 """Where something is called by its name or a program is started, and what."""
@@ -121,8 +122,8 @@ def test_crafted_headers_are_refused_and_set_aside(tmp_path: Path, content: byte
     assert not path.exists()
 
 
-SOUND = LeaveOneOutWeights(
-    indices=np.array([1, 2]),
+SOUND = RetrainedWeights(
+    removals=((1,), (2,)),
     differences=np.zeros((2, 3, 4)),
     gradient_norms=np.zeros(2),
     distance_bounds=np.zeros(2),
@@ -134,10 +135,10 @@ SOUND = LeaveOneOutWeights(
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"indices": np.array([1, 2, 3])}, "different lengths"),
+        ({"offsets": np.array([0, 1, 2, 2])}, "different lengths"),
         ({"differences": np.zeros((2, 12), dtype=np.float32)}, "dimensions"),
         ({"gradient_norms": np.zeros(2, dtype=np.float32)}, "types"),
-        ({"indices": np.array([1.0, 2.0])}, "types"),
+        ({"rows": np.array([1.0, 2.0])}, "types"),
         ({"unrounded_rows": np.array([0])}, "different lengths"),
         ({"unrounded_differences": np.zeros((0, 3, 5))}, "different lengths"),
         ({}, "checksum"),
@@ -147,7 +148,7 @@ def test_arrays_that_are_no_weights_are_refused(
     tmp_path: Path, changed: dict[str, np.ndarray], said: str
 ) -> None:
     path = tmp_path / "weights.safetensors"
-    save_file(packed(SOUND) | changed, path, metadata={"format": "2", "key": "key", "checksum": "0" * 64})
+    save_file(packed(SOUND) | changed, path, metadata={"format": "3", "key": "key", "checksum": "0" * 64})
     with pytest.raises(WeightFileError, match=said):
         read_weights(path)
 

@@ -18,13 +18,15 @@ from influence.solution import Status
 from retrain.certificate import gradient_rounding_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import build_preconditioner
+from retrain.prepare import removal_problem
 from retrain.probability_change import probability_change
-from retrain.removal import NOTHING, removal_problem
-from retrain.schedule import RetrainSettings, solve_missing
+from retrain.removal import NOTHING
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import PROJECT
 from tests.dense_curvature import random_vector, with_eigenvalues
-from tests.problems import digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_test_points, fitted_digits, read_all
 
 PAGE = (PROJECT / "docs" / "method.md").read_text(encoding="utf-8")
 LINKS = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", PAGE)
@@ -98,7 +100,7 @@ def test_the_gradient_without_a_point_is_the_equation() -> None:
     problem = removal_problem(risk, fit.theta)
     delta = 0.1 * random_vector(fit.theta.numel()).view(1, 10, -1)[:, :, problem.active]
     delta = delta - delta.mean(1, keepdim=True)
-    found = problem.measure(torch.tensor([17]), delta).gradients[0]
+    found = problem.measure(batch_of((17,)), delta).gradients[0]
     x, p, y = problem.x, problem.probabilities, problem.labels
     tau = x @ delta[0].T
     sigma = (p * torch.expm1(tau)).sum(1, keepdim=True)
@@ -111,7 +113,7 @@ def test_the_gradient_without_a_point_is_the_equation() -> None:
 def test_certificate_and_rounding_bound_are_the_equations(tmp_path: Path) -> None:
     risk, fit = fitted_digits(300)
     cache_folder = WeightCache(tmp_path, "key", lambda _: None)
-    solve_missing(risk, fit.theta, [3, 17], cache_folder, RetrainSettings(), lambda _: None)
+    solve_missing(risk, fit.theta, [(3,), (17,)], cache_folder, RetrainSettings(), lambda _: None)
     stored = read_all(cache_folder)
     assert stored is not None
     x_test, y_test = digits_test_points(2)
@@ -130,9 +132,9 @@ def test_certificate_and_rounding_bound_are_the_equations(tmp_path: Path) -> Non
         return 2 * n / (n - 1) * ((gamma(d) + 26 * U) * omega * m2 + sums * m1) + regulariser
 
     norms = np.linalg.norm(stored.differences.reshape(3, -1), axis=1)
-    bounds = gradient_rounding_bound(problem, torch.from_numpy(norms)).numpy()
+    bounds = gradient_rounding_bound(problem, torch.ones(3).double(), torch.from_numpy(norms)).numpy()
     np.testing.assert_allclose(bounds, [rho(norm) for norm in norms], rtol=1e-12)
-    at_fit = float(problem.gradient_at_fit(torch.tensor([NOTHING])).norm())
+    at_fit = float(problem.gradient_at_fit(batch_of(NOTHING)).norm())
     for column, norm in enumerate(norms):
         model = (stored.gradient_norms[column] + rho(norm)) / risk.l2
         assert stored.distance_bounds[column] == pytest.approx(model, rel=1e-9)
@@ -143,7 +145,7 @@ def test_certificate_and_rounding_bound_are_the_equations(tmp_path: Path) -> Non
             large = max(small, 4 * a + 4 * b + 26)
             rounding = (gamma(risk.num_features) + 26 * U) * (small if b <= 1 else large)
             expected = math.sqrt(2) * float(x.norm()) * distance + rounding
-            assert truth.certificate[row, column] == pytest.approx(expected, rel=1e-9)
+            assert truth.bound[row, column] == pytest.approx(expected, rel=1e-9)
 
 
 def test_what_lissa_leaves_of_a_mode_is_the_equation() -> None:

@@ -15,11 +15,15 @@ from retrain import preconditioner, solver
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import build_preconditioner
-from retrain.removal import NOTHING, RemovalProblem, removal_problem
-from retrain.schedule import LeaveOneOutError, RetrainSettings, solve_missing
+from retrain.prepare import removal_problem
+from retrain.problem import RemovalProblem
+from retrain.removal import NOTHING, leave_one_out
+from retrain.schedule import LeaveOneOutError, solve_missing
+from retrain.settings import RetrainSettings
 from retrain.solver import BatchSolution, solve_batch
-from retrain.weights import LeaveOneOutWeights, WeightCache
-from tests.problems import digits_risk, digits_test_points, fitted_digits, read_all
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
+from tests.problems import batch_of, digits_risk, digits_test_points, fitted_digits, read_all
 
 
 def solve(
@@ -29,7 +33,7 @@ def solve(
     return solve_batch(
         problem,
         build_preconditioner(problem, dtype),
-        torch.tensor(indices),
+        batch_of(*leave_one_out(indices)),
         tolerance=tolerance,
         single_precision=single,
     )
@@ -37,10 +41,10 @@ def solve(
 
 def weights_of(
     risk: SoftmaxRisk, theta: torch.Tensor, tmp_path: Path, indices: Iterable[int], **settings: Any
-) -> LeaveOneOutWeights:
+) -> RetrainedWeights:
     """Solve through the cache, as the stage does."""
     cache = WeightCache(tmp_path / "weights", "key", pytest.fail)
-    solve_missing(risk, theta, indices, cache, RetrainSettings(**settings), lambda _: None)
+    solve_missing(risk, theta, leave_one_out(indices), cache, RetrainSettings(**settings), lambda _: None)
     weights = read_all(cache)
     assert weights is not None
     return weights
@@ -60,10 +64,10 @@ def sklearn_without(risk: SoftmaxRisk, index: int) -> torch.Tensor:
 def test_models_are_those_of_scikit_learn(tmp_path: Path, bias: bool, precision: str) -> None:
     risk, fit = fitted_digits(300, bias=bias)
     weights = weights_of(risk, fit.theta, tmp_path, [0, 7, 299], precision=precision)
-    assert weights.indices.tolist() == [NOTHING, 0, 7, 299]
+    assert weights.removals == (NOTHING, (0,), (7,), (299,))
     for row in (1, 2, 3):
         ours = risk.weights(fit.theta) + torch.from_numpy(weights.differences[row]).double()
-        theirs = sklearn_without(risk, int(weights.indices[row]))
+        theirs = sklearn_without(risk, weights.removals[row][0])
         # scikit-learn's own gradient norm, near 1e-10 per example, is worth about 1e-7 at l2 = 0.01.
         assert float((ours - theirs).norm()) < 3e-7
 
@@ -77,7 +81,7 @@ def test_gradient_norms_reach_the_tolerance_and_are_those_of_the_stored_problem(
     assert float(weights.gradient_norms.max()) <= 1e-9
     problem = removal_problem(risk, fit.theta)
     differences = torch.from_numpy(weights.differences)[:, :, problem.active]
-    norms = problem.measure(torch.from_numpy(weights.indices), differences).norms.numpy()
+    norms = problem.measure(batch_of(*weights.removals), differences).norms.numpy()
     # The same formula at the same point: only the order of the sums, in batches of another size, is
     # different.
     np.testing.assert_allclose(norms, weights.gradient_norms, rtol=0, atol=1e-14)
@@ -90,7 +94,7 @@ def test_distance_to_the_minimiser_is_within_its_bound() -> None:
     loose, tight = solve(problem, indices, tolerance=3e-5), solve(problem, indices, tolerance=1e-12)
     bounds = distance_bound(
         loose.gradient_norms,
-        gradient_rounding_bound(problem, loose.differences.flatten(1).norm(dim=1)),
+        gradient_rounding_bound(problem, torch.ones(40).double(), loose.differences.flatten(1).norm(dim=1)),
         risk.l2,
     )
     distances = (loose.differences - tight.differences).flatten(1).norm(dim=1)
@@ -108,18 +112,18 @@ def test_certificates_cover_the_error_of_every_actual_change(tmp_path: Path) -> 
     rough, exact = (ground_truth(risk, fit.theta, [weights], x, y) for weights in (loose, tight))
     errors = np.abs(rough.actual_change - exact.actual_change)
     # The reference's own certificate is part of what is allowed.
-    assert np.all(errors <= rough.certificate + exact.certificate)
-    assert rough.certificate.max() < 0.02
+    assert np.all(errors <= rough.bound + exact.bound)
+    assert rough.bound.max() < 0.02
 
 
 def test_null_control_starts_elsewhere_and_returns(tmp_path: Path) -> None:
     risk, fit = fitted_digits(300)
     weights = weights_of(risk, fit.theta, tmp_path, [3])
     truth = ground_truth(risk, fit.theta, [weights], *digits_test_points(4))
-    assert weights.indices[0] == NOTHING
+    assert weights.removals[0] == NOTHING
     assert weights.passes[0] >= 2
-    assert np.all(np.abs(truth.actual_change[:, 0]) <= truth.certificate[:, 0])
-    assert truth.certificate[:, 0].max() < 1e-5
+    assert np.all(np.abs(truth.actual_change[:, 0]) <= truth.bound[:, 0])
+    assert truth.bound[:, 0].max() < 1e-5
 
 
 @pytest.mark.parametrize(("num_train", "l2"), [(30, 1e-3), (200, 1e-5)])
@@ -170,7 +174,7 @@ def test_without_l2_nothing_is_certified(tmp_path: Path) -> None:
     risk = digits_risk(100, l2=0.0)
     cache = WeightCache(tmp_path, "key", pytest.fail)
     with pytest.raises(LeaveOneOutError, match=r"model\.l2"):
-        solve_missing(risk, risk.initial_parameters(), [0], cache, RetrainSettings(), lambda _: None)
+        solve_missing(risk, risk.initial_parameters(), [(0,)], cache, RetrainSettings(), lambda _: None)
 
 
 def test_a_hessian_that_rounding_makes_indefinite_is_shifted() -> None:
@@ -179,7 +183,7 @@ def test_a_hessian_that_rounding_makes_indefinite_is_shifted() -> None:
     doubled = replace(risk, x=torch.cat([risk.x, risk.x], dim=1))
     problem = removal_problem(doubled, doubled.initial_parameters())
     shifted = build_preconditioner(problem, torch.float32)
-    gradients = problem.gradient_at_fit(torch.tensor([0, 1]))
+    gradients = problem.gradient_at_fit(batch_of((0,), (1,)))
     assert bool(shifted.apply(gradients).isfinite().all())
 
 

@@ -7,16 +7,18 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from retrain.removal import NOTHING
-from retrain.schedule import Progress, RetrainSettings, solve_missing
-from retrain.weights import DTYPES, LeaveOneOutWeights, WeightCache
+from retrain.removal import NOTHING, Removal, leave_one_out
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainingProgress, RetrainSettings
+from retrain.weight_file import DTYPES, FORMAT, RetrainedWeights
+from retrain.weights import WeightCache
 from tests.problems import fitted_digits, read_all
 
 
-def some_weights(indices: list[int], value: float = 1.0) -> LeaveOneOutWeights:
-    count = len(indices)
-    return LeaveOneOutWeights(
-        indices=np.array(indices),
+def some_weights(removals: list[Removal], value: float = 1.0) -> RetrainedWeights:
+    count = len(removals)
+    return RetrainedWeights(
+        removals=tuple(removals),
         differences=np.full((count, 3, 4), value),
         gradient_norms=np.linspace(0, 1e-9, count),
         distance_bounds=np.linspace(0, 1e-7, count),
@@ -36,38 +38,41 @@ def cache(tmp_path: Path, warnings: list[str]) -> WeightCache:
 
 
 def test_what_is_read_is_what_was_written(cache: WeightCache) -> None:
-    cache.write(some_weights([5, 9, -1]))
+    cache.write(some_weights([(5,), (9, 12, 40), NOTHING]))
     read = read_all(cache)
     assert read is not None
-    for name, array in some_weights([5, 9, -1]).select(np.array([2, 0, 1])).arrays().items():
+    for name, array in (
+        some_weights([(5,), (9, 12, 40), NOTHING]).select(np.array([2, 0, 1])).numbers().items()
+    ):
         np.testing.assert_array_equal(getattr(read, name), array)
+    assert read.removals == (NOTHING, (5,), (9, 12, 40))
 
 
 def test_files_join_by_index_and_a_model_in_two_files_counts_once(cache: WeightCache) -> None:
-    cache.write(some_weights([3, 1]))
-    cache.write(some_weights([2, 3], value=2.0))
-    read = read_all(cache, [1, 3, 8])
+    cache.write(some_weights([(3,), (1,)]))
+    cache.write(some_weights([(2, 5), (3,)], value=2.0))
+    read = read_all(cache, [(1,), (3,), (8,)])
     assert read is not None
-    assert read.indices.tolist() == [1, 3]
-    assert cache.settled_indices(1e-9) == {1, 2, 3}
+    assert read.removals == ((1,), (3,))
+    assert cache.settled_removals(1e-9) == {(1,), (2, 5), (3,)}
 
 
 def test_an_empty_folder_holds_nothing(cache: WeightCache) -> None:
     assert read_all(cache) is None
-    assert cache.settled_indices(1e-9) == set()
+    assert cache.settled_removals(1e-9) == set()
 
 
 def test_weights_of_another_theta_are_left_alone(
     cache: WeightCache, tmp_path: Path, warnings: list[str]
 ) -> None:
-    cache.write(some_weights([1]))
+    cache.write(some_weights([(1,)]))
     assert read_all(WeightCache(tmp_path / "weights", "other", warnings.append)) is None
     assert warnings == []
 
 
 @pytest.mark.parametrize("offset", [0, 4, 9, 200, -1, -40])
 def test_a_flipped_byte_anywhere_is_noticed(cache: WeightCache, warnings: list[str], offset: int) -> None:
-    path = cache.write(some_weights([1, 2]))
+    path = cache.write(some_weights([(1,), (2,)]))
     content = bytearray(path.read_bytes())
     content[offset] ^= 0xFF
     path.write_bytes(content)
@@ -77,16 +82,16 @@ def test_a_flipped_byte_anywhere_is_noticed(cache: WeightCache, warnings: list[s
 
 
 def test_a_truncated_file_is_named_and_not_used(cache: WeightCache, warnings: list[str]) -> None:
-    path = cache.write(some_weights([1, 2]))
+    path = cache.write(some_weights([(1,), (2,)]))
     path.write_bytes(path.read_bytes()[:-3])
     assert read_all(cache) is None
     assert str(path) in warnings[0]
 
 
 def test_swapped_content_under_a_true_header_is_noticed(cache: WeightCache, warnings: list[str]) -> None:
-    path = cache.write(some_weights([1, 2]))
+    path = cache.write(some_weights([(1,), (2,)]))
     with safe_open(path, framework="numpy") as file:
-        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in DTYPES}
+        metadata, arrays = file.metadata(), {name: file.get_tensor(name) for name in DTYPES[FORMAT]}
     save_file(arrays | {"passes": arrays["passes"] + 1}, path, metadata=metadata)
     assert read_all(cache) is None
     assert "checksum" in warnings[0]
@@ -96,17 +101,19 @@ def test_only_what_is_missing_is_solved_again(cache: WeightCache) -> None:
     risk, fit = fitted_digits(100)
     settings = RetrainSettings(batch_size=4)
     solved = [
-        solve_missing(risk, fit.theta, indices, cache, settings, lambda _: None).indices
-        for indices in ([1, 2, 3], [2, 3, 4, 5], [1, 5])
+        solve_missing(risk, fit.theta, leave_one_out(rows), cache, settings, lambda _: None).removals
+        for rows in ([1, 2, 3], [2, 3, 4, 5], [1, 5])
     ]
     # The null control is solved once, with the first.
-    assert solved == [(NOTHING, 1, 2, 3), (4, 5), ()]
+    assert solved == [(NOTHING, (1,), (2,), (3,)), ((4,), (5,)), ()]
 
 
 def test_the_trace_is_the_worst_of_the_batches_and_counts_every_pass(cache: WeightCache) -> None:
     risk, fit = fitted_digits(100)
-    reports: list[Progress] = []
-    solved = solve_missing(risk, fit.theta, range(20), cache, RetrainSettings(batch_size=6), reports.append)
+    reports: list[RetrainingProgress] = []
+    solved = solve_missing(
+        risk, fit.theta, leave_one_out(range(20)), cache, RetrainSettings(batch_size=6), reports.append
+    )
     weights = read_all(cache)
     assert weights is not None
     numbers, norms, models = zip(*solved.trace, strict=True)
@@ -129,7 +136,14 @@ def test_batches_of_any_size_give_the_same_models(tmp_path: Path, cache: WeightC
     risk, fit = fitted_digits(100)
     other = WeightCache(tmp_path / "other", "key", pytest.fail)
     for target, size in ((cache, 3), (other, 100)):
-        solve_missing(risk, fit.theta, range(20), target, RetrainSettings(batch_size=size), lambda _: None)
+        solve_missing(
+            risk,
+            fit.theta,
+            leave_one_out(range(20)),
+            target,
+            RetrainSettings(batch_size=size),
+            lambda _: None,
+        )
     ours, theirs = read_all(cache), read_all(other)
     assert ours is not None
     assert theirs is not None

@@ -7,17 +7,14 @@ import numpy as np
 import pandas as pd
 
 from diagnosis.figure import FigureVerdict, Retrained, judge_figure
-from diagnosis.leverage import amplification
 from diagnosis.tolerance import tolerance_that_tells
-from erm.softmax import SoftmaxRisk
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
-from repro.solving import Task, solve_and_record, weight_cache
-from retrain.certificate import loss_error_bound
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.removal import NOTHING
-from retrain.schedule import Progress
-from retrain.weights import WeightCache
+from repro.solving import RetrainingJob, retrainer_for_key, solve_and_record
+from retrain.changes import Changes
+from retrain.removal import leave_one_out
+from retrain.retrainer import Retrainer, SolvedModels, with_null_control
+from retrain.settings import RetrainingProgress
 
 MOST_MODELS = 1000
 """Models that a diagnosis solves at the most; of more it takes so many, evenly spread by predicted effect."""
@@ -35,39 +32,37 @@ class Judged:
 
 
 def judge_by_retraining(
-    subject: Subject, risk: SoftmaxRisk, panels: list[Panel], report: Callable[[Progress], None]
+    subject: Subject, panels: list[Panel], report: Callable[[RetrainingProgress], None]
 ) -> Judged:
     """Retrain without each point of the panels, with the configured settings, and judge as the page does.
 
     Raises:
         StageError: these models cannot be certified.
     """
-    cache = weight_cache(subject.folder, subject.model_key)
+    folder, config, key = subject.folder, subject.config, subject.model_key
+    retrainer = retrainer_for_key(folder, config, subject.risk, subject.theta, key)
     shown = sorted({int(index) for panel in panels for index in panel.rows["train_index"]})
-    wanted = _affordable(shown, panels, cache)
-    task = Task(subject.theta, subject.model_key, wanted)
-    solve_and_record(subject.folder, subject.config, risk, task, subject.session.device, report)
-    x, y = subject.test_point
-    truth = ground_truth(
-        risk, subject.theta, cache.parts([*wanted, NOTHING]), x, y.to(subject.session.device)
-    )
-    rows, norms = _rows(panels, truth), _gradient_norms(cache, wanted)
-    nothing = int((truth.indices == NOTHING).argmax())
+    points = _affordable(shown, panels, retrainer)
+    job = RetrainingJob(subject.theta, key, leave_one_out(points))
+    solve_and_record(folder, config, retrainer, job, report)
+    wanted = with_null_control(job.removals)
+    truth, models = retrainer.changes(*subject.test_point, wanted), retrainer.models(wanted)
+    rows, nothing = _rows(panels, truth), truth.null_control
     retrained = Retrained(
         null_control=float(truth.actual_change[0, nothing]),
-        null_certificate=float(truth.certificate[0, nothing]),
-        models=len(norms),
-        missed=sum(norm > subject.config["retrain"]["tolerance"] for norm in norms.values()),
-        amplification=amplification(risk, subject.theta, cache.parts(wanted)),
+        null_certificate=float(truth.bound[0, nothing]),
+        models=len(models),
+        missed=len(models.missed(config["retrain"]["tolerance"])),
+        amplification=retrainer.amplification(wanted),
     )
     verdict = judge_figure(rows, retrained, [panel.method for panel in panels])
-    advice = "" if verdict.truth[0].passed is not False else _advice(subject, risk, rows, norms)
-    return Judged(verdict=verdict, points=len(wanted), shown=len(shown), advice=advice)
+    advice = "" if verdict.truth[0].passed is not False else _advice(subject, retrainer, rows, models)
+    return Judged(verdict=verdict, points=len(points), shown=len(shown), advice=advice)
 
 
-def _affordable(shown: list[int], panels: list[Panel], cache: WeightCache) -> list[int]:
+def _affordable(shown: list[int], panels: list[Panel], retrainer: Retrainer) -> list[int]:
     """All points if few models are missing; else those that are there, and some of the missing."""
-    known = {int(index) for part in cache.parts(shown) for index in part.indices}
+    known = {rows[0] for rows in retrainer.models(leave_one_out(shown)).removals}
     missing = [index for index in shown if index not in known]
     if len(missing) <= MOST_MODELS:
         return shown
@@ -77,35 +72,27 @@ def _affordable(shown: list[int], panels: list[Panel], cache: WeightCache) -> li
     return sorted({*(known & set(shown)), *(int(index) for index in order[places])})
 
 
-def _rows(panels: list[Panel], truth: GroundTruth) -> pd.DataFrame:
+def _rows(panels: list[Panel], truth: Changes) -> pd.DataFrame:
     """The columns of `leave_one_out.csv` that the judge reads."""
     found = pd.DataFrame(
         {
-            "train_index": truth.indices,
-            "actual_change": truth.actual_change[0],
-            "certificate": truth.certificate[0],
+            "train_index": truth.points,
+            "actual_change": truth.actual_change[0, truth.is_point],
+            "certificate": truth.bound[0, truth.is_point],
         }
     )
     predicted = pd.concat([panel.rows.assign(method=panel.method.name) for panel in panels])
     return predicted.merge(found, on="train_index", validate="many_to_one")
 
 
-def _gradient_norms(cache: WeightCache, wanted: list[int]) -> dict[int, float]:
-    return {
-        int(index): float(norm)
-        for part in cache.parts([*wanted, NOTHING])
-        for index, norm in zip(part.indices, part.gradient_norms, strict=True)
-    }
-
-
-def _advice(subject: Subject, risk: SoftmaxRisk, rows: pd.DataFrame, norms: dict[int, float]) -> str:
+def _advice(subject: Subject, retrainer: Retrainer, rows: pd.DataFrame, models: SolvedModels) -> str:
     points = rows.drop_duplicates("train_index")
-    features = risk.features(subject.test_point[0]).double()
-    per_norm = float(loss_error_bound(features, features.new_tensor([1 / risk.l2]))[0, 0])
+    norms = dict(zip(models.removals, models.gradient_norms.tolist(), strict=True))
+    per_norm = float(retrainer.certificate_per_norm(subject.test_point[0])[0])
     tolerance = tolerance_that_tells(
         points["actual_change"].to_numpy(np.float64, copy=True),
         points["certificate"].to_numpy(np.float64, copy=True),
-        np.array([norms[int(index)] for index in points["train_index"]]),
+        np.array([norms[rows] for rows in leave_one_out(points["train_index"])]),
         per_norm,
     )
     if tolerance is not None and tolerance < subject.config["retrain"]["tolerance"]:
@@ -113,5 +100,5 @@ def _advice(subject: Subject, risk: SoftmaxRisk, rows: pd.DataFrame, norms: dict
     told = rows[rows["actual_change"].abs() > rows["certificate"]].groupby("method").size()
     few = int(told.min()) if len(told) == rows["method"].nunique() else 0
     if few and subject.chosen is None:
-        return f"top_k={few} shows about as many as can be told from 0"
+        return f"influence.top_k={few} shows about as many as can be told from 0"
     return "another test point, or training points of more influence: these change nothing that can be seen"

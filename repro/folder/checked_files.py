@@ -5,7 +5,8 @@ import re
 from diagnosis.verdict import Verdict
 from repro.folder.manifest import Manifest, file_checksum, read_manifest
 from repro.folder.paths import RunFolder
-from retrain.weights import WeightCache, WeightFileError, read_weights
+from retrain.weight_file import WeightFileError, read_weights
+from retrain.weights import WeightCache
 
 
 def check_files(folder: RunFolder) -> Verdict:
@@ -25,7 +26,7 @@ def check_files(folder: RunFolder) -> Verdict:
     weights, models = WeightCache(folder.weights, "", lambda _: None).files(), 0
     for path in weights:
         try:
-            models += len(read_weights(path)[1].indices)
+            models += len(read_weights(path)[1].removals)
         except WeightFileError as error:
             changed.append(f"{path.name} ({error})")
     return Verdict(

@@ -9,7 +9,8 @@ from uuid import uuid4
 
 from filelock import BaseFileLock, FileLock, Timeout
 
-from repro.children import started_by_command
+from parallel.children import started_by_command
+from parallel.group import first_of_launched, launched
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.inside import refuse_what_leads_out
@@ -20,7 +21,6 @@ from repro.folder.stored_config import targets
 from repro.folder.trust import refuse_code_of_others
 from repro.notices import warn
 from repro.printable import printable
-from retrain.distributed import first_of_launched, launched
 
 LOCK = ".lock"
 HOLDER = ".lock-holder"

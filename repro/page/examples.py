@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.figure import Method as JudgedMethod
@@ -16,7 +17,8 @@ from report.content import Example, Method, TestPoint
 from report.images import grey_levels, png_uri
 from repro.agreement import JoinedChanges
 from repro.page.retraining import Retraining
-from retrain.removal import NOTHING
+from retrain.removal import leave_one_out
+from retrain.retrainer import with_null_control
 
 SHOWN_CLASSES = 3
 SHOWN_FEATURES = 8
@@ -60,9 +62,8 @@ def describe_test_point(
 ) -> TestPoint:
     """All that the page says of one test point."""
     x, label = dataset.x_test[target], int(dataset.y_test[target])
-    logits = _logits(joined, x)
-    shares = torch.softmax(logits, dim=0)
-    ranked = [int(k) for k in shares.argsort(descending=True)]
+    losses = _losses_of_labels(joined, torch.from_numpy(x), dataset.num_classes).cpu()
+    shares, ranked = (-losses).exp(), [int(k) for k in losses.argsort()]
     features = [] if pictures.shape else _telling_features(joined, x, label, ranked)
     rows = joined.table[joined.table["test_index"] == target]
     summary = joined.summary[target]
@@ -72,7 +73,7 @@ def describe_test_point(
         label=str(label),
         predicted=str(ranked[0]),
         probabilities=tuple((str(k), float(shares[k])) for k in ranked[:SHOWN_CLASSES]),
-        loss=float(torch.logsumexp(logits, 0) - logits[label]),
+        loss=float(losses[label]),
         image=pictures(x),
         feature_names=tuple(f"feature {j}" for j in features),
         features=tuple(float(x[j]) for j in features),
@@ -93,29 +94,33 @@ def describe_test_point(
     )
 
 
-def _logits(joined: JoinedChanges, x: Float[np.ndarray, " features"]) -> torch.Tensor:
-    """W x at θ̂, on the CPU."""
-    risk = joined.risk
-    features = risk.features(torch.from_numpy(x[None]))
-    return (features @ risk.weights(joined.model.theta).T)[0].cpu()
+def _losses_of_labels(
+    joined: JoinedChanges, x: Float[Tensor, " features"], num_classes: int
+) -> Float[Tensor, " K"]:
+    """The loss of an example under every label: cross-entropy, so minus the logarithm of a probability."""
+    labels = torch.arange(num_classes)
+    return joined.risk.losses(joined.model.theta, x.expand(num_classes, -1), labels)
 
 
 def _telling_features(
     joined: JoinedChanges, x: Float[np.ndarray, " features"], label: int, ranked: list[int]
 ) -> list[int]:
-    """The features that count most for or against the label: largest |xⱼ(W_label − W_rival)ⱼ|.
+    """The features that count most for or against the label: largest |xⱼ ∂(ℓ_rival − ℓ_label)/∂xⱼ|.
 
-    The rival is the class it was taken for, or the next most probable one where it was taken rightly.
+    The rival is the class it was taken for, or the next most probable one where it was taken rightly. For
+    softmax regression this is |xⱼ(W_label − W_rival)ⱼ|.
     """
     rival = next(k for k in ranked if k != label)
-    weights = joined.risk.weights(joined.model.theta).cpu().numpy()[:, : len(x)]
-    shares = np.abs(x * (weights[label] - weights[rival]))
+    example = torch.from_numpy(x).clone().requires_grad_()
+    losses = _losses_of_labels(joined, example, max(ranked) + 1)
+    (slope,) = torch.autograd.grad(losses[rival] - losses[label], example)
+    shares = np.abs(x * slope.cpu().numpy())
     return [int(j) for j in np.argsort(-shares, kind="stable")[:SHOWN_FEATURES]]
 
 
 def _judge(joined: JoinedChanges, retraining: Retraining, rows: pd.DataFrame, target: int) -> FigureVerdict:
     """The same judge that `repro diagnose` asks."""
-    summary, models = joined.summary[target], {NOTHING, *(int(index) for index in rows["train_index"])}
+    summary, models = joined.summary[target], set(with_null_control(leave_one_out(rows["train_index"])))
     retrained = Retrained(
         null_control=summary.null_control,
         null_certificate=summary.null_control_certificate,

@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from diagnosis.leverage import amplification
 from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.records.retraining import read_runs
-from repro.solving import weight_cache
-from retrain.removal import NOTHING
+from repro.records.retraining import read_runs, removals_of
+from retrain.removal import Removal, leave_one_out
+from retrain.retrainer import with_null_control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,8 +16,8 @@ class Retraining:
     """The leave-one-out models that the table needs, the null control among them."""
 
     models: int
-    missed: frozenset[int]
-    """Those above `retrain.tolerance`, by the training point left out."""
+    missed: frozenset[Removal]
+    """Those above `retrain.tolerance`."""
     amplification: dict[int, float]
     """By what factor leverage makes a removal exceed its first order, by training point."""
     passes_per_model: float
@@ -50,22 +49,16 @@ class Retraining:
 
 def read_retraining(folder: RunFolder, config: Config, joined: JoinedChanges) -> Retraining:
     """Read the weights' own account of themselves, and the records."""
-    wanted = {int(index) for index in joined.table["train_index"]} | {NOTHING}
-    models = passes = 0
-    largest, missed = 0.0, set[int]()
-    cache = weight_cache(folder, joined.model.key)
-    for part in cache.parts(wanted):
-        models, passes = models + len(part.indices), passes + int(part.passes.sum())
-        largest = max(largest, float(part.gradient_norms.max()))
-        missed |= set(part.indices[part.gradient_norms > config["retrain"]["tolerance"]].tolist())
+    wanted = set(with_null_control(leave_one_out(joined.table["train_index"])))
+    models = joined.retrainer.models(wanted)
     runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == joined.model.key]
-    solved = {index for run in runs for index in run["indices"]}
+    solved = {rows for run in runs for rows in removals_of(run)}
     return Retraining(
-        models=models,
-        missed=frozenset(missed),
-        amplification=amplification(joined.risk, joined.model.theta, cache.parts(wanted)),
-        passes_per_model=passes / max(models, 1),
-        gradient_norm=largest,
+        models=len(models),
+        missed=frozenset(models.missed(config["retrain"]["tolerance"])),
+        amplification=joined.retrainer.amplification(wanted),
+        passes_per_model=int(models.passes.sum()) / max(len(models), 1),
+        gradient_norm=models.largest_norm,
         runs=runs,
         timed=len(solved & wanted),
         others=len(solved - wanted),

@@ -1,9 +1,10 @@
 """retrain/record.json: how long each retraining took, and how its gradient norms came down.
 
-{"runs": [{"model_checksum", "settings", "indices", "models", "seconds", "passes_per_model", "processes",
-"device", "trace"}, ...]} has an entry for each time that models were solved, the null control as index -1.
-Its trace is [[pass, largest gradient norm, number of models], ...]: the
-worst over the batches of rank 0 at each number of a pass, which is enough to see how the iteration converges.
+{"runs": [{"model_checksum", "settings", "removals", "models", "seconds", "passes_per_model", "processes",
+"device", "trace"}, ...]} has an entry for each time that models were solved. Its removals are lists of
+training rows, [] for the null control; earlier versions wrote "indices" instead, -1 for the null control.
+Its trace is [[pass, largest gradient norm, number of models], ...]: the worst over the batches of rank 0 at
+each number of a pass, which is enough to see how the iteration converges.
 
 It is written after the weights, so a run that was killed before has no entry. No number of the figure follows
 from it: where it is missing or damaged it begins anew.
@@ -12,11 +13,12 @@ from it: where it is missing or damaged it begins anew.
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
+from retrain.removal import NOTHING, Removal
 
 
 class StoredSettings(BaseModel):
@@ -35,11 +37,19 @@ class StoredRun(BaseModel):
     model_config = ConfigDict(strict=True, protected_namespaces=())
     model_checksum: str
     settings: StoredSettings
-    indices: list[int]
+    removals: list[list[int]] | None = None
+    indices: list[int] | None = None
+    """In place of `removals`, by earlier versions."""
     models: int
     seconds: float
     processes: int
     trace: list[Annotated[list[float | None], Field(min_length=2)]]
+
+    @model_validator(mode="after")
+    def _names_its_models(self) -> "StoredRun":
+        if (self.removals is None) == (self.indices is None):
+            raise ValueError("names its models by `removals`, or by `indices`")
+        return self
 
 
 def read_runs(folder: RunFolder) -> list[dict[str, Any]] | None:
@@ -52,6 +62,13 @@ def read_runs(folder: RunFolder) -> list[dict[str, Any]] | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return runs
+
+
+def removals_of(run: dict[str, Any]) -> set[Removal]:
+    """The removals whose models an entry accounts for."""
+    if "removals" in run:
+        return {tuple(rows) for rows in run["removals"]}
+    return {NOTHING if index == -1 else (index,) for index in run["indices"]}
 
 
 def append_run(folder: RunFolder, entry: dict[str, Any] | None) -> None:

@@ -28,11 +28,10 @@ from repro.model_file import load_model
 from repro.printable import printable
 from repro.problem import compute_device, make_risk
 from repro.records.summary import read_summary
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import ground_truth
-from retrain.recheck import Rechecked, recheck
-from retrain.removal import NOTHING
-from retrain.weights import LeaveOneOutWeights, WeightCache
+from repro.solving import refuse_other_models, retrainer_of
+from retrain.recheck import Rechecked
+from retrain.removal import leave_one_out
+from retrain.retrainer import with_null_control
 
 FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What computing with numbers and names of another form raises."""
@@ -101,7 +100,8 @@ def _contents_or_fault(
 
 def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Listener) -> list[Verdict]:
     device = compute_device(config)
-    risk = softmax_risk(config, make_risk(config, dataset, device))
+    risk = make_risk(config, dataset, device)
+    refuse_other_models(config, risk)
     model = load_model(folder, config, dataset.checksum, device)
     verdicts = [check_fit(risk, model.theta, model.facts)]
     try:
@@ -117,17 +117,15 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     _check_indices(table, dataset)
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    cache = WeightCache(folder.weights, model.key, lambda _: None)
-    wanted = {NOTHING, *table["train_index"].tolist()}
-    parts: list[LeaveOneOutWeights] = []
+    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None)
+    wanted = with_null_control(leave_one_out(table["train_index"]))
     plain: list[Rechecked] = []
     with listener.progress("checking") as tell:
-        for part in cache.parts(wanted):
-            parts.append(part)
-            plain.append(recheck(risk, model.theta, part, x_test, y_test))
-            done = sum(len(found.indices) for found in plain)
+        for part in retrainer.recheck(x_test, y_test, wanted):
+            plain.append(part)
+            done = sum(len(found.removals) for found in plain)
             tell(ProgressReport(stage="plain formulas", done=done, total=len(wanted), unit="models"))
-    truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(device))
+    truth = retrainer.changes(x_test, y_test, wanted)
     return [
         *verdicts,
         check_gradients(plain),

@@ -15,8 +15,9 @@ from repro.folder.manifest import read_manifest
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.records.model import stored_facts
-from retrain.removal import NOTHING
-from retrain.weights import WeightFileError, read_weights
+from retrain.removal import leave_one_out
+from retrain.retrainer import with_null_control
+from retrain.weight_file import WeightFileError, read_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +80,14 @@ def _kinds(folder: RunFolder) -> Iterator[Kind]:
 def _holds_a_drawn_point(folder: RunFolder, path: Path) -> bool:
     """Whether the table has a point whose model is in this file; without a table, every file counts."""
     try:
-        drawn = {NOTHING, *pd.read_csv(folder.table)["train_index"].tolist()}
+        drawn = set(with_null_control(leave_one_out(pd.read_csv(folder.table)["train_index"])))
     except (OSError, ValueError, KeyError):
         return True
     try:
         key, weights = read_weights(path)
     except WeightFileError:
         return False
-    return key == _model_key(folder) and not drawn.isdisjoint(weights.indices.tolist())
+    return key == _model_key(folder) and not drawn.isdisjoint(weights.removals)
 
 
 def _model_key(folder: RunFolder) -> str | None:

@@ -11,7 +11,6 @@ from diagnosis.curvature import check_curvature
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
 from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
-from erm.softmax import SoftmaxRisk
 from influence.spectrum import Spectrum, spectrum
 from repro.configuration.compose import Config, compose
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
@@ -27,7 +26,8 @@ from repro.problem import make_fit
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.schedule import Progress
+from retrain.certified_softmax import is_certifiable
+from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
 PROBE_DAMPING = 1e-2
@@ -216,17 +216,17 @@ def _against_retraining(
     """What the page says of truth and methods, from the leave-one-out models of every point in the figure."""
     if not panels:
         return [], None
-    if not isinstance(subject.risk, SoftmaxRisk) or subject.risk.l2 <= 0:
+    if not is_certifiable(subject.risk):
         reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
-    judged = judge_by_retraining(subject, subject.risk, panels, _report(steps))
+    judged = judge_by_retraining(subject, panels, _report(steps))
     signal, *others = judged.verdict.verdicts
     return [replace(signal, remedy=judged.advice), *others], judged
 
 
-def _report(steps: Steps) -> Callable[[Progress], None]:
-    def report(progress: Progress) -> None:
+def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
+    def report(progress: RetrainingProgress) -> None:
         total = max(progress.models_total, 1)
         counted = f"{progress.models_done:,} of {progress.models_total:,}" if progress.models_total else ""
         steps.inside(progress.models_done / total, f"{progress.stage} {counted}".strip())

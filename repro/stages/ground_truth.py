@@ -8,10 +8,8 @@ import pandas as pd
 from erm.files import write_atomically
 from repro.errors import StageError
 from repro.session import Session
-from repro.solving import weight_cache
-from repro.stages.retrain import softmax_risk
-from retrain.ground_truth import GroundTruth, ground_truth
-from retrain.removal import NOTHING
+from repro.solving import make_retrainer
+from retrain.changes import Changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +31,10 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
         StageError: an earlier stage is missing.
     """
     with session.opened() as folder:
-        risk, model = softmax_risk(session.config, session.risk), session.model()
+        model = session.model()
         targets = session.targets(model)
-        x_test, y_test = session.test_examples(targets)
-        parts = weight_cache(folder, model.key).parts()
-        truth = ground_truth(risk, model.theta, parts, x_test, y_test.to(session.device))
-        if not len(truth.indices):
+        truth = make_retrainer(session, model).changes(*session.test_examples(targets))
+        if not truth.removals:
             raise StageError(
                 f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
             )
@@ -48,24 +44,23 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     found = Exported(
         file=out,
         test_points=len(targets),
-        training_points=len(truth.indices) - 1,
-        examples=risk.num_examples,
+        training_points=len(truth.points),
+        examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
     )
     session.listener.result(found)
     return found
 
 
-def _table(truth: GroundTruth, targets: list[int]) -> pd.DataFrame:
-    left_out = truth.indices != NOTHING
+def _table(truth: Changes, targets: list[int]) -> pd.DataFrame:
     return pd.concat(
         [
             pd.DataFrame(
                 {
                     "test_index": target,
-                    "train_index": truth.indices[left_out],
-                    "actual_change": truth.actual_change[row, left_out],
-                    "certificate": truth.certificate[row, left_out],
+                    "train_index": truth.points,
+                    "actual_change": truth.actual_change[row, truth.is_point],
+                    "certificate": truth.bound[row, truth.is_point],
                 }
             )
             for row, target in enumerate(targets)

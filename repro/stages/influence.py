@@ -2,16 +2,15 @@
 
 import functools
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 import torch
 
 from erm.files import without_non_finite
-from erm.risk import Curvature
-from erm.softmax import SoftmaxCurvature
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve, Solver, Status, is_baseline
+from parallel.group import Group
 from repro.drawing.traces import draw_traces
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
@@ -33,8 +32,8 @@ from repro.records.influence import (
 )
 from repro.selection import top_k
 from repro.session import Session
+from repro.sharded_curvature import sharded_curvature
 from repro.user_code import naming_own_code, solution_of
-from retrain import distributed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +64,20 @@ def influence(session: Session) -> None:
     config = session.config
     arguments = ["influence", "--method", config.method, *config.overrides]
     with session.opened() as folder:
-        run_in_ranks(config, arguments, lambda device: _predict(session, folder, device))
+        run_in_ranks(config, arguments, lambda group, device: _predict(session, folder, group, device))
         session.remember()
 
 
 @naming_own_code()
-def _predict(session: Session, folder: RunFolder, device: torch.device) -> None:
+def _predict(session: Session, folder: RunFolder, group: Group, device: torch.device) -> None:
     config, method = session.config, session.config.method
     solver, model = make_solver(config), session.model(device)
     if not model.facts.converged:
         warn(not_converged(model.facts, config))
     targets = session.targets(model)
-    with session.progress(f"influence ({method})", shown=distributed.rank() == 0) as tell:
-        found = _explain_all(session, model, targets, solver, tell)
-    if distributed.rank() != 0:
+    with session.progress(f"influence ({method})", shown=group.is_first) as tell:
+        found = _explain_all(session, model, targets, solver, tell, group)
+    if not group.is_first:
         # All have computed the same; one speaks and writes.
         return
     earlier, earlier_table = _earlier(folder, session, model.key)
@@ -157,16 +156,8 @@ class _Found:
         )
 
 
-def shared_out(curvature: Curvature) -> Curvature:
-    """The same curvature, whose explicit matrix the ranks build together if it is a sum over examples."""
-    if distributed.num_ranks() == 1 or not isinstance(curvature, SoftmaxCurvature):
-        return curvature
-    rows = distributed.rank_rows(curvature.num_examples)
-    return replace(curvature, own_rows=rows, total=distributed.sum_over_ranks)
-
-
 def _explain_all(
-    session: Session, model: TrainedModel, targets: list[int], solver: Solver, tell: Report
+    session: Session, model: TrainedModel, targets: list[int], solver: Solver, tell: Report, group: Group
 ) -> list[_Found]:
     """Prepare the solver once, then explain one test point after the other."""
     method, stage = session.config.method, "preparing"
@@ -184,7 +175,7 @@ def _explain_all(
 
     started = time.perf_counter()
     try:
-        unchecked = solver.at(shared_out(risk.curvature(theta)), report)
+        unchecked = solver.at(sharded_curvature(risk.curvature(theta), group), report)
     except ValueError as error:
         raise UsageError(f"{method}: {error}") from error
     solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")

@@ -52,7 +52,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
         data=f"{config.choices['data']}, {sizes}",
-        model=f"softmax regression with {joined.risk.num_parameters:,} parameters, λ = {joined.risk.l2:g}",
+        model=joined.retrainer.description,
         selection=joined.selection,
         example_noun=noun,
         test_points=[

@@ -1,4 +1,4 @@
-"""`repro retrain`: solve every leave-one-out model that is asked for."""
+"""`repro retrain`: solve the model of every removal that is asked for."""
 
 import math
 import socket
@@ -8,32 +8,43 @@ from pathlib import Path
 import torch
 
 from erm.aligned import aligned
-from erm.softmax import SoftmaxRisk
-from repro.configuration.compose import Config
+from erm.risk import EmpiricalRisk
+from parallel.collectives import broadcast_object
+from parallel.group import Group
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
-from repro.predictions import read_predictions, selected_indices
+from repro.predictions import read_predictions, selected_removals
 from repro.ranks import run_in_ranks
 from repro.selection import chosen_points
 from repro.session import Session
-from repro.solving import Stored, Task, solve_and_record
-from retrain import distributed
-from retrain.removal import NOTHING
-from retrain.schedule import Progress
+from repro.solving import (
+    RetrainingJob,
+    RetrainingResult,
+    refuse_other_models,
+    retrainer_for_key,
+    solve_and_record,
+)
+from retrain.removal import Removal, leave_one_out
+from retrain.settings import RetrainingProgress
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retrained:
     """The models that were asked for, as the run's weights hold them now."""
 
-    stored: Stored
+    result: RetrainingResult
     weights: Path
     tolerance: float
 
+    @property
+    def missed(self) -> tuple[Removal, ...]:
+        """Those that did not reach the tolerance."""
+        return self.result.models.missed(self.tolerance)
+
 
 def retrain(session: Session) -> Retrained | None:
-    """Retrain without each point, here, in processes of its own, or as a rank of a launched run.
+    """Solve the models here, in processes of its own, or as a rank of a launched run.
 
     Returns:
         What there is now; None where another process has done it and told of it.
@@ -44,73 +55,69 @@ def retrain(session: Session) -> Retrained | None:
     """
     with session.opened() as folder:
         arguments = ["retrain", *session.config.overrides]
-        found = run_in_ranks(session.config, arguments, lambda device: _solve(session, folder, device))
+        found = run_in_ranks(
+            session.config, arguments, lambda group, device: _solve(session, folder, group, device)
+        )
         session.remember()
         return found
 
 
-def softmax_risk(config: Config, risk: object) -> SoftmaxRisk:
-    """The risk, if it is one whose leave-one-out models can be solved and certified.
-
-    Raises:
-        StageError: it is another model.
-    """
-    if isinstance(risk, SoftmaxRisk):
-        return risk
-    raise StageError(
-        f"model={config.choices['model']}: leave-one-out models are solved for softmax regression in closed "
-        "form. Use model=logistic"
-    )
-
-
-def _solve(session: Session, folder: RunFolder, device: torch.device) -> Retrained | None:
+def _solve(session: Session, folder: RunFolder, group: Group, device: torch.device) -> Retrained | None:
     config = session.config
     # Examples that are shared out stay in host memory until each rank takes its own.
     home = torch.device("cpu") if config["retrain"]["shard"] == "data" else device
-    risk = softmax_risk(config, session.risk_on(home))
-    task = _read_task(session, folder, risk)
-    with session.progress("retraining", shown=distributed.rank() == 0) as tell:
-        stored = solve_and_record(
-            folder, config, risk, task, device, lambda progress: tell(_how_far(progress))
-        )
-    if stored is None:
+    risk = session.risk_on(home)
+    refuse_other_models(config, risk)
+    job = _read_job(session, folder, risk, group)
+    theta = aligned(job.theta, like=torch.empty(0, dtype=job.theta.dtype, device=home))
+    retrainer = retrainer_for_key(folder, config, risk, theta, job.key, group=group)
+    with session.progress("retraining", shown=group.is_first) as tell:
+
+        def report(progress: RetrainingProgress) -> None:
+            tell(_how_far(progress))
+
+        result = solve_and_record(folder, config, retrainer, job, report, group)
+    if result is None:
         return None
-    found = Retrained(stored=stored, weights=folder.weights, tolerance=config["retrain"]["tolerance"])
+    found = Retrained(result=result, weights=folder.weights, tolerance=config["retrain"]["tolerance"])
     session.listener.result(found)
-    if stored.missed:
-        raise StageError(_about_missed(stored, found.tolerance))
+    if found.missed:
+        raise StageError(_about_missed(found))
     return found
 
 
-def _read_task(session: Session, folder: RunFolder, risk: SoftmaxRisk) -> Task:
+def _read_job(session: Session, folder: RunFolder, risk: EmpiricalRisk, group: Group) -> RetrainingJob:
     """What there is to do, from the run folder of rank 0: ranks on other machines have none.
 
     Raises:
         StageError: an earlier stage is missing; on rank 0, which speaks for all.
     """
-    task: Task | None = None
+    job: RetrainingJob | None = None
     problem: StageError | UsageError | None = None
-    if distributed.rank() == 0:
+    if group.is_first:
         try:
-            model = session.model(risk.x.device)
+            model = session.model(risk.initial_parameters().device)
             chosen = chosen_points(session.config, risk.num_examples)
             if chosen is None:
                 targets = session.targets(model)
-                chosen = selected_indices(read_predictions(folder, session.config, model.key, targets, None))
-            task = Task(model.theta.cpu(), model.key, chosen)
+                found = read_predictions(folder, session.config, model.key, targets, None)
+                removals = selected_removals(found)
+            else:
+                removals = leave_one_out(chosen)
+            job = RetrainingJob(model.theta.cpu(), model.key, removals)
         except (StageError, UsageError) as error:
             problem = error
-    task = distributed.from_first_rank(task)
+    job = broadcast_object(job, group)
     if problem is not None:
-        raise _naming_machine(problem)
-    if task is None:
+        raise _naming_machine(problem, group)
+    if job is None:
         raise SystemExit(1)
-    return Task(aligned(task.theta, like=risk.x), task.key, task.indices)
+    return job
 
 
-def _naming_machine(problem: StageError | UsageError) -> StageError | UsageError:
+def _naming_machine(problem: StageError | UsageError, group: Group) -> StageError | UsageError:
     """The problem, and in a run on several machines whose run folder it is about."""
-    if distributed.num_ranks() == distributed.ranks_here():
+    if group.size == group.ranks_here:
         return problem
     return type(problem)(
         f"{problem}\nProcess 0 of this run, which reads the run folder, is on {socket.gethostname()}: all "
@@ -118,7 +125,7 @@ def _naming_machine(problem: StageError | UsageError) -> StageError | UsageError
     )
 
 
-def _how_far(progress: Progress) -> ProgressReport:
+def _how_far(progress: RetrainingProgress) -> ProgressReport:
     """Progress of rank 0's share, as it is shown."""
     report = ProgressReport(
         stage=progress.stage,
@@ -137,15 +144,15 @@ def _how_far(progress: Progress) -> ProgressReport:
     )
 
 
-def _about_missed(stored: Stored, tolerance: float) -> str:
-    first = min((index for index in stored.missed if index != NOTHING), default="that of the null control")
+def _about_missed(found: Retrained) -> str:
+    first = next((rows[0] for rows in found.missed if rows), "that of the null control")
+    norm = found.result.models.largest_norm
     # A certificate is made of the norm that a model did reach, and never assumes the tolerance.
     return (
-        f"{len(stored.missed)} models did not reach retrain.tolerance={tolerance:g}, first training index "
-        f"{first}: gradient norms of up to {stored.gradient_norm:.1e} are left. Their certificates follow "
-        "from these norms, not from the tolerance, and are wider by as much; `repro plot` shows them. "
-        f"retrain.tolerance={_accepting(stored.gradient_norm):.0e} accepts them; more model.l2 makes them "
-        "easier to solve"
+        f"{len(found.missed)} models did not reach retrain.tolerance={found.tolerance:g}, first training "
+        f"index {first}: gradient norms of up to {norm:.1e} are left. Their certificates follow from these "
+        "norms, not from the tolerance, and are wider by as much; `repro plot` shows them. "
+        f"retrain.tolerance={_accepting(norm):.0e} accepts them; more model.l2 makes them easier to solve"
     )
 
 

@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
+from parallel.launch import NotEnoughGPUsError, num_processes
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
 from repro.selection import chosen_points
 from repro.session import Session
+from repro.solving import refuse_other_models
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, plot
-from repro.stages.retrain import retrain, softmax_risk
+from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
-from retrain.launch import NotEnoughGPUsError, num_processes
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
 SOFTMAX_TARGET = "erm.models.logistic"
@@ -54,7 +55,7 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
     """
     config = session.config
     if config["model"]["_target_"] != SOFTMAX_TARGET:
-        softmax_risk(config, session.risk)
+        refuse_other_models(config, session.risk)
     try:
         check_certifiable(config["model"].get("l2", 1.0))
         num_processes(config["retrain"]["gpus"], config["device"])

@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from repro.folder.naming import determining
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
+from repro.program import program
 from repro.records.model import stored_facts
-from retrain.launch import PROGRAM
 
 METHODS_FILE = "methods.json"
 
@@ -48,7 +47,7 @@ def job(tree: DictConfig) -> None:
 
 def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]":
     """Run a command of this program on a run folder, in a process of its own, to its end."""
-    return subprocess.run([sys.executable, *PROGRAM, *command, output_dir(run)], check=False)
+    return subprocess.run([program(), *command, output_dir(run)], check=False)
 
 
 def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:

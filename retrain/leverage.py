@@ -20,8 +20,7 @@ from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
-from retrain.removal import NOTHING
-from retrain.weights import LeaveOneOutWeights
+from retrain.weight_file import RetrainedWeights
 
 CHUNK_MODELS = 512
 """Models whose weights are in float64 at once."""
@@ -30,32 +29,33 @@ NO_RESIDUAL = 1e-12
 
 
 def amplification(
-    risk: SoftmaxRisk, theta: Float[Tensor, " p"], parts: Iterable[LeaveOneOutWeights]
+    risk: SoftmaxRisk, theta: Float[Tensor, " p"], parts: Iterable[RetrainedWeights]
 ) -> dict[int, float]:
-    """‖p(xᵢ, θ̂₋ᵢ) − yᵢ‖/‖p(xᵢ, θ̂) − yᵢ‖ by training point, not below 1; the null control has none.
+    """‖p(xᵢ, θ̂₋ᵢ) − yᵢ‖/‖p(xᵢ, θ̂) − yᵢ‖ by training row, not below 1, of the removals of one row.
 
     Args:
         risk: the empirical risk that the weights belong to.
         theta: its minimiser θ̂.
-        parts: stored leave-one-out models; each is let go of once it is used.
+        parts: stored models; each is let go of once it is used.
     """
     classes = risk.weights(theta).double()
     found: dict[int, float] = {}
     for part in parts:
-        for rows in np.array_split(np.arange(len(part.indices)), -(-len(part.indices) // CHUNK_MODELS)):
-            kept = rows[part.indices[rows] != NOTHING]
-            factors = _growth(risk, classes, part.indices[kept], part.differences[kept])
-            found |= dict(zip(part.indices[kept].tolist(), factors.tolist(), strict=True))
+        points = np.array([place for place, rows in enumerate(part.removals) if len(rows) == 1], dtype=int)
+        for places in np.array_split(points, -(-len(points) // CHUNK_MODELS) or 1):
+            rows = [part.removals[place][0] for place in places]
+            factors = _growth(risk, classes, rows, part.differences[places])
+            found |= dict(zip(rows, factors.tolist(), strict=True))
     return found
 
 
 def _growth(
     risk: SoftmaxRisk,
     classes: Float[Tensor, "K features"],
-    indices: np.ndarray,
+    rows: list[int],
     differences: Float[np.ndarray, "b K features"],
 ) -> Float[Tensor, " b"]:
-    at = torch.from_numpy(indices).to(risk.x.device)
+    at = torch.tensor(rows, dtype=torch.int64, device=risk.x.device)
     x = risk.x[at].double()
     labels = torch.nn.functional.one_hot(risk.y[at], risk.num_classes).to(x)
     logits = x @ classes.T

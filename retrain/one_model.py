@@ -1,7 +1,7 @@
-"""The rare leave-one-out model that the batch cannot bring to its tolerance, solved by itself.
+"""The rare model that its batch cannot bring to the tolerance, solved by itself.
 
-It happens when one example carries much of the curvature (few examples, hardly any L2): the minimiser without
-it is far from θ̂, and a preconditioner of H at θ̂ is of no use there.
+It happens when what is removed carries much of the curvature (few examples, hardly any L2): the minimiser
+without it is far from θ̂, and a preconditioner of H at θ̂ is of no use there.
 """
 
 from dataclasses import replace
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from erm.fit import NewtonFit
 from erm.softmax import SoftmaxRisk
-from retrain.removal import NOTHING, Measurement, RemovalProblem
+from retrain.problem import Measurement, RemovalProblem
+from retrain.removal import Removal, RemovalBatch
 
 MOST_PARAMETERS = 2000
 """Up to so many the Hessian is factored anew at every step, where conjugate gradient has failed."""
@@ -20,30 +21,35 @@ MAX_STEPS = 200
 MAX_HALVINGS = 40
 
 
-def solve_alone(
-    risk: SoftmaxRisk, problem: RemovalProblem, index: int, start: Float[Tensor, "K d"], tolerance: float
+def solve_one(
+    risk: SoftmaxRisk,
+    problem: RemovalProblem,
+    removed: Removal,
+    start: Float[Tensor, "K d"],
+    tolerance: float,
 ) -> Measurement:
-    """Minimise R₋ᵢ over the other n − 1 examples: by the fit that found θ̂, from Δ and else from θ̂, then by
+    """Minimise R₋S over the examples that are left: by the fit that found θ̂, from Δ and else from θ̂, then by
     steps with a factor of the Hessian each.
 
     Args:
         risk: the empirical risk of all n examples.
-        problem: its leave-one-out risks.
-        index: the training point left out, or `NOTHING`.
+        problem: the risks R₋S around its minimiser.
+        removed: S.
         start: Δ to begin with.
         tolerance: gradient norm to reach.
 
     Returns:
-        Δ = θ̂₋ᵢ − θ̂, and ∇R₋ᵢ(θ̂ + Δ) as `problem` measures it: the best that was found.
+        Δ = θ̂₋S − θ̂, and ∇R₋S(θ̂ + Δ) as `problem` measures it: the best that was found.
     """
     device = risk.x.device
-    kept = torch.arange(risk.num_examples, device=device) != index if index != NOTHING else slice(None)
+    kept = torch.ones(risk.num_examples, dtype=torch.bool, device=device)
+    kept[list(removed)] = False
     without = replace(risk, x=risk.x.double()[:, problem.active.to(device)][kept], y=risk.y[kept])
-    indices = torch.tensor([index], device=problem.weights.device)
+    batch = RemovalBatch((removed,), problem.weights.device)
 
     def measured(theta: Float[Tensor, " p"]) -> Measurement:
-        weights = problem.agree(theta.to(problem.weights).view_as(problem.weights))
-        return problem.measure(indices, (weights - problem.weights)[None])
+        weights = problem.broadcast(theta.to(problem.weights).view_as(problem.weights))
+        return problem.measure(batch, (weights - problem.weights)[None])
 
     fit, at_fit = NewtonFit(tolerance=tolerance), problem.weights.flatten().to(device)
     theta = fit(without, start=at_fit + start.flatten().to(device)).theta

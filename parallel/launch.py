@@ -1,8 +1,7 @@
-"""Start one process a GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
+"""Start one process per GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
 
 import logging
 import signal
-import sys
 import tempfile
 import uuid
 
@@ -11,10 +10,6 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-PROGRAM = ("-P", "-m", "cli")
-"""What follows the interpreter. Without -P Python would import from the working folder first, which is a
-stranger's when a command is given in one."""
 
 
 class NotEnoughGPUsError(ValueError):
@@ -49,8 +44,12 @@ def num_processes(gpus: int | None, device: str) -> tuple[int, str | None]:
     return gpus, None
 
 
-def launch(arguments: list[str], processes: int) -> None:
-    """Run `python -m cli ARGUMENTS` in so many processes of one group and wait for them.
+def launch(command: list[str], processes: int) -> None:
+    """Run a command in so many processes of one group and wait for them.
+
+    Args:
+        command: a program's path and its arguments.
+        processes: how many; each becomes a rank by `process_group`.
 
     Raises:
         RankFailedError: a process failed; what the others had finished is kept.
@@ -67,15 +66,15 @@ def launch(arguments: list[str], processes: int) -> None:
             # Output goes to the terminal; without a folder of its own the launcher leaves one behind.
             logs_specs=DefaultLogsSpecs(log_dir=log_folder),
         )
-        _launch(config, arguments, processes)
+        _launch(config, command, processes)
 
 
-def _launch(config: LaunchConfig, arguments: list[str], processes: int) -> None:
+def _launch(config: LaunchConfig, command: list[str], processes: int) -> None:
     before = signal.getsignal(signal.SIGTERM)
     # A process that is ended is reported by what is raised below, not by the launcher's own log.
     logging.disable(logging.WARNING)
     try:
-        elastic_launch(config, sys.executable)(*PROGRAM, *arguments)
+        elastic_launch(config, command[0])(*command[1:])
     except SignalException as error:
         # The launcher has taken the signals over, and ended the processes.
         if error.sigval == signal.SIGINT:

@@ -1,0 +1,123 @@
+"""The retrainer of softmax regression: all models solved together, each certified, and cached."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from erm.softmax import SoftmaxRisk
+from parallel.group import ALONE, Group
+from retrain.certificate import loss_error_bound
+from retrain.changes import Changes
+from retrain.ground_truth import ground_truth
+from retrain.leverage import amplification
+from retrain.recheck import Rechecked, recheck
+from retrain.removal import Removal
+from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.weights import WeightCache
+
+
+@dataclass(frozen=True, kw_only=True)
+class CertifiedSoftmax:
+    """A `Retrainer` whose every actual change has a certificate.
+
+    Args:
+        risk: the empirical risk over all training examples.
+        theta: its minimiser θ̂.
+        cache: where finished models lie.
+        settings: how those that are missing are solved.
+        group: the ranks that share the work of `solve`; what else is asked, the first one answers.
+    """
+
+    risk: SoftmaxRisk
+    theta: Float[Tensor, " p"]
+    cache: WeightCache
+    settings: RetrainSettings
+    group: Group = ALONE
+
+    @property
+    def description(self) -> str:
+        return f"softmax regression with {self.risk.num_parameters:,} parameters, λ = {self.risk.l2:g}"
+
+    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
+        """Over all ranks: see `retrain.schedule.solve_missing`.
+
+        Raises:
+            LeaveOneOutError: without L2 no minimiser can be certified.
+        """
+        return solve_missing(self.risk, self.theta, removals, self.cache, self.settings, report, self.group)
+
+    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
+        known, norms, passes = list[Removal](), list[float](), list[int]()
+        for part in self.cache.parts(removals):
+            known += part.removals
+            norms += part.gradient_norms.tolist()
+            passes += part.passes.tolist()
+        order = sorted(range(len(known)), key=known.__getitem__)
+        return SolvedModels(
+            removals=tuple(known[place] for place in order),
+            gradient_norms=np.array([norms[place] for place in order], dtype=np.float64),
+            passes=np.array([passes[place] for place in order], dtype=np.int64),
+        )
+
+    def changes(
+        self,
+        x_test: Float[Tensor, "t features"],
+        y_test: Int[Tensor, " t"],
+        removals: Collection[Removal] | None = None,
+    ) -> Changes:
+        labels = y_test.to(self.risk.x.device)
+        return ground_truth(self.risk, self.theta, self.cache.parts(removals), x_test, labels)
+
+    def recheck(
+        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+    ) -> Iterator[Rechecked]:
+        """By plain formulas: see `retrain.recheck.recheck`; a file of the cache at a time."""
+        for part in self.cache.parts(removals):
+            yield recheck(self.risk, self.theta, part, x_test, y_test)
+
+    def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
+        return amplification(self.risk, self.theta, self.cache.parts(removals))
+
+    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+        """√2‖x‖/λ."""
+        features = self.risk.features(x_test).double()
+        return loss_error_bound(features, features.new_tensor([1 / self.risk.l2]))[:, 0]
+
+
+def check_retrainable(risk: object) -> SoftmaxRisk:
+    """The risk, if it is one whose models can be solved and certified.
+
+    Raises:
+        NoRetrainerError: it is another model.
+    """
+    if isinstance(risk, SoftmaxRisk):
+        return risk
+    raise NoRetrainerError(
+        "leave-one-out models are solved for softmax regression in closed form. Use model=logistic"
+    )
+
+
+def is_certifiable(risk: object) -> bool:
+    """Whether its models can be solved and certified."""
+    return isinstance(risk, SoftmaxRisk) and risk.l2 > 0
+
+
+def retrainer_for(
+    risk: object,
+    theta: Float[Tensor, " p"],
+    cache: WeightCache,
+    settings: RetrainSettings,
+    group: Group = ALONE,
+) -> Retrainer:
+    """The retrainer of a risk. Arguments as of `CertifiedSoftmax`.
+
+    Raises:
+        NoRetrainerError: there is none for this model.
+    """
+    certified = check_retrainable(risk)
+    return CertifiedSoftmax(risk=certified, theta=theta, cache=cache, settings=settings, group=group)

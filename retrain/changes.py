@@ -1,0 +1,44 @@
+"""Actual changes: what every retrainer finds of test losses."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from retrain.removal import NOTHING, Removal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """ℓ(z_test, θ̂₋S) − ℓ(z_test, θ̂) for t test points and B removals, cross-entropy alone."""
+
+    removals: tuple[Removal, ...]
+    """Ascending; the null control, if there, is the first."""
+    actual_change: Float[np.ndarray, "t B"]
+    certificate: Float[np.ndarray, "t B"] | None
+    """Proven bound on the error of `actual_change`: both models' distances from their minimisers, and all
+    rounding. None where the retrainer proves none."""
+
+    @property
+    def bound(self) -> Float[np.ndarray, "t B"]:
+        """The certificate; infinite where nothing is proven."""
+        return np.full_like(self.actual_change, np.inf) if self.certificate is None else self.certificate
+
+    @property
+    def null_control(self) -> int:
+        """The column of the removal of nothing.
+
+        Raises:
+            ValueError: it is not there.
+        """
+        return self.removals.index(NOTHING)
+
+    @property
+    def is_point(self) -> Bool[np.ndarray, " B"]:
+        """Which columns leave out a single row."""
+        return np.array([len(rows) == 1 for rows in self.removals], dtype=bool)
+
+    @property
+    def points(self) -> Int[np.ndarray, " m"]:
+        """The rows of those columns."""
+        return np.array([rows[0] for rows in self.removals if len(rows) == 1], dtype=np.int64)

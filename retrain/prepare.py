@@ -1,0 +1,66 @@
+"""From a risk and its minimiser to the problem that the solver works on."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from erm.softmax import SoftmaxRisk
+from retrain.problem import ALIGNMENT, CHUNK_ROWS, RemovalProblem
+
+
+def removal_problem(
+    risk: SoftmaxRisk,
+    theta: Float[Tensor, " p"],
+    *,
+    active: Bool[Tensor, " features"] | None = None,
+    device: torch.device | None = None,
+) -> RemovalProblem:
+    """Prepare the risks R₋S around θ̂, in float64.
+
+    Args:
+        risk: the empirical risk over all examples.
+        theta: its minimiser.
+        active: the features that take part; `active_features` when None.
+        device: where to compute; the risk's own when None.
+    """
+    device = device or risk.x.device
+    weights = risk.weights(theta.double()).to(risk.x.device)
+    active = active_features(risk, theta) if active is None else active
+    x = risk.x[:, active].to(device, torch.float64).contiguous()
+    weights = weights[:, active].contiguous().to(device)
+    log_probabilities = torch.log_softmax(x @ weights.T, dim=1)
+    probabilities = log_probabilities.exp()
+    labels = one_hot(risk.y, risk.num_classes).to(x)
+    residual_sum = torch.zeros_like(weights)
+    for start in range(0, len(x), CHUNK_ROWS):
+        chunk = slice(start, start + CHUNK_ROWS)
+        residual_sum.addmm_((probabilities[chunk] - labels[chunk]).T, x[chunk])
+    squared_lengths = x.square().sum(1)
+    lengths = torch.stack([squared_lengths.sqrt().sum(), squared_lengths.sum()])
+    mean_length, mean_squared_length = (lengths / max(risk.num_examples, 1)).tolist()
+    return RemovalProblem(
+        num_examples=risk.num_examples,
+        x=x,
+        log_probabilities=log_probabilities,
+        labels=labels,
+        weights=weights,
+        active=active.to(device),
+        residual_sum=residual_sum,
+        mean_length=mean_length,
+        mean_squared_length=mean_squared_length,
+        l2=risk.l2,
+    )
+
+
+def active_features(risk: SoftmaxRisk, theta: Float[Tensor, " p"]) -> Bool[Tensor, " features"]:
+    """Features that are not zero in every example and at θ̂, and a few more to fill up the rows of a product.
+
+    In the others every R₋S has gradient l2·θ, so its minimiser stays at zero. Those that fill up are inactive
+    ones, if there are enough, until the number is a multiple of `ALIGNMENT`.
+    """
+    weights = risk.weights(theta.double()).to(risk.x.device)
+    active = (risk.x != 0).any(dim=0) | (weights != 0).any(dim=0)
+    padding = torch.nonzero(~active).flatten()[: -int(active.sum()) % ALIGNMENT]
+    active[padding] = True
+    return active

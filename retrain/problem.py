@@ -1,0 +1,221 @@
+"""The risks R₋S of a batch of removals, seen from θ̂: their gradients at θ̂ + Δ, a Δ per removal S.
+
+    ∇R₋S(θ̂ + Δ) = [Σⱼ xⱼ(pⱼ − yⱼ) + Σⱼ xⱼ δpⱼ − Σᵢ∈S xᵢ(pᵢ + δpᵢ − yᵢ)] / (n − |S|) + l2·(θ̂ + Δ)
+
+where pⱼ are the probabilities at θ̂ and δpⱼ their change by the logits u = Δxⱼ, free of cancellation
+(`retrain/probability_change.py`). So the products may run in float32 while Δ is far from its solution: the
+change, not the gradient, carries the rounding. One gradient of B models is one pair of products, n × d by
+d × B(K − 1) and back: no probability sees a part of Δ that is common to all classes, so the last class is
+minus the sum of the others.
+
+A gradient comes in two kinds. An *estimate* may be of float32 and carries no norm that anybody may keep. A
+*measurement* is of float64, at the very Δ that it holds; only `measure` makes one, and only its norm may end
+a model, be stored or stand in a certificate.
+
+Every sum over examples goes through `total` or `hessian_sum`, and what decides a step through `broadcast`:
+the seams by which `retrain/sharded.py` shares the examples out.
+
+Shape legend: n examples here, d features that are ever non-zero, K classes, B models of a batch.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from erm.softmax_hessian import cross_entropy_hessian_sum
+from retrain.probability_change import centred, probability_change, to_probability_change_
+from retrain.removal import RemovalBatch
+
+ALIGNMENT = 16
+"""Rows and columns of a product in multiples of this many numbers: on MNIST, 720 features instead of 715 and
+512 models instead of 500 take a fifth off a float32 pass."""
+CHUNK_ROWS = 1024
+"""Examples a product takes at once: logits of a chunk stay near the cache, and sums over n are blocked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """What one float64 pass found of b models. Made by `RemovalProblem.measure` and nothing else."""
+
+    differences: Float64[Tensor, "b K d"]
+    """Δ of each, exactly where the gradient was taken."""
+    gradients: Float64[Tensor, "b K d"]
+    """∇R₋S(θ̂ + Δ), L2 inside."""
+    norms: Float64[Tensor, " b"]
+    """‖∇R₋S(θ̂ + Δ)‖₂; off by at most `certificate.gradient_rounding_bound`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemovalProblem:
+    """What the risks R₋S of one θ̂ share. Made by `retrain.prepare.removal_problem`."""
+
+    num_examples: int
+    """Of the risk: all of them, whether they are here or not."""
+    x: Float[Tensor, "n d"]
+    log_probabilities: Float[Tensor, "n K"]
+    """log softmax at θ̂, stored because the probabilities themselves may underflow."""
+    labels: Float[Tensor, "n K"]
+    weights: Float[Tensor, "K d"]
+    """θ̂."""
+    active: Bool[Tensor, " features"]
+    """Which of the model's features take part; every R₋S is minimised by zeros in the others."""
+    residual_sum: Float[Tensor, "K d"]
+    """Σⱼ xⱼ(pⱼ − yⱼ) at θ̂, over all examples."""
+    mean_length: float
+    """Mean of ‖xⱼ‖ over all examples."""
+    mean_squared_length: float
+    """Mean of ‖xⱼ‖² over all examples."""
+    l2: float
+
+    @property
+    def num_classes(self) -> int:
+        return self.labels.shape[1]
+
+    @property
+    def num_features(self) -> int:
+        return self.x.shape[1]
+
+    @cached_property
+    def probabilities(self) -> Float[Tensor, "n K"]:
+        """softmax at θ̂: exactly the exponential of `log_probabilities`."""
+        return self.log_probabilities.exp()
+
+    @cached_property
+    def double(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Examples, probabilities and their logarithms in float64."""
+        return self.x, self.probabilities, self.log_probabilities
+
+    @cached_property
+    def single(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The same in float32."""
+        return self.x.float(), self.probabilities.float(), self.log_probabilities.float()
+
+    @property
+    def num_partial_sums(self) -> int:
+        """Of how many parts, each summed by chunks, a sum over all examples is made."""
+        return 1
+
+    @property
+    def longest_sum(self) -> int:
+        """Roundings that a term of a sum over examples meets at the most: in its chunk, over the chunks of
+        its part, over the parts."""
+        n = self.num_examples
+        return min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + self.num_partial_sums
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """What was summed over the examples here, as summed over all examples; may be in place."""
+        return tensor
+
+    def broadcast(self, tensor: Tensor) -> Tensor:
+        """The same bits wherever the same models are solved; may be in place."""
+        return tensor
+
+    def hessian_sum(self, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
+        """Σⱼ ∇²CE(zⱼ, θ̂) of the q = K − 1 first classes, no L2, not divided by n, over all examples.
+
+        Args:
+            dtype: float32 or float64.
+            kept: share of each block's trace to sum: see `cross_entropy_hessian_sum`.
+        """
+        return self.hessian_sum_of(slice(None), dtype, kept)
+
+    def hessian_sum_of(self, rows: slice, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
+        """The same over some of the examples here."""
+        x, probabilities, _ = self.single if dtype == torch.float32 else self.double
+        return cross_entropy_hessian_sum(x[rows], probabilities[rows], stored=self.num_classes - 1, kept=kept)
+
+    def here(self, removals: RemovalBatch) -> RemovalBatch:
+        """What the removals take of the examples here."""
+        return removals
+
+    def gradient_at_fit(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
+        """∇R₋S(θ̂) in closed form: no pass over the examples."""
+        removed = self.total(self._removed_sum(self.here(removals), None))
+        return (self.residual_sum - removed) / self._divisor(removals) + self.l2 * self.weights
+
+    def estimate(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
+        """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, not for a norm.
+
+        Args:
+            removals: what each model leaves out.
+            differences: Δ of each, in float64.
+        """
+        return self._gradient(removals, differences, self.single)
+
+    def measure(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Measurement:
+        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64.
+
+        Args:
+            removals: what each model leaves out.
+            differences: Δ of each, in float64.
+        """
+        gradients = self._gradient(removals, differences, self.double)
+        norms = self.broadcast(gradients.flatten(1).norm(dim=1))
+        return Measurement(differences=differences, gradients=gradients, norms=norms)
+
+    def _gradient(
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B K d"]:
+        """Everything but the two products is float64, whatever the precision of the data."""
+        # Rounding to float32 leaves Δ with a small part common to all classes, which no probability sees.
+        moving = centred(differences)
+        changed = self.total(self._probability_change_sum(moving, data))
+        removed = self.total(self._removed_sum(self.here(removals), moving))
+        summed = self.residual_sum + changed - removed
+        return summed / self._divisor(removals) + self.l2 * (self.weights + differences)
+
+    def _divisor(self, removals: RemovalBatch) -> Float[Tensor, "B 1 1"]:
+        return (self.num_examples - removals.sizes)[:, None, None]
+
+    def _removed_sum(
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"] | None
+    ) -> Float[Tensor, "B K d"]:
+        """Σᵢ∈S xᵢ(pᵢ + δpᵢ − yᵢ), δp = 0 where no Δ is given; a single row of each is one product for all."""
+        summed = self.weights.new_zeros(len(removals), *self.weights.shape)
+        places, rows = removals.points
+        if len(places):
+            x = self.x[rows]
+            logits = None if differences is None else torch.einsum("bkd,bd->bk", differences[places], x)
+            summed[places] = self._residuals(rows, logits)[:, :, None] * x[:, None, :]
+        for place, members in removals.groups:
+            for chunk in torch.split(members, CHUNK_ROWS):
+                logits = None if differences is None else self.x[chunk] @ differences[place].T
+                summed[place].addmm_(self._residuals(chunk, logits).T, self.x[chunk])
+        return summed
+
+    def _residuals(
+        self, rows: Int[Tensor, " m"], logits: Float[Tensor, "m K"] | None
+    ) -> Float[Tensor, "m K"]:
+        """pᵢ + δpᵢ − yᵢ of some examples here, with u = `logits`."""
+        log_probabilities = self.log_probabilities[rows]
+        probabilities = log_probabilities.exp()
+        if logits is not None:
+            probabilities = probabilities + probability_change(log_probabilities, logits)
+        return probabilities - self.labels[rows]
+
+    def _probability_change_sum(
+        self, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
+    ) -> Float[Tensor, "B K d"]:
+        """Σⱼ xⱼ δpⱼ, for the first K − 1 classes by products and the last by difference."""
+        x, probabilities, log_probabilities = data
+        free, num_models = self.num_classes - 1, len(differences)
+        num_columns = num_models + -num_models % ALIGNMENT
+        # Class-major columns, so that sums over classes run along long contiguous rows of models.
+        columns = x.new_zeros(free, num_columns, self.num_features)
+        columns[:, :num_models] = differences[:, :free].transpose(0, 1)
+        columns = columns.flatten(0, 1)
+        summed = torch.zeros_like(columns)
+        logits = x.new_empty(min(CHUNK_ROWS, len(x)), len(columns))
+        for start in range(0, len(x), CHUNK_ROWS):
+            rows = slice(start, start + CHUNK_ROWS)
+            chunk = torch.mm(x[rows], columns.T, out=logits[: len(x[rows])])
+            to_probability_change_(
+                chunk.view(-1, free, num_columns), probabilities[rows], log_probabilities[rows]
+            )
+            summed.addmm_(chunk.T, x[rows])
+        by_model = summed.view(free, num_columns, -1)[:, :num_models].transpose(0, 1).to(differences.dtype)
+        return torch.cat([by_model, -by_model.sum(1, keepdim=True)], dim=1)
