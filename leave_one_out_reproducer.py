@@ -8,7 +8,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-PACKAGES = ("cli", "diagnosis", "erm", "influence", "plots", "report", "repro", "retrain")
+PACKAGES = ("cli", "diagnosis", "erm", "influence", "parallel", "plots", "report", "repro", "retrain")
 HOME = Path(__file__).parent
 
 
