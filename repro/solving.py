@@ -3,18 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from erm.files import without_non_finite
 from parallel.group import ALONE, Group
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
-from repro.records.retraining import append_run
+from repro.records.retraining import RetrainingRun, SolverSettings, append_run
 from repro.session import Session
 from retrain.certified_softmax import check_retrainable, retrainer_for
 from retrain.removal import Removal
@@ -143,18 +143,18 @@ def _refusal(config: Config, error: NoRetrainerError) -> StageError:
     return StageError(f"model={config.choices['model']}: {error}")
 
 
-def _entry(config: Config, job: RetrainingJob, result: RetrainingResult, group: Group) -> dict[str, Any]:
+def _entry(config: Config, job: RetrainingJob, result: RetrainingResult, group: Group) -> RetrainingRun:
     """What the record keeps of this run."""
     settings, device = retrain_settings(config), group.device or job.theta.device
     solved = result.solved.removals
-    return {
-        "model_checksum": job.key,
-        "settings": {key: getattr(settings, key) for key in SOLVER_KEYS},
-        "removals": [list(rows) for rows in solved],
-        "models": len(solved),
-        "seconds": result.seconds,
-        "passes_per_model": result.models.passes_of(solved) / len(solved),
-        "processes": group.size,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "trace": result.solved.trace,
-    }
+    return RetrainingRun(
+        model_checksum=job.key,
+        settings=SolverSettings(**{key: getattr(settings, key) for key in SOLVER_KEYS}),
+        removals=[list(rows) for rows in solved],
+        models=len(solved),
+        seconds=result.seconds,
+        passes_per_model=result.models.passes_of(solved) / len(solved),
+        processes=group.size,
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        trace=[list(step) for step in without_non_finite(result.solved.trace)],
+    )

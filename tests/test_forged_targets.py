@@ -14,7 +14,7 @@ from typer.testing import Result
 
 from repro.configuration.schema import SETTINGS as SCHEMAS
 from repro.folder.paths import RunFolder
-from repro.sweep.job import read_job
+from repro.sweep.job import SweepRun, read_job
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import SETTINGS, forge_config, forge_facts, forge_json, tree, write_config, write_pickle
 
@@ -453,7 +453,7 @@ def test_a_job_s_record_leads_to_its_own_run(tmp_path: Path, change: dict[str, A
     path = tmp_path / "0.json"
     sound = {"overrides": ["a=1"], "folder": "run-0", "exit_code": 0}
     path.write_text(json.dumps(sound), encoding="utf-8")
-    assert read_job(path) == sound
+    assert read_job(path) == SweepRun.model_validate(sound)
     path.write_text(json.dumps(sound | change), encoding="utf-8")
     assert read_job(path) is None
 

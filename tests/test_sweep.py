@@ -11,7 +11,7 @@ import pytest
 
 from plots.sweep import draw_sweep
 from repro.errors import StageError
-from repro.sweep.job import _is_done
+from repro.sweep.job import SweepRun, _is_done
 from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
 from tests.npz_files import npz_arrays
@@ -153,7 +153,7 @@ def test_runs_of_other_test_points_are_not_joined(tmp_path: Path) -> None:
         run.mkdir()
         (run / "summary.json").write_text(json.dumps(point))
         pd.DataFrame({"test_index": [test_index]}).to_csv(run / "leave_one_out.csv")
-        records.append({"overrides": [f"model.l2={number}"], "folder": run.name, "exit_code": 0})
+        records.append(SweepRun(overrides=[f"model.l2={number}"], folder=run.name, exit_code=0))
     with pytest.raises(StageError, match=r"run-1 explains test points \[14\], the sweep \[29\]"):
         joined(tmp_path, records, ["model.l2"], [29])
     assert joined(tmp_path, records, ["model.l2"], None)["test_index"].tolist() == [29, 14]

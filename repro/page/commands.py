@@ -51,7 +51,7 @@ def caveat(retraining: Retraining) -> str:
 
 def configuration(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> str:
     """As YAML: what θ̂, each method and the retraining were really made with."""
-    settings = retraining.settings[-1] if retraining.settings else {}
+    settings = retraining.settings[-1].model_dump() if retraining.settings else {}
     values = {
         **{group: config[group] for group in DETERMINES_THETA},
         "test_index": config["test_index"],
@@ -81,6 +81,8 @@ def _retrain_overrides(retraining: Retraining) -> list[str]:
         return []
     usual, last = compose([])["retrain"], retraining.runs[-1]
     own = [
-        override(f"retrain.{key}", value) for key, value in last["settings"].items() if value != usual[key]
+        override(f"retrain.{key}", value)
+        for key, value in last.settings.model_dump().items()
+        if value != usual[key]
     ]
-    return [*own, *([f"retrain.gpus={last['processes']}"] if last["processes"] > 1 else [])]
+    return [*own, *([f"retrain.gpus={last.processes}"] if last.processes > 1 else [])]

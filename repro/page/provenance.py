@@ -88,7 +88,7 @@ def _retrain_stage(retraining: Retraining) -> Stage:
         f"‖∇R₋ᵢ‖ at most {format_number(retraining.gradient_norm)}"
     )
     if retraining.runs and retraining.seconds is None:
-        seconds = sum(run["seconds"] for run in retraining.runs)
+        seconds = sum(run.seconds for run in retraining.runs)
         ended += (
             f"; the records are of {retraining.timed + retraining.others:,} models in {seconds:.1f} s, "
             f"{retraining.timed:,} of them among these"

@@ -1,12 +1,11 @@
 """What the run knows of its retraining: the models of the table, and the records of when they were solved."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.records.retraining import read_runs, removals_of
+from repro.records.retraining import RetrainingRun, SolverSettings, read_runs
 from retrain.removal import Removal, leave_one_out
 from retrain.retrainer import with_null_control
 
@@ -23,7 +22,7 @@ class Retraining:
     passes_per_model: float
     gradient_norm: float
     """The largest."""
-    runs: list[dict[str, Any]]
+    runs: list[RetrainingRun]
     """The entries of retrain/record.json that belong to this θ̂, oldest first."""
     timed: int
     """Models of the table that these entries account for."""
@@ -35,15 +34,15 @@ class Retraining:
         """What the models took; None unless the records are of these models and of no others."""
         if self.timed < self.models or self.others:
             return None
-        return float(sum(run["seconds"] for run in self.runs))
+        return float(sum(run.seconds for run in self.runs))
 
     @property
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self) -> list[SolverSettings]:
         """The settings that they were solved with, each once."""
-        found: list[dict[str, Any]] = []
+        found: list[SolverSettings] = []
         for run in self.runs:
-            if run["settings"] not in found:
-                found.append(run["settings"])
+            if run.settings not in found:
+                found.append(run.settings)
         return found
 
 
@@ -51,8 +50,8 @@ def read_retraining(folder: RunFolder, config: Config, joined: JoinedChanges) ->
     """Read the weights' own account of themselves, and the records."""
     wanted = set(with_null_control(leave_one_out(joined.table["train_index"])))
     models = joined.retrainer.models(wanted)
-    runs = [run for run in read_runs(folder) or [] if run.get("model_checksum") == joined.model.key]
-    solved = {rows for run in runs for rows in removals_of(run)}
+    runs = [run for run in read_runs(folder) or [] if run.model_checksum == joined.model.key]
+    solved = {rows for run in runs for rows in run.solved}
     return Retraining(
         models=len(models),
         missed=frozenset(models.missed(config["retrain"]["tolerance"])),

@@ -23,7 +23,7 @@ def traces(joined: JoinedChanges, retraining: Retraining) -> list[Trace]:
             "retrain",
             "largest ‖∇R₋ᵢ‖",
             "pass",
-            {f"{run['models']:,} models": _line(run["trace"]) for run in retraining.runs[-LAST_RUNS:]},
+            {f"{run.models:,} models": _line(run.trace) for run in retraining.runs[-LAST_RUNS:]},
         ),
     ]
     return [trace for trace in found if is_worth_drawing(trace.lines.values())]

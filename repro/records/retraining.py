@@ -13,67 +13,65 @@ from it: where it is missing or damaged it begins anew.
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
-from retrain.removal import NOTHING, Removal
+from retrain.removal import Removal
 
 
-class StoredSettings(BaseModel):
-    """Of the solver, the keys and values that `repro.configuration.schema.Retrain` has for them."""
+class SolverSettings(BaseModel):
+    """What the models were solved with: the keys of `retrain.settings.RetrainSettings`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
     tolerance: float
     precision: Literal["mixed", "float64"]
     batch_size: int | None
     shard: Literal["models", "data"]
 
 
-class StoredRun(BaseModel):
+class RetrainingRun(BaseModel):
     """An entry."""
 
-    model_config = ConfigDict(strict=True, protected_namespaces=())
+    model_config = ConfigDict(strict=True, frozen=True, protected_namespaces=())
     model_checksum: str
-    settings: StoredSettings
-    removals: list[list[int]] | None = None
-    indices: list[int] | None = None
-    """In place of `removals`, by earlier versions."""
+    settings: SolverSettings
+    removals: list[list[int]]
     models: int
     seconds: float
+    passes_per_model: float | None = None
     processes: int
+    device: str = ""
     trace: list[Annotated[list[float | None], Field(min_length=2)]]
 
-    @model_validator(mode="after")
-    def _names_its_models(self) -> "StoredRun":
-        if (self.removals is None) == (self.indices is None):
-            raise ValueError("names its models by `removals`, or by `indices`")
-        return self
+    @property
+    def solved(self) -> set[Removal]:
+        """The removals whose models it accounts for."""
+        return {tuple(rows) for rows in self.removals}
 
 
-def read_runs(folder: RunFolder) -> list[dict[str, Any]] | None:
+def read_runs(folder: RunFolder) -> list[RetrainingRun] | None:
     """The entries, oldest first; None when there is no record that can be read."""
     try:
         content = json.loads(folder.retrain_record.read_text(encoding="utf-8"))
-        runs: list[dict[str, Any]] = printable_strings(list(content["runs"]))
-        for run in runs:
-            StoredRun.model_validate(run)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        runs = [_in_present_names(run) for run in printable_strings(list(content["runs"]))]
+        return [RetrainingRun.model_validate(run) for run in runs]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return runs
 
 
-def removals_of(run: dict[str, Any]) -> set[Removal]:
-    """The removals whose models an entry accounts for."""
-    if "removals" in run:
-        return {tuple(rows) for rows in run["removals"]}
-    return {NOTHING if index == -1 else (index,) for index in run["indices"]}
-
-
-def append_run(folder: RunFolder, entry: dict[str, Any] | None) -> None:
+def append_run(folder: RunFolder, entry: RetrainingRun | None) -> None:
     """Add an entry; None where no model had to be solved. The record is there afterwards."""
     runs = read_runs(folder)
     if runs is None or entry is not None:
-        added = [] if entry is None else [entry]
-        write_json_result(folder, folder.retrain_record, {"runs": [*(runs or []), *added]})
+        content = [run.model_dump() for run in [*(runs or []), *([] if entry is None else [entry])]]
+        write_json_result(folder, folder.retrain_record, {"runs": content})
+
+
+def _in_present_names(run: dict[str, Any]) -> dict[str, Any]:
+    """An entry of an earlier version as those of now: -1 was the null control."""
+    if "indices" not in run or "removals" in run:
+        return run
+    rest = {key: value for key, value in run.items() if key != "indices"}
+    return rest | {"removals": [[] if index == -1 else [index] for index in run["indices"]]}

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
+from pydantic import BaseModel, ConfigDict
 
 from erm.files import write_json
 from repro.configuration.compose import Config, compose_methods
@@ -27,6 +27,16 @@ from repro.records.model import stored_facts
 METHODS_FILE = "methods.json"
 
 
+class SweepRun(BaseModel):
+    """jobs/NUMBER.json: a run of the sweep that has ended."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+    overrides: list[str]
+    """KEY=VALUE each, less the folder."""
+    folder: str
+    exit_code: int
+
+
 @hydra.main(version_base="1.3", config_path=str(CONFIG_FOLDER), config_name="config")
 def job(tree: DictConfig) -> None:
     """Run one point of the sweep and leave jobs/NUMBER.json. A failure is recorded, and the others go on."""
@@ -41,8 +51,8 @@ def job(tree: DictConfig) -> None:
     command = ["run", *(word for name in methods for word in ("--method", name)), *overrides]
     _share_model(folder, run, compose_methods(overrides, methods)[0])
     ended = start(command, run)
-    record: dict[str, Any] = {"overrides": overrides, "folder": run.name, "exit_code": ended.returncode}
-    write_json(done, record)
+    record = SweepRun(overrides=overrides, folder=run.name, exit_code=ended.returncode)
+    write_json(done, record.model_dump())
 
 
 def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]":
@@ -52,19 +62,19 @@ def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]"
 
 def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:
     ended = read_job(record)
-    same = ended is not None and ended["exit_code"] == 0 and ended["overrides"] == overrides
+    same = ended is not None and ended.exit_code == 0 and ended.overrides == overrides
     return same and RunFolder(run).summary.exists()
 
 
-def read_job(path: Path) -> dict[str, Any] | None:
+def read_job(path: Path) -> SweepRun | None:
     """The record of a job; None when it is missing, damaged or not as this tool writes it."""
     try:
-        record: dict[str, Any] = printable_strings(json.loads(path.read_text(encoding="utf-8")))
-        overrides = [str(text).partition("=")[1] for text in record["overrides"]]
-        known = isinstance(record["exit_code"], int) and record["folder"] == f"run-{path.stem}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        content = printable_strings(json.loads(path.read_text(encoding="utf-8")))
+        record = SweepRun.model_validate(content)
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
-    return record if known and all(overrides) else None
+    sound = record.folder == f"run-{path.stem}" and all("=" in text for text in record.overrides)
+    return record if sound else None
 
 
 def _share_model(folder: Path, run: Path, config: Config) -> None:

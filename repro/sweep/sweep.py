@@ -80,7 +80,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path, listener: List
     found = [read_job(path) for path in (folder / "jobs").glob("*.json")]
     records = [record for record in found if record is not None]
     table = joined(folder, records, choices.swept, None if points is None else points.test_index)
-    failed = [record for record in records if record["exit_code"] != 0]
+    failed = [record for record in records if record.exit_code != 0]
     if len(table):
         write_atomically(folder / "sweep.csv", lambda path: table.to_csv(path, index=False))
         figure = draw_sweep(table, choices.swept, "" if points is None else points.description)
@@ -89,7 +89,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path, listener: List
         files = [folder / f"sweep.{suffix}" for suffix in ("csv", "png", "pdf")]
         note(f"wrote {files[0]}, {files[1]} and .pdf", "wrote", files=files, runs=len(records))
     if failed:
-        lines = "\n".join(f"  {' '.join(record['overrides'])}" for record in failed)
+        lines = "\n".join(f"  {' '.join(record.overrides)}" for record in failed)
         raise StageError(f"{len(failed)} of {len(records)} runs failed; each has said why:\n{lines}")
 
 

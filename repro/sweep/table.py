@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.records.summary import Summary, read_summary
+from repro.sweep.job import SweepRun
 
 
 def joined(
-    folder: Path, records: list[dict[str, Any]], swept: list[str], common: Sequence[int] | None
+    folder: Path, records: list[SweepRun], swept: list[str], common: Sequence[int] | None
 ) -> pd.DataFrame:
     """One row a run, test point and method: the values swept over, then the statistics of its summary.
 
@@ -27,20 +27,20 @@ def joined(
     """
     rows = []
     for record in records:
-        values = dict(text.split("=", 1) for text in record["overrides"])
+        values = dict(text.split("=", 1) for text in record.overrides)
         if not set(swept) <= values.keys():
             continue
-        points = _summary(RunFolder(folder / record["folder"]))
+        points = _summary(RunFolder(folder / record.folder))
         if common is not None and points and set(points) != set(common):
             raise StageError(
-                f"{folder / record['folder']} explains test points {sorted(points)}, the sweep "
+                f"{folder / record.folder} explains test points {sorted(points)}, the sweep "
                 f"{sorted(common)}; they cannot be joined. Remove that folder, and the same command makes it "
                 "again"
             )
         for test_index, point in points.items():
             rows += [
                 # Where test points are swept over, the command line may have a list: a row has one of it.
-                {"run": record["folder"], **{name: values[name] for name in swept}, "test_index": test_index}
+                {"run": record.folder, **{name: values[name] for name in swept}, "test_index": test_index}
                 | {"method": method, **result.as_json(), "max_certificate": point.max_certificate}
                 for method, result in point.methods.items()
             ]
