@@ -60,7 +60,7 @@ def recheck(
     for rows in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         differences = aligned(torch.from_numpy(part.differences[rows]), like=risk.x)
         weights = risk.weights(theta) + differences
-        norms.append(_gradients(risk, weights, part.select(rows).removals).flatten(1).norm(dim=1))
+        norms.append(plain_gradients(risk, weights, part.select(rows).removals).flatten(1).norm(dim=1))
         changes += [risk.losses(one.flatten(), x_test, y_test) - before for one in weights]
     found = torch.cat(norms).cpu().numpy()
     lengths = torch.from_numpy(part.lengths()).to(risk.x)
@@ -76,7 +76,7 @@ def recheck(
     )
 
 
-def _gradients(
+def plain_gradients(
     risk: SoftmaxRisk, weights: Float[Tensor, "b K d"], removals: tuple[Removal, ...]
 ) -> Float[Tensor, "b K d"]:
     """∇R₋S at each model's own weights: the sum over all examples less the removed ones, then mean and L2."""
