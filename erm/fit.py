@@ -8,16 +8,19 @@ for a gradient norm of about 1e-8). A Newton step compares gradient norms instea
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
 from erm.aligned import aligned
 from erm.risk import EmpiricalRisk
+from erm.settings import Count, Positive, check_settings
 
 LBFGS_TOLERANCE = 1e-4
 """L-BFGS hands over at this gradient norm, where Newton steps converge quadratically."""
@@ -58,14 +61,13 @@ class NewtonFit:
         ValueError: a setting is not positive.
     """
 
-    tolerance: float = 1e-10
-    max_passes: int = 3000
+    tolerance: Annotated[Positive, Field(description="‖∇R(θ̂)‖ at which the fit has converged")] = 1e-10
+    max_passes: Annotated[Count, Field(description="gradients and Hessian-vector products at the most")] = (
+        3000
+    )
 
     def __post_init__(self) -> None:
-        if not self.tolerance > 0:
-            raise ValueError(f"fit.tolerance must be > 0, got {self.tolerance}")
-        if self.max_passes < 1:
-            raise ValueError(f"fit.max_passes must be at least 1, got {self.max_passes}")
+        check_settings(self, "fit")
 
     def __call__(
         self,

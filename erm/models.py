@@ -1,16 +1,25 @@
 """The models that a configuration can name: each turns a data set into its empirical risk."""
 
+from typing import Annotated
+
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from erm.autograd import AutogradRisk, HvpMode, SoftmaxRegression
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk, with_bias
 
+L2 = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="λ of (λ/2)‖θ‖²; at 0 the Hessian is singular"),
+]
+Bias = Annotated[bool, Field(description="add a feature that is always 1, regularised like the others")]
+
 
 def logistic(
-    dataset: Dataset, *, l2: float, bias: bool, dtype: torch.dtype, device: torch.device
+    dataset: Dataset, *, l2: L2, bias: Bias, dtype: torch.dtype, device: torch.device
 ) -> SoftmaxRisk:
     """Softmax regression over the training examples, in closed form."""
     x, y = _training_tensors(dataset, dtype, device)
@@ -18,7 +27,13 @@ def logistic(
 
 
 def logistic_autograd(
-    dataset: Dataset, *, l2: float, bias: bool, hvp: HvpMode, dtype: torch.dtype, device: torch.device
+    dataset: Dataset,
+    *,
+    l2: L2,
+    bias: Bias,
+    hvp: Annotated[HvpMode, Field(description="how Hessian-vector products are formed")],
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> AutogradRisk:
     """The same risk through `torch.func`, parameter for parameter.
 

@@ -6,15 +6,17 @@ norm, so the result says by its gradient norm how far it is from a minimiser.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
 from erm.fit import Fit, Progress
 from erm.risk import EmpiricalRisk
+from erm.settings import Count, Positive, Seed, check_settings
 
 CONVERGED = 1e-10
 """Gradient norm from which the result counts as a minimiser after all."""
@@ -38,22 +40,15 @@ class StochasticFit:
         ValueError: a setting is out of range.
     """
 
-    optimiser: Optimiser = "sgd"
-    steps: int = 1000
-    learning_rate: float = 0.1
-    batch_size: int = 100
-    precision: Literal["float32", "float64"] = "float32"
-    seed: int = 0
+    optimiser: Annotated[Optimiser, Field(description="how a step follows from a gradient")] = "sgd"
+    steps: Annotated[Count, Field(description="parameter updates")] = 1000
+    learning_rate: Annotated[Positive, Field(description="of every step")] = 0.1
+    batch_size: Annotated[Count, Field(description="examples a step")] = 100
+    precision: Annotated[Literal["float32", "float64"], Field(description="of the training")] = "float32"
+    seed: Annotated[Seed, Field(description="of the order of the examples")] = 0
 
     def __post_init__(self) -> None:
-        if self.optimiser not in get_args(Optimiser):
-            raise ValueError(f"fit.optimiser must be sgd or adam, got {self.optimiser!r}")
-        if self.precision not in ("float32", "float64"):
-            raise ValueError(f"fit.precision must be float32 or float64, got {self.precision!r}")
-        if self.steps < 1 or self.batch_size < 1:
-            raise ValueError("fit.steps and fit.batch_size must be at least 1")
-        if not self.learning_rate > 0:
-            raise ValueError(f"fit.learning_rate must be > 0, got {self.learning_rate}")
+        check_settings(self, "fit")
 
     def __call__(
         self,

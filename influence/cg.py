@@ -4,23 +4,24 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from erm.risk import Curvature
+from erm.settings import Count, check_settings
 from influence.counting import CountedCurvature
 from influence.preconditioner import Name, Precondition, build, check
 from influence.solution import (
+    Damping,
     Progress,
     Solution,
     Solve,
     Status,
-    check_damping,
     check_right_hand_side,
-    check_setting,
     damped_product,
     definiteness_remedy,
     failure,
@@ -55,22 +56,16 @@ class CG:
         ValueError: a setting is outside its range.
     """
 
-    damping: float = 0.0
-    tolerance: float = 1e-8
-    max_iterations: int = 1000
-    preconditioner: Name = "none"
-    subsample_size: int = 5000
+    damping: Damping = 0.0
+    tolerance: Annotated[float, Field(gt=0, lt=1, description="true relative residual to reach")] = 1e-8
+    max_iterations: Annotated[Count, Field(description="iterations at the most")] = 1000
+    preconditioner: Annotated[Name, Field(description="what makes the iterations fewer")] = "none"
+    subsample_size: Annotated[Count, Field(description="random examples a preconditioner is made from")] = (
+        5000
+    )
 
     def __post_init__(self) -> None:
-        check_damping(self.damping)
-        check_setting("tolerance", self.tolerance, 0 < self.tolerance < 1, "between 0 and 1")
-        check_setting("max_iterations", self.max_iterations, self.max_iterations >= 1, "at least 1")
-        check_setting("subsample_size", self.subsample_size, self.subsample_size >= 1, "at least 1")
-        if self.preconditioner not in get_args(Name):
-            raise ValueError(
-                f"influence.preconditioner must be one of {', '.join(get_args(Name))}, "
-                f"got {self.preconditioner!r}"
-            )
+        check_settings(self, "influence")
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
         """The preconditioner and the check of definiteness wait for the first v, whose device they take.

@@ -7,13 +7,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import Curvature
+from erm.settings import check_settings
 from influence.counting import CountedCurvature
 from influence.solution import (
+    Damping,
     Progress,
     Solution,
     Solve,
     Status,
-    check_damping,
     check_right_hand_side,
     damped_product,
     definiteness_remedy,
@@ -40,10 +41,10 @@ class Exact:
         ValueError: damping is negative or not finite.
     """
 
-    damping: float = 0.0
+    damping: Damping = 0.0
 
     def __post_init__(self) -> None:
-        check_damping(self.damping)
+        check_settings(self, "influence")
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
         """Factorise once; every solution then costs four triangular solves and two products."""

@@ -2,22 +2,24 @@
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor
 
 from erm.risk import Curvature
+from erm.settings import Count, Positive, Seed, check_settings
 from influence.counting import CountedCurvature
 from influence.solution import (
     ITERATE_NORM,
+    Damping,
     Progress,
     Solution,
     Solve,
     Status,
-    check_damping,
     check_right_hand_side,
-    check_setting,
     damped_product,
     failure,
     relative_norm,
@@ -72,21 +74,18 @@ class LiSSA:
         ValueError: a setting is outside its range.
     """
 
-    scale: float = 25.0
-    depth: int = 5000
-    batch_size: int = 1
-    repeats: int = 10
-    damping: float = 0.0
-    seed: int = 0
-    allow_divergence: bool = False
+    scale: Annotated[Positive, Field(description="divides every step; must exceed the batch Hessians")] = 25.0
+    depth: Annotated[Count, Field(description="steps of a repeat (recursion depth)")] = 5000
+    batch_size: Annotated[Count, Field(description="examples a step")] = 1
+    repeats: Annotated[Count, Field(description="independent recursions that are averaged")] = 10
+    damping: Damping = 0.0
+    seed: Annotated[Seed, Field(description="of the drawn batches")] = 0
+    allow_divergence: Annotated[
+        bool, Field(description="start also where the batches foretell divergence")
+    ] = False
 
     def __post_init__(self) -> None:
-        check_damping(self.damping)
-        check_setting("scale", self.scale, 0 < self.scale < math.inf, "finite and greater than 0")
-        check_setting("depth", self.depth, self.depth >= 1, "at least 1")
-        check_setting("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        check_setting("repeats", self.repeats, self.repeats >= 1, "at least 1")
-        check_setting("seed", self.seed, 0 <= self.seed < 2**63, "between 0 and 2⁶³ − 1")
+        check_settings(self, "influence")
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
         """Nothing to prepare; every v sees the same batches."""

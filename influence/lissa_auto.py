@@ -13,23 +13,25 @@ their spread is a standard error.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from torch import Tensor
 
 from erm.risk import Curvature
+from erm.settings import Count, Seed, check_settings
 from influence.counting import CountedCurvature
 from influence.error_bound import relative_error_bound
 from influence.lissa import CHECK_EVERY, LiSSA, has_diverged
 from influence.solution import (
+    Damping,
     Progress,
     Solution,
     Solve,
     Status,
-    check_damping,
     check_right_hand_side,
-    check_setting,
     damped_product,
     failure,
     relative_norm,
@@ -69,18 +71,14 @@ class LiSSAAuto:
         ValueError: a setting is outside its range.
     """
 
-    target: float = 0.01
-    batch_size: int = 4
-    repeats: int = 10
-    damping: float = 0.0
-    seed: int = 0
+    target: Annotated[float, Field(gt=0, lt=1, description="relative error of s_test aimed at")] = 0.01
+    batch_size: Annotated[Count, Field(description="examples a step")] = 4
+    repeats: Annotated[int, Field(ge=2, description="independent recursions; their spread is the error")] = 10
+    damping: Damping = 0.0
+    seed: Annotated[Seed, Field(description="of the drawn batches")] = 0
 
     def __post_init__(self) -> None:
-        check_damping(self.damping)
-        check_setting("target", self.target, 0 < self.target < 1, "between 0 and 1")
-        check_setting("batch_size", self.batch_size, self.batch_size >= 1, "at least 1")
-        check_setting("repeats", self.repeats, self.repeats >= 2, "at least 2, whose spread is the error")
-        check_setting("seed", self.seed, 0 <= self.seed < 2**63, "between 0 and 2⁶³ − 1")
+        check_settings(self, "influence")
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
         """Nothing to prepare; every v sees the same batches."""

@@ -8,14 +8,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import torch
 from jaxtyping import Float
+from pydantic import Field
 from scipy import stats
 from torch import Tensor
 
 from erm.risk import Curvature
+
+Damping = Annotated[float, Field(ge=0, allow_inf_nan=False, description="solve with H + damping·I")]
+"""Added to the diagonal of H."""
 
 
 class Status(StrEnum):
@@ -142,16 +146,6 @@ def definiteness_remedy(damping: float, smallest_curvature: float = 0.0) -> str:
         f"add L2 (`model.l2=0.01`) or damping (`influence.damping={raised:.2g}`), and more of it until it "
         "exceeds the size of every negative eigenvalue, if H has any"
     )
-
-
-def check_setting(name: str, value: float | int, holds: bool, allowed: str) -> None:
-    """Raise a ValueError that names the setting, its value and what is allowed, unless `holds`."""
-    if not holds:
-        raise ValueError(f"influence.{name} must be {allowed}, got {value}")
-
-
-def check_damping(damping: float) -> None:
-    check_setting("damping", damping, 0 <= damping < math.inf, "finite and at least 0")
 
 
 def check_right_hand_side(v: Float[Tensor, " p"]) -> None:

@@ -16,8 +16,10 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from pydantic import TypeAdapter
 
+from erm.settings import Setting, schema_of, settings_of_class
+from repro.configuration.declared import declared
 from repro.configuration.files import CONFIG_FOLDER as FOLDER
-from repro.configuration.schema import GROUPS, SETTINGS, Top
+from repro.configuration.schema import Top, settings_of_group
 
 COMMAND = "python -m release.configuration_page > docs/configuration.md"
 HEAD = f"""# Configuration
@@ -67,7 +69,7 @@ def page() -> str:
 def allowed(schema: dict[str, Any]) -> str:
     """Type and range of a key in words, from its JSON schema."""
     if "anyOf" in schema:
-        return ", or ".join(allowed(choice) for choice in schema["anyOf"])
+        return ", or ".join(dict.fromkeys(allowed(choice) for choice in schema["anyOf"]))
     if "const" in schema or "enum" in schema:
         return " \\| ".join(f"`{value}`" for value in schema.get("enum", [schema.get("const")]))
     kind = schema.get("type")
@@ -95,7 +97,8 @@ def _group(group: str) -> str:
         return "\n".join([*opening, *_experiments(files)])
     defaults = {name: _composed(f"{group}={name}")[group] for name in files}
     schemas = {
-        name: _schema(GROUPS.get(group) or SETTINGS[values["_target_"]]) for name, values in defaults.items()
+        name: _schema(settings_of_group(group) or declared(values["_target_"]))
+        for name, values in defaults.items()
     }
     rows = _rows(group, schemas, defaults)
     return "\n".join([*opening, *_table("key", "allowed", "default", "meaning", rows=rows)])
@@ -152,7 +155,7 @@ def _top() -> str:
         f"data={path.stem}": _composed(f"data={path.stem}") for path in sorted(FOLDER.glob("data/*.yaml"))
     }
     rows = []
-    for key, described in _schema(Top).items():
+    for key, described in _schema(settings_of_class(Top)).items():
         by_data = {name: _default(tree[key]) for name, tree in trees.items()}
         rows.append(_row("", key, described, _by_choice(by_data, everyone=len(by_data))))
     opening = ["## Keys outside the groups\n"]
@@ -189,9 +192,10 @@ def _table(*titles: str, rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
         yield ""
 
 
-def _schema(settings: type) -> dict[str, Any]:
-    """The JSON schema of every key, less the titles that pydantic adds."""
-    properties: dict[str, Any] = TypeAdapter(settings).json_schema().get("properties", {})
+def _schema(settings: dict[str, Setting]) -> dict[str, Any]:
+    """The JSON schema of every key, less the titles that pydantic adds. The files have the defaults."""
+    made = schema_of({key: Setting(annotation=setting.annotation) for key, setting in settings.items()})
+    properties: dict[str, Any] = TypeAdapter(made).json_schema().get("properties", {})
     return {key: {k: v for k, v in found.items() if k != "title"} for key, found in properties.items()}
 
 
@@ -217,7 +221,7 @@ def _comment(path: Path) -> str:
     lines = path.read_text(encoding="utf-8").splitlines()
     head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
     first_key = lines[len(head)].partition(":")[0]
-    if first_key in _schema(GROUPS.get(path.parent.name, Top)):
+    if first_key in (settings_of_group(path.parent.name) or {}):
         return "the values below"
     return _cell(" ".join(line.removeprefix("# ") for line in head if not line.startswith("# @")))
 

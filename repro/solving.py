@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ from retrain.schedule import LeaveOneOutError
 from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weights import WeightCache
 
-SOLVER_KEYS = ("tolerance", "precision", "batch_size", "shard")
+SOLVER_KEYS = tuple(field.name for field in fields(RetrainSettings))
 
 
 @dataclass(frozen=True)

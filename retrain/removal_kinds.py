@@ -11,12 +11,20 @@ It returns removals: sorted tuples of training rows, one tuple for each model th
 that it raises ends the command with its message.
 """
 
-from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import Field
+
+from erm.settings import Count, Seed
 
 Removal = tuple[int, ...]
+RandomCount = Annotated[Count, Field(description="how many")]
+RandomSeed = Annotated[Seed, Field(description="of which")]
+Indices = Annotated[
+    list[Annotated[int, Field(ge=0)]], Field(min_length=1, description="training points left out")
+]
 
 
 def influential(*, num_examples: int, influence: Float[np.ndarray, " n"], top_k: int) -> list[Removal]:
@@ -34,7 +42,7 @@ def influential(*, num_examples: int, influence: Float[np.ndarray, " n"], top_k:
     return [(int(row),) for row in np.argsort(-np.abs(influence), kind="stable")[:top_k]]
 
 
-def random_points(*, num_examples: int, count: int, seed: int) -> list[Removal]:
+def random_points(*, num_examples: int, count: RandomCount, seed: RandomSeed) -> list[Removal]:
     """`count` points, drawn uniformly without replacement, ascending.
 
     Raises:
@@ -53,7 +61,7 @@ def all_points(*, num_examples: int) -> list[Removal]:
     return [(row,) for row in range(num_examples)]
 
 
-def chosen_points(*, num_examples: int, indices: Sequence[int]) -> list[Removal]:
+def chosen_points(*, num_examples: int, indices: Indices) -> list[Removal]:
     """The points of these indices, each by itself, ascending.
 
     Raises:

@@ -1,7 +1,11 @@
 """How models are retrained, and what is told while they are: settings and progress, all values."""
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from erm.settings import Positive, check_settings
 from retrain.removal import Removal
 from retrain.solver import PassReport
 
@@ -20,20 +24,19 @@ class RetrainSettings:
         ValueError: a setting is out of range.
     """
 
-    tolerance: float = 1e-9
-    precision: str = "mixed"
-    batch_size: int | None = None
-    shard: str = "models"
+    shard: Annotated[Literal["models", "data"], Field(description="what several processes share out")] = (
+        "models"
+    )
+    tolerance: Annotated[Positive, Field(description="‖∇R₋S‖ that every model is solved to")] = 1e-9
+    precision: Annotated[
+        Literal["mixed", "float64"], Field(description="mixed: float32 passes where they cannot certify")
+    ] = "mixed"
+    batch_size: Annotated[int | None, Field(ge=1, description="models together; null: from free memory")] = (
+        None
+    )
 
     def __post_init__(self) -> None:
-        if not self.tolerance > 0:
-            raise ValueError(f"retrain.tolerance must be > 0, got {self.tolerance}")
-        if self.precision not in ("mixed", "float64"):
-            raise ValueError(f"retrain.precision must be mixed or float64, got {self.precision!r}")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"retrain.batch_size must be at least 1, got {self.batch_size}")
-        if self.shard not in ("models", "data"):
-            raise ValueError(f"retrain.shard must be models or data, got {self.shard!r}")
+        check_settings(self, "retrain")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,14 +1,16 @@
 """Every key of the configuration is known to change θ̂, the predictions, the selection, or none of them."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from repro.configuration import schema
+from erm.settings import settings_of_class
 from repro.configuration.compose import compose, groups
+from repro.configuration.declared import declared
+from repro.configuration.files import TARGET, config_files
+from repro.configuration.schema import Top, settings_of_group
 from repro.folder.naming import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
@@ -23,25 +25,13 @@ CHANGES_NOTHING = {
 }  # fmt: skip
 
 
-def keys_of(schema_class: type) -> set[str]:
-    return {field.name for field in dataclasses.fields(schema_class)}
-
-
 def all_keys() -> set[str]:
-    """Every key of every schema, with its group."""
-    keys = {f"retrain.{key}" for key in keys_of(schema.Retrain)}
-    keys |= {f"plot.{key}" for key in keys_of(schema.Plot)}
-    keys |= {f"compare.{key}" for key in keys_of(schema.Compare)} | keys_of(schema.Top)
-    for target, settings in schema.SETTINGS.items():
-        group = {
-            "erm.data": "data",
-            "erm.models": "model",
-            "erm.fit": "fit",
-            "erm.sgd": "fit",
-            "retrain.removal_kinds": "removals",
-        }
-        prefix = next((name for module, name in group.items() if target.startswith(module)), "influence")
-        keys |= {f"{prefix}.{key}" for key in keys_of(settings)}
+    """Every key that is declared, with its group."""
+    keys = set(settings_of_class(Top))
+    for group, files in config_files().items():
+        named = {target for path in files.values() for target in TARGET.findall(path.read_text("utf-8"))}
+        found = [declared(target) for target in named] if named else [settings_of_group(group) or {}]
+        keys |= {f"{group}.{key}" for settings in found for key in settings}
     return keys
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from repro.configuration.compose import compose
-from repro.configuration.schema import FIRST_NAMES, SETTINGS
+from repro.configuration.files import shipped_targets
+from repro.configuration.schema import FIRST_NAMES
 from repro.folder.manifest import write_text_result
 from repro.folder.naming import run_folder
 from repro.folder.paths import RunFolder
@@ -38,7 +39,7 @@ def test_a_file_with_the_first_name_is_the_same_choice(
     monkeypatch.setattr(sys, "path", list(sys.path))
     before, after = (compose([f"data={name}"]) for name in ("before", "after"))
     assert before["data"] == after["data"]
-    assert after["data"]["_target_"] in SETTINGS
+    assert after["data"]["_target_"] in shipped_targets()
 
 
 def test_a_run_whose_configuration_has_the_first_name_is_checked_and_goes_on(tmp_path: Path) -> None:

@@ -12,13 +12,25 @@ import pytest
 from omegaconf import OmegaConf
 from typer.testing import Result
 
-from repro.configuration.schema import SETTINGS as SCHEMAS
+from repro.configuration.files import shipped_targets
 from repro.folder.paths import RunFolder
 from repro.sweep.job import SweepRun, read_job
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import SETTINGS, forge_config, forge_facts, forge_json, tree, write_config, write_pickle
 
-GROUPS = ("data", "model", "fit", "influence", "retrain", "plot", "compare", "experiment", "hydra", "other")
+GROUPS = (
+    "data",
+    "model",
+    "fit",
+    "influence",
+    "removals",
+    "retrain",
+    "plot",
+    "compare",
+    "experiment",
+    "hydra",
+    "other",
+)
 
 
 @pytest.fixture
@@ -94,7 +106,7 @@ def test_what_may_be_named_is_what_the_package_s_files_name() -> None:
         for node in _mappings(OmegaConf.to_container(OmegaConf.load(path)))
         if "_target_" in node
     }
-    assert named == set(SCHEMAS)
+    assert named == shipped_targets()
 
 
 def _mappings(node: Any) -> list[dict[Any, Any]]:

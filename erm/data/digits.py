@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn import datasets
 
-from erm.data.truncation import first_training_rows
+from erm.data.truncation import NumTrain, first_training_rows
 from erm.dataset import Dataset
 
 NUM_TRAIN = 1500
@@ -11,7 +11,7 @@ MAX_PIXEL = 16
 """A pixel counts the set pixels of a 4 × 4 block of the original scan: 0 … 16."""
 
 
-def load_digits(*, num_train: int | None = None) -> Dataset:
+def load_digits(*, num_train: NumTrain = None) -> Dataset:
     """The first 1,500 images train, the other 297 test; pixels / 16, no centring, 64 features, 10 classes.
 
     The source is the test part of UCI's "Optical Recognition of Handwritten Digits", in file order.

@@ -5,21 +5,25 @@ here they are dropped, so that training index i means file row 5,000 + i, as it 
 """
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Int64, UInt8
+from pydantic import Field
 
 from erm.data.download import TEST_FILES, TRAIN_FILES, files_of
 from erm.data.idx import REMEDY, read_idx_files
-from erm.data.truncation import MIN_TRAIN, check_num_train
+from erm.data.truncation import MIN_TRAIN, NumTrain, check_num_train
 from erm.dataset import DataError, Dataset
 
 IMAGE_SHAPE = (28, 28)
 NUM_CLASSES = 10
 MAX_PIXEL = 255
+Root = Annotated[str | Path, Field(description="folder that holds, or receives, the files")]
+NumValidation = Annotated[int, Field(ge=0, description="leading train images that are left out")]
 
 
-def load_mnist(*, root: str | Path, num_train: int | None = None, num_validation: int = 5000) -> Dataset:
+def load_mnist(*, root: Root, num_train: NumTrain = None, num_validation: NumValidation = 5000) -> Dataset:
     """MNIST (LeCun, Cortes & Burges): pixels / 255, no centring, 784 features, 10 classes.
 
     Args:
@@ -35,7 +39,7 @@ def load_mnist(*, root: str | Path, num_train: int | None = None, num_validation
 
 
 def load_fashion_mnist(
-    *, root: str | Path, num_train: int | None = None, num_validation: int = 5000
+    *, root: Root, num_train: NumTrain = None, num_validation: NumValidation = 5000
 ) -> Dataset:
     """Fashion-MNIST (Xiao, Rasul & Vollgraf 2017), in <root>/FashionMNIST/raw; otherwise as `load_mnist`."""
     return _load("fashion_mnist", "FashionMNIST", root, num_train, num_validation)

@@ -3,11 +3,13 @@
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import Float64, Int64, Shaped
+from pydantic import Field
 
-from erm.data.truncation import first_training_rows
+from erm.data.truncation import NumTrain, first_training_rows
 from erm.dataset import DataError, Dataset
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -17,7 +19,11 @@ SINGLE_ARRAY = b"\x93NUMPY"
 UNREADABLE = (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def load_npz(*, path: str | Path, num_train: int | None = None) -> Dataset:
+def load_npz(
+    *,
+    path: Annotated[str | Path, Field(description=".npz file with x_train, y_train, x_test, y_test")],
+    num_train: NumTrain = None,
+) -> Dataset:
     """The arrays x_train, y_train, x_test and y_test of one file, named after the file.
 
     Features of shape (n, features), or images of shape (n, height, width), of any real dtype become float64

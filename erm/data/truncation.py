@@ -1,11 +1,17 @@
 """Training on fewer examples than the source has."""
 
 from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
 
 from erm.dataset import DataError, Dataset
 
 MIN_TRAIN = 2
 """One training example must remain when one is removed."""
+NumTrain = Annotated[
+    int | None, Field(ge=MIN_TRAIN, description="keep only the first so many training examples")
+]
 
 
 def check_num_train(name: str, available: int, num_train: int | None) -> None:

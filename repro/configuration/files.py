@@ -4,13 +4,16 @@ REPRO_CONFIG_DIR=DIR adds DIR to Hydra's search path, as --config-dir does for a
 modules that `_target_` can name. Being in the environment, it reaches every process that a command starts.
 """
 
+import functools
 import os
+import re
 import sys
 from pathlib import Path
 
 from repro.errors import UsageError
 
 VARIABLE = "REPRO_CONFIG_DIR"
+TARGET = re.compile(r"^ *_target_: *([\w.]+)$", re.MULTILINE)
 PACKAGE = Path(__file__).parents[1]
 CONFIG_FOLDER = next(f for f in (PACKAGE / "configs", PACKAGE.parent / "configs") if f.is_dir())
 """Pure YAML: in an installed wheel within this package, in a checkout beside it."""
@@ -54,6 +57,13 @@ def config_files() -> dict[str, dict[str, Path]]:
             raise UsageError(f"{added[name]}: {group}={name} is there already; give your file another name")
         found[group] = dict(sorted((known | added).items()))
     return found
+
+
+@functools.cache
+def shipped_targets() -> frozenset[str]:
+    """What the package's own files name by `_target_`."""
+    texts = (path.read_text(encoding="utf-8") for path in CONFIG_FOLDER.glob("*/*.yaml"))
+    return frozenset(target for text in texts for target in TARGET.findall(text))
 
 
 def is_name(name: str) -> bool:

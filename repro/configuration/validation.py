@@ -5,9 +5,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from repro.configuration.files import groups
+from erm.settings import Setting, faults_of, schema_of, settings_of_class
+from repro.configuration.declared import declared
+from repro.configuration.files import groups, make_own_modules_importable, shipped_targets
 from repro.configuration.moved import MOVED
-from repro.configuration.schema import FIRST_NAMES, GROUPS, SETTINGS, Top
+from repro.configuration.schema import FIRST_NAMES, Top, settings_of_group
 from repro.errors import UsageError
 from repro.printable import printable
 
@@ -26,19 +28,25 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
     for name in nodes.keys() - set(groups()):
         raise UsageError(f"{printable(str(name))}: no such group. {nearest(name, list(groups()))}")
     return {
-        **_validated(Top, top, ""),
+        **_validated(settings_of_class(Top), top, ""),
         **{group: _validated_target(nodes[group], f"{group}.") for group in MADE_OF},
-        **{group: _validated(schema, nodes[group], f"{group}.") for group, schema in GROUPS.items()},
+        **{
+            group: _validated(settings, nodes[group], f"{group}.")
+            for group in groups()
+            if (settings := settings_of_group(group)) is not None
+        },
     }
 
 
 def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
     settings = {key: value for key, value in node.items() if key != "_target_"}
     target = _present_name(node.get("_target_", ""))
-    schema = SETTINGS.get(target)
-    if schema is None:
-        return node
-    return {"_target_": target, **_validated(schema, settings, prefix)}
+    if target in shipped_targets():
+        return {"_target_": target, **_validated(declared(target), settings, prefix)}
+    make_own_modules_importable()
+    # What is declared is checked here; what is not, the constructor judges.
+    own = {key: setting for key, setting in declared(str(target)).items() if key in settings}
+    return node | _validated(own, {key: settings[key] for key in own}, prefix)
 
 
 def _present_name(target: str) -> str:
@@ -48,7 +56,7 @@ def _present_name(target: str) -> str:
 
 def is_shipped(target: str) -> bool:
     """Whether a target is one of the package's own."""
-    return _present_name(target) in SETTINGS
+    return _present_name(target) in shipped_targets()
 
 
 def are_settings(node: dict[str, Any]) -> bool:
@@ -56,7 +64,7 @@ def are_settings(node: dict[str, Any]) -> bool:
 
     Those of a target of one's own are judged by it; their keys have to be names.
     """
-    if _present_name(str(node.get("_target_"))) not in SETTINGS:
+    if not is_shipped(str(node.get("_target_"))):
         return all(key.isidentifier() for key in node)
     try:
         _validated_target(node, "")
@@ -65,9 +73,9 @@ def are_settings(node: dict[str, Any]) -> bool:
     return True
 
 
-def _validated(schema: type, node: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _validated(settings: dict[str, Setting], node: dict[str, Any], prefix: str) -> dict[str, Any]:
     try:
-        checked = schema(**node)
+        checked = schema_of(settings)(**node)
     except ValidationError as error:
         raise UsageError("\n".join(_complaints(error, prefix))) from error
     return {key: getattr(checked, key) for key in node}
@@ -75,11 +83,10 @@ def _validated(schema: type, node: dict[str, Any], prefix: str) -> dict[str, Any
 
 def _complaints(error: ValidationError, prefix: str) -> list[str]:
     """One line a faulty key: key, value, and what is allowed."""
-    by_key: dict[str, tuple[Any, list[str]]] = {}
-    for fault in error.errors():
-        key, value = printable(f"{prefix}{fault['loc'][0]}"), printable(str(fault["input"]))
-        wanted = _no_such(key) if fault["type"] == "unexpected_keyword_argument" else fault["msg"]
-        by_key.setdefault(key, (value, []))[1].append(wanted.replace("Input should be ", ""))
+    by_key: dict[str, tuple[str, list[str]]] = {}
+    for fault in faults_of(error):
+        key, value = printable(f"{prefix}{fault.key}"), printable(str(fault.value))
+        by_key.setdefault(key, (value, []))[1].append(fault.expected or _no_such(key))
     return [
         f"{key}={value}: expected {' or '.join(dict.fromkeys(messages))}"
         for key, (value, messages) in by_key.items()

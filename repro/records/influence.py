@@ -11,25 +11,17 @@ from io import BytesIO
 from typing import Annotated, Any
 
 import pandas as pd
+from hydra.utils import get_object
 from pydantic import BaseModel, ConfigDict, Field
 
-from influence.cg import CG
-from influence.exact import Exact
-from influence.grad_dot import GradDot
-from influence.lissa import LiSSA
-from influence.lissa_auto import LiSSAAuto
 from influence.solution import is_baseline
-from repro.configuration.validation import are_settings
+from repro.configuration.validation import are_settings, is_shipped
 from repro.folder.manifest import write_json_result, write_text_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
 from repro.version import tool_version
 
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
-SOLVERS = {
-    f"{solver.__module__}.{solver.__name__}": solver for solver in (CG, Exact, GradDot, LiSSA, LiSSAAuto)
-}
-"""The package's own, by what a record calls them."""
 AGES = ("written", "failed_since")
 """Keys of a record that no result depends on; records of earlier versions lack them."""
 
@@ -93,8 +85,8 @@ class InfluenceRecord(BaseModel):
         A class of this package is asked itself, so that a record can neither forget nor pretend it. What
         another class declared stands in the record: nothing that a record names is imported.
         """
-        solver = SOLVERS.get(str(self.settings.get("_target_")))
-        return self.baseline if solver is None else is_baseline(solver)
+        target = str(self.settings.get("_target_"))
+        return is_baseline(get_object(target)) if is_shipped(target) else self.baseline
 
 
 def now() -> Written:
