@@ -1,0 +1,127 @@
+"""A run folder is an address: a command that is given one needs nothing else."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from repro.configuration.compose import compose
+from repro.folder.paths import RunFolder
+from tests.command_line import repro, succeed
+from tests.forged import forge_config, tree
+
+SETTINGS = ("data=digits", "data.num_train=300", "model.l2=0.02", "top_k=15", "test_index=[3,8]")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("address") / "a run"
+    succeed("run", *SETTINGS, "plot.formats=[png]", "--method", "cg", f"output_dir={folder}")
+    return folder
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "a run"))
+
+
+def refusal(*arguments: str | Path) -> str:
+    result = repro(*arguments)
+    assert result.exit_code == 2, result.output
+    return " ".join(result.stderr.split())
+
+
+def test_every_command_works_from_the_folder_alone(run: Path) -> None:
+    table = (run / "leave_one_out.csv").read_bytes()
+    for command in ("train", "influence", "retrain", "plot", "report", "run", "check", "config"):
+        succeed(command, run)
+    succeed("compare", run, "compare.settings=[cg]")
+    succeed("ground-truth", run, "--out", run.parent / "truth.csv")
+    assert repro("diagnose", run).exit_code in (0, 1)
+    assert (run / "leave_one_out.csv").read_bytes() == table
+    # Train has found the same θ̂ anew.
+    succeed("check", run)
+
+
+def test_the_configuration_is_the_stored_one(finished: Path) -> None:
+    config = compose([str(finished)])
+    assert config.values == OmegaConf.to_container(OmegaConf.load(finished / "config.yaml"))
+    assert config.choices["data"] == "digits"
+    assert compose([str(finished), "top_k=4"]).top_k == 4
+
+
+def test_overrides_change_what_is_stored(run: Path) -> None:
+    succeed("plot", run, "top_k=5")
+    assert len((run / "leave_one_out.csv").read_text().splitlines()) == 1 + 2 * 5
+    # What was asked for last is what the folder stands for.
+    succeed("report", run)
+    assert len((run / "leave_one_out.csv").read_text().splitlines()) == 1 + 2 * 5
+
+
+def test_another_method_takes_its_own_settings(run: Path) -> None:
+    succeed("influence", run, "influence.tolerance=1e-3")
+    assert json.loads((run / "influence" / "cg.json").read_text())["settings"]["tolerance"] == 1e-3
+    succeed("influence", run, "--method", "exact")
+    assert json.loads((run / "influence" / "exact.json").read_text())["test_index"] == [3, 8]
+
+
+def test_what_was_refused_is_not_what_the_folder_stands_for(run: Path) -> None:
+    before = (run / "config.yaml").read_bytes()
+    assert repro("influence", run, "--method", "lissa", "influence.scale=0.01").exit_code == 2
+    assert (run / "config.yaml").read_bytes() == before
+
+
+def test_another_theta_is_refused(run: Path) -> None:
+    result = repro("plot", run, "model.l2=0.5")
+    assert result.exit_code == 1
+    assert "holds a run of another configuration" in result.stderr
+
+
+def test_wrong_addresses_are_named(run: Path, tmp_path: Path) -> None:
+    assert "one run folder" in refusal("plot", run, run)
+    assert "leave out output_dir" in refusal("plot", run, f"output_dir={run}")
+    assert f"In it are the runs {run}" in refusal("plot", tmp_path)
+    assert "nor is there such a run folder" in refusal("plot", tmp_path / "none")
+    assert "a sweep makes run folders of its own" in refusal("sweep", run, "model.l2=1,2")
+
+
+def test_a_changed_configuration_is_no_address(run: Path) -> None:
+    config = run / "config.yaml"
+    config.write_text(config.read_text().replace("0.02", "0.03"))
+    before = tree(run)
+    assert "is not as this tool wrote it" in refusal("plot", run)
+    assert tree(run) == before
+
+
+def _foreign(values: dict[str, Any]) -> dict[str, Any]:
+    return {"data": values["data"] | {"_target_": "os.system"}}
+
+
+def _wrong(values: dict[str, Any]) -> dict[str, Any]:
+    return {"model": values["model"] | {"l2": -1.0}}
+
+
+def _interpolated(values: dict[str, Any]) -> dict[str, Any]:
+    return {"plot": values["plot"] | {"titles": {"cg": "${oc.env:HOME}"}}}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(_foreign, "data._target_=os.system, which no file"), (_wrong, "model.l2=-1.0: expected")],
+)
+def test_a_forged_configuration_brings_no_code_and_no_wrong_value(
+    run: Path, change: Callable[[dict[str, Any]], dict[str, Any]], said: str
+) -> None:
+    values: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    forge_config(RunFolder(run), **change(values))
+    assert said in refusal("plot", run)
+
+
+def test_an_interpolation_in_a_forged_configuration_stays_text(run: Path) -> None:
+    values: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
+    forge_config(RunFolder(run), **_interpolated(values))
+    assert compose([str(run)])["plot"]["titles"]["cg"] == "${oc.env:HOME}"
