@@ -119,8 +119,8 @@ def rounding_and_bound(seed: int) -> Iterator[tuple[Removal, float, float]]:
     sizes = sorted({0, 1, min(2, n - 1), n // 2, n - 1})
     removals = batch_of(*(removal(rng.choice(n, s, replace=False).tolist(), n) for s in sizes))
     shape = len(removals), risk.num_classes, risk.num_features
-    lengths = 10.0 ** rng.uniform(-8, 2, size=(len(removals), 1, 1))
-    differences = torch.from_numpy(rng.normal(size=shape) * lengths)
+    directions, lengths = rng.normal(size=shape), 10.0 ** rng.uniform(-8, 2, size=(len(removals), 1, 1))
+    differences = torch.from_numpy(directions * lengths)
     computed = stated.measure(removals, differences).gradients
     bounds = gradient_rounding_bound(stated, removals.sizes, differences.flatten(1).norm(dim=1))
     whole = ExactRisk(exactly(risk.x.tolist()), risk.y.tolist(), problem.num_classes, mpf(problem.l2))
@@ -133,10 +133,29 @@ def rounding_and_bound(seed: int) -> Iterator[tuple[Removal, float, float]]:
 
 
 def test_rho_bounds_the_rounding_of_a_gradient_however_many_rows_are_removed() -> None:
-    """Seed 4883 is where the ρ of one removed row would be too small for seven of eight."""
-    found = [(seed, *one) for seed in (*range(150), 1119, 2427, 4883) for one in rounding_and_bound(seed)]
+    found = [(seed, *one) for seed in (*range(150), 1119, 2427) for one in rounding_and_bound(seed)]
     outside = [case for case in found if not case[2] <= case[3]]
     assert not outside, outside[:3]
+
+
+def test_rho_bounds_what_is_left_of_a_sum_when_nearly_all_of_it_is_removed() -> None:
+    """Residuals of one sign: sums of 20,000 cancel to one, whose divisor does not hide their rounding.
+
+    With the ρ of a single removed row this fails: the error was eight times larger.
+    """
+    n, left, rng = 20_000, 1, np.random.default_rng(0)
+    x = torch.from_numpy(rng.uniform(0.5, 1.5, size=(n, 1)))
+    risk = SoftmaxRisk(x=x, y=torch.zeros(n, dtype=torch.int64), num_classes=2, l2=1e-8)
+    stated = removal_problem(risk, torch.tensor([-1.0, 1.0]).double())
+    removals, difference = batch_of(removal(range(left, n), n)), torch.tensor([[[-0.1], [0.1]]]).double()
+    computed = stated.measure(removals, difference).gradients
+    lengths = difference.flatten(1).norm(dim=1)
+    (bound,) = gradient_rounding_bound(stated, removals.sizes, lengths).tolist()
+    kept = ExactRisk(exactly(x[:left].tolist()), [0] * left, 2, mpf(risk.l2))
+    at = plus(exactly(stated.weights.tolist()), exactly(difference[0].tolist()))
+    true, found = kept.gradient(at), exactly(computed[0].tolist())
+    error = float(mp.norm(mp.matrix([a[0] - b[0] for a, b in zip(true, found, strict=True)])))
+    assert error <= bound, error / bound
 
 
 @pytest.mark.slow
