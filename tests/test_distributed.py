@@ -145,6 +145,43 @@ with process_group(torch.device("cpu"), timedelta(seconds=2)) as group:
 """
 
 
+GROUPS = """
+import sys, torch
+from datetime import timedelta
+from pathlib import Path
+from parallel.group import ALONE, process_group
+from retrain.schedule import solve_missing
+from retrain.settings import RetrainSettings
+from retrain.weights import WeightCache
+from tests.problems import fitted_digits, read_all
+risk, fit = fitted_digits(200)
+removals = [(3,), (3, 150), tuple(range(40, 140))]
+def solved(group, name):
+    cache = WeightCache(Path(sys.argv[1]) / name, "key", print)
+    solve_missing(risk, fit.theta, removals, cache, RetrainSettings(shard="data"), lambda _: None, group)
+    return read_all(cache)
+with process_group(torch.device("cpu"), timedelta(seconds=60)) as group:
+    assert group.size == 2
+    found = solved(group, "shared")
+    if group.is_first:
+        alone = solved(ALONE, "alone")
+        assert found.removals == alone.removals == ((), *removals)
+        apart = ((found.differences - alone.differences) ** 2).sum((1, 2)) ** 0.5
+        assert (apart <= found.distance_bounds + alone.distance_bounds).all(), apart
+        assert found.gradient_norms.max() <= 1e-9
+"""
+
+
+def test_groups_of_rows_on_several_ranks_end_where_one_process_does(tmp_path: Path) -> None:
+    """The examples are shared out, so a removal's rows lie on both ranks, or on one alone."""
+    script = tmp_path / "groups.py"
+    script.write_text(GROUPS)
+    command = ["--standalone", "--nproc-per-node=2", str(script), str(tmp_path)]
+    process = spawn(*command, module="torch.distributed.run")
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+
+
 def test_a_rank_that_hangs_is_named_and_ends_the_run(tmp_path: Path) -> None:
     script = tmp_path / "hangs.py"
     script.write_text(HANGS)

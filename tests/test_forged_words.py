@@ -192,7 +192,9 @@ def test_settings_in_a_record_that_are_none_are_not_printed_as_a_command(run: Ru
         ("processes", "2; touch canary"),
         ("seconds", EVIL),
         ("trace", [[EVIL, EVIL]]),
-        ("indices", "abc"),
+        ("removals", "abc"),
+        ("removals", [3]),
+        ("indices", [3]),
     ],
 )
 def test_a_record_of_retraining_of_another_form_is_left_out(run: RunFolder, key: str, value: object) -> None:

@@ -10,7 +10,15 @@ from safetensors.numpy import save_file
 from retrain.removal import NOTHING, Removal, leave_one_out
 from retrain.schedule import solve_missing
 from retrain.settings import RetrainingProgress, RetrainSettings
-from retrain.weight_file import DTYPES, FORMAT, RetrainedWeights
+from retrain.weight_file import (
+    DTYPES,
+    FORMAT,
+    RetrainedWeights,
+    WeightFileError,
+    checksum_of,
+    packed,
+    read_weights,
+)
 from retrain.weights import WeightCache
 from tests.problems import fitted_digits, read_all
 
@@ -95,6 +103,55 @@ def test_swapped_content_under_a_true_header_is_noticed(cache: WeightCache, warn
     save_file(arrays | {"passes": arrays["passes"] + 1}, path, metadata=metadata)
     assert read_all(cache) is None
     assert "checksum" in warnings[0]
+
+
+def test_files_of_format_2_are_read_as_removals_of_one_row_and_none(
+    cache: WeightCache, tmp_path: Path, warnings: list[str]
+) -> None:
+    """As earlier versions wrote them: `indices`, −1 for the null control, under their own checksum."""
+    written = some_weights([(5,), (9,), NOTHING], value=1 / 3)
+    arrays = packed(written)
+    del arrays["rows"], arrays["offsets"]
+    arrays["indices"] = np.array([5, 9, -1])
+    metadata = {"format": "2", "key": "key", "checksum": checksum_of("key", arrays, "2")}
+    cache.folder.mkdir()
+    save_file(arrays, cache.folder / "old.safetensors", metadata=metadata)
+    read = read_all(cache)
+    assert read is not None
+    assert read.removals == (NOTHING, (5,), (9,))
+    np.testing.assert_array_equal(read.differences, written.differences)
+    assert cache.settled_removals(1e-9) == {NOTHING, (5,), (9,)}
+    assert warnings == []
+
+
+def test_files_of_format_1_are_set_aside_with_a_line(cache: WeightCache, warnings: list[str]) -> None:
+    cache.folder.mkdir()
+    arrays = packed(some_weights([(5,)]))
+    save_file(arrays, cache.folder / "old.safetensors", metadata={"format": "1", "key": "key"})
+    assert read_all(cache) is None
+    assert "has format 1, and norms are certified from 2 on; set aside" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "offsets", "said"),
+    [
+        ([5, 9], [0, 1, 1], "do not divide"),
+        ([5, 9], [1, 1, 2], "do not divide"),
+        ([5, 9], [0, 2, 1], "do not divide"),
+        ([9, 5], [0, 0, 2], "do not ascend"),
+        ([5, 5], [0, 0, 2], "do not ascend"),
+        ([-5, 9], [0, 1, 2], "do not ascend"),
+    ],
+)
+def test_rows_that_are_no_removals_are_refused(
+    tmp_path: Path, rows: list[int], offsets: list[int], said: str
+) -> None:
+    """Under a true checksum, as a file that was forged."""
+    arrays = packed(some_weights([(5,), (9,)])) | {"rows": np.array(rows), "offsets": np.array(offsets)}
+    metadata = {"format": FORMAT, "key": "key", "checksum": checksum_of("key", arrays)}
+    save_file(arrays, tmp_path / "forged.safetensors", metadata=metadata)
+    with pytest.raises(WeightFileError, match=said):
+        read_weights(tmp_path / "forged.safetensors")
 
 
 def test_only_what_is_missing_is_solved_again(cache: WeightCache) -> None:
