@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from repro.folder.paths import RunFolder
-from repro.records.retraining import read_runs, removals_of
+from repro.records.retraining import read_runs
 from retrain.removal import Removal
 from tests.command_line import FAST, succeed
 
@@ -39,12 +39,12 @@ def test_entries_name_their_models_in_one_of_two_ways(
     folder.retrain_record.parent.mkdir()
     folder.retrain_record.write_text(json.dumps({"runs": [ENTRY | names]}), encoding="utf-8")
     runs = read_runs(folder)
-    assert (None if runs is None else removals_of(runs[0])) == expected
+    assert (None if runs is None else runs[0].solved) == expected
 
 
 def test_what_is_written_are_removals(tmp_path: Path) -> None:
-    overrides = (*FAST, "retrain.points=[5,2]", f"output_dir={tmp_path}/run")
+    overrides = (*FAST, "removals=indices", "removals.indices=[5,2]", f"output_dir={tmp_path}/run")
     succeed("train", *overrides)
     succeed("retrain", *overrides)
     (run,) = read_runs(RunFolder(tmp_path / "run")) or []
-    assert run["removals"] == [[], [2], [5]]
+    assert run.removals == [[], [2], [5]]

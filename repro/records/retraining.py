@@ -71,7 +71,9 @@ def append_run(folder: RunFolder, entry: RetrainingRun | None) -> None:
 
 def _in_present_names(run: dict[str, Any]) -> dict[str, Any]:
     """An entry of an earlier version as those of now: -1 was the null control."""
-    if "indices" not in run or "removals" in run:
+    if "indices" not in run:
         return run
+    if "removals" in run:
+        raise ValueError("names its models by `removals`, or by `indices`")
     rest = {key: value for key, value in run.items() if key != "indices"}
     return rest | {"removals": [[] if index == -1 else [index] for index in run["indices"]]}
