@@ -38,16 +38,23 @@ def points_by_influence(config: Config, influence: Float[np.ndarray, " n"]) -> l
 
 
 def top_k(config: Config, num_train: int) -> int:
-    """How many points the scatter shows for each test point.
+    """How many points the scatter shows for each test point: at most all, unless more were asked for by hand.
 
     Raises:
-        UsageError: more than there are.
+        UsageError: the command line asks for more than there are.
     """
-    if config.top_k > num_train:
+    if config.top_k > num_train and any(text.lstrip("+").startswith("top_k=") for text in config.overrides):
         raise UsageError(
             f"top_k={config.top_k}: there are {num_train} training points; expected 1 … {num_train}"
         )
-    return config.top_k
+    return min(config.top_k, num_train)
+
+
+def capped(config: Config, num_train: int) -> str | None:
+    """A line for where the usual number of points is more than there are; None elsewhere."""
+    if config.top_k <= num_train or "influence" not in _parameters(make_removal_kind(config)):
+        return None
+    return f"top_k={config.top_k} is more than the {num_train} training points there are: all are taken"
 
 
 def selection_name(config: Config) -> str:
@@ -60,7 +67,7 @@ def describe_selection(config: Config, num_train: int, num_tests: int) -> str:
     settings, name = config["removals"], selection_name(config)
     each = "" if num_tests == 1 else " on each test point"
     described = {
-        "influential": f"The {config.top_k:,} training points of most predicted influence{each}",
+        "influential": f"The {top_k(config, num_train):,} training points of most predicted influence{each}",
         "random": f"{settings.get('count', 0):,} random training points (seed {settings.get('seed')})",
         "all": f"All {num_train:,} training points",
     }
@@ -79,7 +86,7 @@ def _parameters(kind: Callable[..., Any]) -> set[str]:
 
 def _points(config: Config, kind: Callable[..., Any], num_train: int, **arguments: Any) -> list[int]:
     """The rows of the kind's removals, each of which has to be a single row: others are not solved yet."""
-    offered = {"num_examples": num_train, "top_k": config.top_k} | arguments
+    offered = {"num_examples": num_train, "top_k": top_k(config, num_train)} | arguments
     parameters = _parameters(kind)
     name = f"removals._target_={config['removals']['_target_']}"
     with naming_own_code():

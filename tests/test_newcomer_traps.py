@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cli import progress
@@ -104,6 +105,25 @@ def test_labels_from_1_are_named(tmp_path: Path) -> None:
     assert "subtract 1" in said
     data = write_npz(tmp_path / "right.npz")
     assert "label" not in repro(*run[:2], f"data.path={data}", run[3], f"output_dir={tmp_path}/other").stderr
+
+
+def test_few_data_need_no_top_k(tmp_path: Path) -> None:
+    """There are fewer training points than the 500 that nobody asked for."""
+    data = write_npz(tmp_path / "mine.npz")
+    run = ("data=npz", f"data.path={data}", "plot.formats=[png]", f"output_dir={tmp_path}/run")
+    said = " ".join(succeed("run", "--method", "exact", *run).split())
+    table = pd.read_csv(tmp_path / "run" / "leave_one_out.csv")
+    n = len(np.load(data)["y_train"])
+    assert sorted(table["train_index"]) == list(range(n))
+    assert said.count(f"top_k=500 is more than the {n} training points there are: all are taken") == 1
+    succeed("report", *run)
+    succeed("check", tmp_path / "run")
+    # Whoever types more than there are is told so, by the stages that select points, before any work.
+    for command in (["influence", "--method", "exact"], ["retrain"], ["plot"], ["run", "--method", "exact"]):
+        result = repro(*command, *run, f"top_k={n + 1}")
+        assert result.exit_code == 2, command
+        assert f"top_k={n + 1}: there are {n} training points; expected 1 … {n}" in result.stderr
+    succeed("train", *run, f"top_k={n + 1}")
 
 
 def test_data_of_one_s_own_need_a_path() -> None:

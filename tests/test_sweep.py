@@ -1,6 +1,7 @@
 """`repro sweep`: Hydra runs the cross product; results are those of the runs by themselves."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,20 @@ def test_another_sweep_does_not_mix_into_the_folder(swept: Path) -> None:
     result = repro("sweep", *SWEEP, "top_k=20,40", "--out", swept)
     assert result.exit_code == 1
     assert "another sweep" in result.stderr
+
+
+def test_two_sweeps_have_two_folders_and_one_sweep_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("repro.sweep.sweep._run_all", lambda folder, overrides: None)
+    for value in ("7,8", "7,8", "7,9"):
+        succeed("sweep", "--method", "cg", *FAST[:2], f"top_k={value}", "test_index=3")
+    folders = sorted((tmp_path / "outputs").iterdir())
+    assert len(folders) == 2
+    for folder in folders:
+        assert re.fullmatch(r"sweep-[0-9a-f]{8}", folder.name)
+        assert (folder / "sweep.json").exists()
 
 
 @pytest.mark.slow

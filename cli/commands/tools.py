@@ -169,11 +169,16 @@ def sweep(
     overrides: Overrides = None,
     method: Methods = None,
     out: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            "--out", "-o", metavar="FOLDER", help="Folder of the sweep; its runs lie in it, one folder each"
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the sweep; its runs lie in it, one folder each. "
+            "Default: outputs/sweep-HASH, of this command line",
+            show_default=False,
         ),
-    ] = Path("outputs/sweep"),
+    ] = None,
 ) -> None:
     """Run every combination of KEY=a,b,c …, then join the results: sweep.csv, and r and slope as a figure.
 

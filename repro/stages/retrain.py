@@ -14,9 +14,10 @@ from parallel.group import Group
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
+from repro.notices import note
 from repro.predictions import read_predictions, selected_removals
 from repro.ranks import run_in_ranks
-from repro.selection import chosen_points
+from repro.selection import capped, chosen_points
 from repro.session import Session
 from repro.solving import (
     RetrainingJob,
@@ -99,6 +100,8 @@ def _read_job(session: Session, folder: RunFolder, risk: EmpiricalRisk, group: G
             model = session.model(risk.initial_parameters().device)
             chosen = chosen_points(session.config, risk.num_examples)
             if chosen is None:
+                if (fewer := capped(session.config, risk.num_examples)) is not None:
+                    note(fewer)
                 targets = session.targets(model)
                 found = read_predictions(folder, session.config, model.key, targets, None)
                 removals = selected_removals(found)

@@ -1,5 +1,6 @@
 """`repro sweep`: the cross product of values by Hydra's own multirun, then one table and one figure."""
 
+import hashlib
 import itertools
 import json
 import sys
@@ -55,7 +56,7 @@ class Choices:
         return " ".join(text for key, text in zip(self.keys, run, strict=True) if key in self.swept)
 
 
-def sweep(overrides: list[str], methods: list[str], folder: Path, listener: Listener) -> None:
+def sweep(overrides: list[str], methods: list[str], out: Path | None, listener: Listener) -> None:
     """Run every combination, skipping what is done; write sweep.csv, sweep.png and sweep.pdf.
 
     All runs explain the same test points. Where the first misclassified one is asked for, it is that of the
@@ -64,7 +65,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path, listener: List
     Args:
         overrides: KEY=VALUE, and KEY=a,b,c for what is swept over; hydra/launcher=… goes to Hydra.
         methods: of every run.
-        folder: where the runs lie, one folder each.
+        out: where the runs lie, one folder each; None names a folder by a hash of overrides and methods.
         listener: who follows the work that is done here.
 
     Raises:
@@ -72,6 +73,7 @@ def sweep(overrides: list[str], methods: list[str], folder: Path, listener: List
         StageError: runs failed; the table and the figure show the others.
     """
     choices = _check(overrides, methods)
+    folder = out or default_folder(overrides, methods)
     refuse_what_leads_out(folder)
     _check_same_sweep(folder, overrides, methods)
     points = _common_points(folder, choices, methods, listener)
@@ -91,6 +93,12 @@ def sweep(overrides: list[str], methods: list[str], folder: Path, listener: List
     if failed:
         lines = "\n".join(f"  {' '.join(record.overrides)}" for record in failed)
         raise StageError(f"{len(failed)} of {len(records)} runs failed; each has said why:\n{lines}")
+
+
+def default_folder(overrides: list[str], methods: list[str]) -> Path:
+    """The folder of this sweep, and of no other."""
+    digest = hashlib.sha256(json.dumps([overrides, methods]).encode()).hexdigest()
+    return Path("outputs") / f"sweep-{digest[:8]}"
 
 
 def _run_all(folder: Path, overrides: list[str]) -> None:
