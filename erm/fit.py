@@ -21,7 +21,7 @@ from erm.settings import Count, Positive, check_settings
 FORCING = 0.5
 """Relative residual of the first Newton systems; later as the root of the gradient norm, if that is less."""
 FINISH = 0.01
-"""Share of the tolerance that a step aims at when it can be the last: the rest of ∇R is in every certificate."""
+"""Share of the tolerance that a step aims at when it can be the last: ∇R(θ̂) is part of every certificate."""
 ARMIJO = 1e-4
 """Share of the decrease promised by the slope that a step must bring."""
 SAME_VALUE = 1e-6
