@@ -19,8 +19,7 @@ from influence.solution import Solution, Solver
 SOLVERS: dict[str, Callable[[], Solver]] = {
     "exact": Exact,
     "cg": CG,
-    "cg, preconditioner=kronecker": lambda: CG(preconditioner="kronecker"),
-    "cg, preconditioner=subsample": lambda: CG(preconditioner="subsample"),
+    "cg, preconditioner=none": lambda: CG(preconditioner="none"),
     "lissa, the paper's settings": LiSSA,
     "lissa_auto": LiSSAAuto,
     "lissa_auto, target=0.2": lambda: LiSSAAuto(target=0.2),

@@ -21,7 +21,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import typer
 from rich.console import Console, ConsoleOptions
 from rich.segment import Segment
 from rich.table import Table
@@ -170,15 +169,6 @@ def complain(line: str, exit_code: int | None = None) -> None:
         emit(sys.stderr, "error", {"message": line, "exit_code": exit_code})
     else:
         err.print(f"error: {line}", style="red", markup=False)
-
-
-def confirm(question: str) -> bool:
-    """Ask; where every line is JSON there is nobody to ask, and the answer is no.
-
-    Raises:
-        typer.Abort: no answer came.
-    """
-    return not is_json() and typer.confirm(question, default=False)
 
 
 def emit(stream: TextIO, event: str, content: Mapping[str, Any]) -> None:

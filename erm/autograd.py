@@ -224,6 +224,14 @@ class AutogradCurvature:
         return self.risk.num_parameters
 
     @property
+    def device(self) -> torch.device:
+        return self.theta.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.theta.dtype
+
+    @property
     def l2(self) -> float:
         return self.risk.l2
 

@@ -1,32 +1,35 @@
-"""Fitting θ̂: L-BFGS to reach the basin, then Newton steps until the gradient norm itself is small.
+"""Fitting θ̂: Newton steps until the gradient norm itself is small.
 
-Convergence is ‖∇R(θ)‖ ≤ tolerance and nothing else. L-BFGS alone cannot get there: its line search compares
-values of R, which agree to rounding long before the gradient vanishes (a relative decrease of 1e-16 stands
-for a gradient norm of about 1e-8). A Newton step compares gradient norms instead, and squares them.
+Convergence is ‖∇R(θ)‖ ≤ tolerance and nothing else. Values of R cannot tell: they agree to rounding long
+before the gradient vanishes (a relative decrease of 1e-16 stands for a gradient norm of about 1e-8).
 """
 
-import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from scipy.optimize import minimize
-from scipy.sparse.linalg import LinearOperator, cg
 from torch import Tensor
 
-from erm.aligned import aligned
+from erm.kronecker import Precondition, identity, kronecker_inverse
 from erm.risk import EmpiricalRisk
 from erm.settings import Count, Positive, check_settings
 
-LBFGS_TOLERANCE = 1e-4
-"""L-BFGS hands over at this gradient norm, where Newton steps converge quadratically."""
-NEWTON_FORCING = 1e-4
-"""Relative residual of each Newton system: four more digits of the gradient a step."""
-MAX_HALVINGS = 12
+FORCING = 0.5
+"""Relative residual of the first Newton systems; later as the root of the gradient norm, if that is less."""
+FINISH = 0.01
+"""Share of the tolerance that a step aims at when it can be the last: ∇R(θ̂) is part of every certificate."""
+ARMIJO = 1e-4
+"""Share of the decrease promised by the slope that a step must bring."""
+SAME_VALUE = 1e-6
+"""Relative difference of two values of R up to which their gradients are compared instead, as Hager & Zhang
+(2005) do."""
+MAX_HALVINGS = 40
+POOR_PROGRESS = 0.5
+"""A step that leaves more of the gradient than this is the last one computed in float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,11 +45,19 @@ class Fit:
     passes: int
     """Passes over the data: gradients and Hessian-vector products."""
     trace: tuple[tuple[int, float], ...] = ()
-    """(passes so far, gradient norm) after every evaluation, in order; the last is where the fit ended."""
+    """(passes so far, gradient norm) of every iterate, in order; the last is where the fit ended."""
 
 
 Progress = Callable[[int, float], None]
-"""Called after every evaluation with the passes over the data so far and the gradient norm."""
+"""Called after every pass over the data: how many so far, and the gradient norm of the last iterate."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Iterate:
+    theta: Float[Tensor, " p"]
+    value: float
+    gradient: Float[Tensor, " p"]
+    norm: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,98 +88,104 @@ class NewtonFit:
     ) -> Fit:
         """Minimise R.
 
+        Newton systems are solved by preconditioned conjugate gradient, whose products are taken in float32 as
+        long as that suffices: they decide how fast the fit converges, never where.
+
         Args:
             risk: the empirical risk, whose precision bounds the gradient norm that can be reached.
             progress: called as the fit goes on.
             start: where to begin; the risk's own starting point when None.
         """
-        trace: dict[int, float] = {}
+        return _Newton(risk, self.tolerance, self.max_passes, progress).minimise(start)
 
-        def report(passes: int, norm: float) -> None:
-            trace[passes] = norm
-            if progress is not None:
-                progress(passes, norm)
 
-        theta, passes = self._lbfgs(risk, risk.initial_parameters() if start is None else start, report)
-        gradient = risk.gradient(theta)
-        # L-BFGS ends at the best of its evaluations, which need not be the last.
-        trace[passes] = float(gradient.norm())
-        while gradient.norm() > self.tolerance and passes < self.max_passes:
-            step, products = _newton_step(risk, theta, gradient, self.max_passes - passes)
-            moved = _backtrack(risk, theta, step, gradient)
-            if moved is None:
+class _Newton:
+    """One minimisation: where it is, and the passes it has taken."""
+
+    def __init__(
+        self, risk: EmpiricalRisk, tolerance: float, max_passes: int, progress: Progress | None
+    ) -> None:
+        self.risk, self.products = risk, risk.to(torch.float32)
+        self.tolerance, self.max_passes, self.progress = tolerance, max_passes, progress
+        self.passes = 0
+        self.norm = math.nan
+        self.precondition: Precondition = identity
+
+    def minimise(self, start: Float[Tensor, " p"] | None) -> Fit:
+        here = first = self.evaluate(self.risk.initial_parameters() if start is None else start)
+        self.norm = here.norm
+        self.count()
+        trace = {self.passes: here.norm}
+        while here.norm > self.tolerance and self.passes < self.max_passes:
+            forcing = min(FORCING, (here.norm / first.norm) ** 0.5)
+            if forcing * here.norm <= 10 * self.tolerance:
+                forcing = FINISH * self.tolerance / here.norm
+            moved = self.search(here, self.newton_step(here, forcing))
+            if moved is None and self.products is self.risk:
                 break
-            theta, gradient, halvings = moved
-            passes += products + 1 + halvings
-            report(passes, float(gradient.norm()))
-        gradient_norm = float(gradient.norm())
+            if moved is None or moved.norm > POOR_PROGRESS * here.norm:
+                self.products = self.risk
+            here = moved or here
+            self.norm = trace[self.passes] = here.norm
+        trace[self.passes] = here.norm
         return Fit(
-            theta=theta,
-            value=float(risk.value(theta)),
-            gradient_norm=gradient_norm,
-            converged=gradient_norm <= self.tolerance,
-            passes=passes,
+            theta=here.theta,
+            value=here.value,
+            gradient_norm=here.norm,
+            converged=here.norm <= self.tolerance,
+            passes=self.passes,
             trace=tuple(trace.items()),
         )
 
-    def _lbfgs(self, risk: EmpiricalRisk, start: Float[Tensor, " p"], report: Progress) -> tuple[Tensor, int]:
-        evaluations = itertools.count(1)
+    def count(self) -> None:
+        self.passes += 1
+        if self.progress is not None:
+            self.progress(self.passes, self.norm)
 
-        def value_and_gradient(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            value, gradient = risk.value_and_gradient(aligned(torch.from_numpy(flat), like=start))
-            report(next(evaluations), float(gradient.norm()))
-            return float(value), _to_numpy(gradient)
+    def evaluate(self, theta: Float[Tensor, " p"]) -> _Iterate:
+        value, gradient = self.risk.value_and_gradient(theta)
+        return _Iterate(theta, float(value), gradient, float(gradient.norm()))
 
-        # scipy's test is on the largest entry: a norm of LBFGS_TOLERANCE allows entries of that over √p.
-        largest_entry = max(self.tolerance, LBFGS_TOLERANCE) / len(start) ** 0.5
-        result = minimize(
-            value_and_gradient,
-            _to_numpy(start),
-            jac=True,
-            method="L-BFGS-B",
-            options={
-                "gtol": largest_entry,
-                "ftol": 0.0,
-                "maxcor": 20,
-                "maxiter": self.max_passes,
-                "maxfun": self.max_passes,
-            },
-        )
-        return aligned(torch.from_numpy(result.x), like=start), int(result.nfev)
+    def newton_step(self, here: _Iterate, forcing: float) -> Float[Tensor, " p"]:
+        """d with ‖Hd + ∇R‖ ≤ forcing·‖∇R‖, or what conjugate gradient has of it when the passes are spent or
+        it meets a direction in which R is not convex. R falls along d (Nocedal & Wright, 2006, algorithm
+        7.1).
+        """
+        curvature = self.risk.curvature(here.theta)
+        self.precondition = kronecker_inverse(curvature, before=self.precondition)
+        if self.products is not self.risk:
+            curvature = self.products.curvature(here.theta.float())
+        d, r = torch.zeros_like(here.gradient), -here.gradient
+        z = self.precondition(r)
+        p, squared = z, r.dot(z)
+        # Without rounding p products solve the system; with it, more of them are in vain.
+        last = min(self.max_passes - 1, self.passes + 2 * len(r))
+        while self.passes < last and not r.norm() <= forcing * here.norm:
+            image = curvature.product(p[None].to(curvature.dtype))[0].to(p.dtype)
+            self.count()
+            along = p.dot(image)
+            # Written so that NaN ends it too.
+            if not along > 0:
+                break
+            d, r = d + squared / along * p, r - squared / along * image
+            z = self.precondition(r)
+            previous, squared = squared, r.dot(z)
+            p = z + squared / previous * p
+        return d if d.any() else z
 
+    def search(self, here: _Iterate, step: Float[Tensor, " p"]) -> _Iterate | None:
+        """The longest of step, step/2, step/4, … along which R falls; where R hardly changes, ‖∇R‖.
 
-def _backtrack(
-    risk: EmpiricalRisk, theta: Float[Tensor, " p"], step: Float[Tensor, " p"], gradient: Float[Tensor, " p"]
-) -> tuple[Tensor, Tensor, int] | None:
-    """The longest of step, step/2, step/4, … that shortens the gradient.
-
-    Returns its end, the gradient there, and how often it was halved. None where no length does: rounding is
-    reached, or (for a risk that is not convex) the step leads uphill.
-    """
-    for halvings in range(MAX_HALVINGS):
-        candidate = theta + step / 2**halvings
-        candidate_gradient = risk.gradient(candidate)
-        if candidate_gradient.norm() < gradient.norm():
-            return candidate, candidate_gradient, halvings
-    return None
-
-
-def _newton_step(
-    risk: EmpiricalRisk, theta: Float[Tensor, " p"], gradient: Float[Tensor, " p"], max_products: int
-) -> tuple[Float[Tensor, " p"], int]:
-    """−H⁻¹∇R(θ) to a relative residual of `NEWTON_FORCING`, and the products it took."""
-    curvature = risk.curvature(theta)
-    products = 0
-
-    def product(v: np.ndarray) -> np.ndarray:
-        nonlocal products
-        products += 1
-        return _to_numpy(curvature.product(aligned(torch.from_numpy(v), like=theta)[None])[0])
-
-    hessian = LinearOperator((len(theta), len(theta)), matvec=product, dtype=np.float64)
-    step, _ = cg(hessian, -_to_numpy(gradient), rtol=NEWTON_FORCING, atol=0.0, maxiter=max_products)
-    return aligned(torch.from_numpy(step), like=theta), products
-
-
-def _to_numpy(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy()
+        None where no length does, or the passes are spent: rounding is reached.
+        """
+        slope = float(here.gradient.dot(step))
+        for halvings in range(MAX_HALVINGS):
+            if self.passes >= self.max_passes:
+                break
+            there = self.evaluate(here.theta + step / 2**halvings)
+            self.count()
+            fallen = here.value - there.value
+            flat = abs(fallen) <= SAME_VALUE * abs(here.value)
+            if there.norm < here.norm if flat else fallen >= -ARMIJO * slope / 2**halvings:
+                return there
+        return None

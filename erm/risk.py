@@ -26,6 +26,16 @@ class Curvature(Protocol):
     def num_parameters(self) -> int: ...
 
     @property
+    def device(self) -> torch.device:
+        """Where vectors must lie, and the result does."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the products."""
+        ...
+
+    @property
     def l2(self) -> float:
         """λ of the risk."""
         ...

@@ -143,6 +143,14 @@ class SoftmaxCurvature:
     def num_parameters(self) -> int:
         return self.probabilities.shape[1] * self.x.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.x.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.x.dtype
+
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         num_vectors, num_classes = len(v), self.probabilities.shape[1]
         logits = (self.x @ v.reshape(num_vectors * num_classes, -1).T).view(-1, num_vectors, num_classes)

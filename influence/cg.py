@@ -1,9 +1,8 @@
 """Conjugate gradient: (H + damping·I)⁻¹v from Hessian-vector products alone."""
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
@@ -11,10 +10,11 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from erm.kronecker import Precondition, identity
 from erm.risk import Curvature
 from erm.settings import Count, check_settings
 from influence.counting import CountedCurvature
-from influence.preconditioner import Name, Precondition, build, check
+from influence.preconditioner import Name, by_name
 from influence.solution import (
     Damping,
     Progress,
@@ -37,6 +37,8 @@ CHECK_ITERATIONS = 1000
 NULL_COMPONENT = 1e-3
 """Residual of the check that rules a null vector out."""
 
+LACKING = "; without preconditioner, as this Hessian has no Kronecker factors that could be inverted"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CG:
@@ -49,7 +51,7 @@ class CG:
         damping: added to the diagonal of H.
         tolerance: converged when ‖v − A s‖/‖v‖ ≤ tolerance, with the residual computed from s.
         max_iterations: iterations at the most, for each v.
-        preconditioner: "none", "subsample" or "kronecker": see `influence.preconditioner`.
+        preconditioner: "kronecker" or "none": see `influence.preconditioner`.
         subsample_size: examples that the preconditioner is made from.
 
     Raises:
@@ -59,7 +61,7 @@ class CG:
     damping: Damping = 0.0
     tolerance: Annotated[float, Field(gt=0, lt=1, description="true relative residual to reach")] = 1e-8
     max_iterations: Annotated[Count, Field(description="iterations at the most")] = 1000
-    preconditioner: Annotated[Name, Field(description="what makes the iterations fewer")] = "none"
+    preconditioner: Annotated[Name, Field(description="what makes the iterations fewer")] = "kronecker"
     subsample_size: Annotated[Count, Field(description="random examples a preconditioner is made from")] = (
         5000
     )
@@ -67,65 +69,50 @@ class CG:
     def __post_init__(self) -> None:
         check_settings(self, "influence")
 
-    def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
-        """The preconditioner and the check of definiteness wait for the first v, whose device they take.
+    def at(
+        self,
+        curvature: Curvature,
+        progress: Progress | None = None,
+        *,
+        precondition: Precondition | None = None,
+    ) -> Solve:
+        """The check of definiteness is made now, and counted with the first v.
 
-        Raises:
-            PreconditionerError: the model has no preconditioner of this name.
+        Args:
+            curvature: H.
+            progress: called as the iteration goes on.
+            precondition: symmetric positive definite and near (H + damping·I)⁻¹, instead of that which
+                `preconditioner` names.
         """
-        check(self.preconditioner, curvature)
         report = progress or (lambda done, total: None)
         counted = CountedCurvature(counted=curvature)
         product = damped_product(counted, self.damping)
-
-        @functools.cache
-        def precondition(device: torch.device) -> Precondition:
-            return build(
-                self.preconditioner,
-                curvature,
-                self.damping,
-                subsample_size=self.subsample_size,
-                device=device,
-            )
-
-        @functools.cache
-        def obstacle(dtype: torch.dtype, device: torch.device) -> "_Run | None":
-            most = max(self.max_iterations, CHECK_ITERATIONS)
-            w = torch.randn(curvature.num_parameters, generator=torch.Generator().manual_seed(0), dtype=dtype)
-            lowest = curvature.l2 + self.damping if curvature.convex else 0.0
-            return _find_obstacle(product, precondition(device), w.to(device), lowest, most, report)
+        if precondition is None:
+            precondition = by_name(self.preconditioner, curvature, self.damping, sample=self.subsample_size)
+        lacking = self.preconditioner != "none" and precondition is identity
+        obstacle = _find_obstacle(
+            counted, self.damping, precondition, max(self.max_iterations, CHECK_ITERATIONS), report
+        )
+        told = 0.0
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
+            nonlocal told
             check_right_hand_side(v)
-            before = counted.num_hvps
-            run = obstacle(v.dtype, v.device)
-            if run is None:
-                run = _iterate(
-                    product, precondition(v.device), v, self.tolerance, self.max_iterations, report
-                )
-            return self._solution(v, run, counted.num_hvps - before)
+            run = obstacle or _iterate(product, precondition, v, self.tolerance, self.max_iterations, report)
+            if lacking:
+                run = replace(run, evidence=f"{run.evidence}{LACKING}")
+            taken, told = counted.num_hvps - told, counted.num_hvps
+            return self._solution(v, run, taken)
 
         return solve
 
     def _solution(self, v: Float[Tensor, " p"], run: "_Run", num_hvps: float) -> Solution:
         if run.s is None:
-            return failure(
-                run.status,
-                v,
-                evidence=run.evidence,
-                remedy=self._remedy(run),
-                relative_residual=run.relative_residual,
-                num_hvps=num_hvps,
-                trace=run.trace,
-            )
-        return Solution(
-            value=run.s,
-            status=run.status,
-            message=f"conjugate gradient: {run.evidence}",
-            relative_residual=run.relative_residual,
-            num_hvps=num_hvps,
-            trace=run.trace,
-        )
+            solution = failure(run.status, v, evidence=run.evidence, remedy=self._remedy(run))
+        else:
+            message = f"conjugate gradient: {run.evidence}"
+            solution = Solution(value=run.s, status=run.status, message=message)
+        return replace(solution, relative_residual=run.relative_residual, num_hvps=num_hvps, trace=run.trace)
 
     def _remedy(self, run: "_Run") -> str:
         if run.status is Status.SINGULAR:
@@ -223,25 +210,23 @@ def _iterate(
 
 
 def _find_obstacle(
-    product: _Product,
-    precondition: Precondition,
-    w: Float[Tensor, " p"],
-    lowest: float,
-    max_iterations: int,
-    report: Progress,
+    curvature: Curvature, damping: float, precondition: Precondition, max_iterations: int, report: Progress
 ) -> _Run | None:
-    """A failed run when A is singular or cannot be told from it, None when A is definite. w ~ N(0, I).
+    """A failed run when A is singular or cannot be told from it, None when A is definite.
 
-    Nothing more is asked of an A known to have no eigenvalue below `lowest`, if that is above rounding. Of
-    another, two things. Softmax regression does not change when one number is added to every parameter, so
+    Nothing more is asked of an A proven to have no eigenvalue below l2 + damping, if that is above rounding.
+    Of another, two things. Softmax regression does not change when one number is added to every parameter, so
     without L2 and damping A annihilates the vector of ones, which one product shows. And if any A has a null
-    vector u, ‖u‖ = 1, then no z brings the residual of A z = w under |uᵀw| ~ |N(0, 1)|: A is cleared once CG
-    brings it under 0.001, which a singular A passes with a chance of 8e-4. Neither probe calls a definite A
-    singular, however small its eigenvalues, as long as they are above rounding: pᵀAp/pᵀp is never below the
-    smallest.
+    vector u, ‖u‖ = 1, then no z brings the residual of A z = w, w ~ N(0, I), under |uᵀw| ~ |N(0, 1)|: A is
+    cleared once CG brings it under 0.001, which a singular A passes with a chance of 8e-4. Neither probe
+    calls a definite A singular, however small its eigenvalues, as long as they are above rounding: pᵀAp/pᵀp
+    is never below the smallest.
     """
+    product = damped_product(curvature, damping)
+    generator = torch.Generator().manual_seed(0)
+    w = torch.randn(curvature.num_parameters, generator=generator, dtype=curvature.dtype).to(curvature.device)
     typical = float(product(w).norm() / w.norm())
-    if lowest > rounding(w) * typical:
+    if curvature.convex and curvature.l2 + damping > rounding(w) * typical:
         return None
     ones = torch.ones_like(w)
     along_ones = float(ones.dot(product(ones))) / len(w)
@@ -251,10 +236,5 @@ def _find_obstacle(
     run = _iterate(product, precondition, w, NULL_COMPONENT / float(w.norm()), max_iterations, report)
     if run.status is Status.CONVERGED:
         return None
-    return _Run(
-        status=run.status,
-        evidence=f"tried on a random right-hand side, which no singular matrix can answer: {run.evidence}",
-        smallest_curvature=run.smallest_curvature,
-        max_iterations=run.max_iterations,
-        rounding_limited=run.rounding_limited,
-    )
+    evidence = f"tried on a random right-hand side, which no singular matrix can answer: {run.evidence}"
+    return replace(run, evidence=evidence, relative_residual=None, trace=())

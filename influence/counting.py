@@ -29,6 +29,14 @@ class CountedCurvature:
         return self.counted.num_parameters
 
     @property
+    def device(self) -> torch.device:
+        return self.counted.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.counted.dtype
+
+    @property
     def l2(self) -> float:
         return self.counted.l2
 

@@ -27,6 +27,14 @@ class DenseCurvature:
     def num_parameters(self) -> int:
         return self.examples.shape[1]
 
+    @property
+    def device(self) -> torch.device:
+        return self.examples.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.examples.dtype
+
     def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
         return v @ self.matrix()
 

@@ -61,8 +61,6 @@ SLOW: dict[str, tuple[str, ...]] = {
         "output_dir=outputs/demo",
         "repro report data=digits output_dir=outputs/demo --quiet --open",
         "repro check outputs/demo",
-        "repro clean outputs/demo",
-        "repro clean outputs/demo --yes",
     ),
 }
 """As `QUICK`, but they take minutes together."""
@@ -109,15 +107,12 @@ FILLED = {
     "repro STAGE [OPTIONS] [KEY=VALUE ...]": "repro config --method cg data=digits model.l2=0.1",
     "repro check FOLDER": "repro check outputs/demo",
     "repro check RUN_FOLDER": "repro check outputs/demo",
-    "repro clean FOLDER": "repro clean outputs/demo",
     "repro config KEY=VALUE …": "repro config --method cg data=digits model.l2=0.1",
     "python -m cli ARGUMENTS": "python -m cli",
 }
 """Words that a reader fills in, and a line that the tests run with the words filled in."""
 
-NAMES = frozenset(
-    {"repro check", "repro clean", "repro ground-truth", "repro influence", "repro run", "repro sweep"}
-)
+NAMES = frozenset({"repro check", "repro ground-truth", "repro influence", "repro run", "repro sweep"})
 """Commands that a sentence names, without the words that make a line of them: their --help answers."""
 
 HERE = "tests/test_printed_commands.py"

@@ -387,7 +387,6 @@ OPTIONS = {
     "ground-truth": {"--out", "-o", "--test-index", "-t", *OPENS_A_FOLDER},
     "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
     "check": {"--data-root", *OPENS_A_FOLDER},
-    "clean": {"--yes", "-y", *OPENS_A_FOLDER},
     "config": {"--method", "-m", "--groups", "--log-json", "--help"},
 }
 

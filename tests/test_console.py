@@ -119,7 +119,6 @@ def test_quiet_says_nothing_of_a_good_run_and_does_the_same(tmp_path: Path) -> N
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "")
     assert (tmp_path / "run" / "summary.json").exists()
     assert repro("check", "--quiet", tmp_path / "run").output == ""
-    assert repro("clean", "--quiet", "--yes", tmp_path / "run").output == ""
     (tmp_path / "run" / "leave_one_out.csv").write_text("damaged")
     failed = repro("check", "--quiet", tmp_path / "run")
     assert failed.exit_code == 1
@@ -160,20 +159,6 @@ def test_usage_errors_are_objects_too(line: tuple[str, ...]) -> None:
     (error,) = events(result.stderr)
     assert (error["event"], error["exit_code"]) == ("error", 2)
     assert line[0].lstrip("-").split("=")[0] in error["message"]
-
-
-def test_a_question_is_asked_of_people_only(tmp_path: Path) -> None:
-    overrides = (*FAST, f"output_dir={tmp_path}/run")
-    succeed("train", *overrides)
-    aside = tmp_path / "run" / "summary.json.set-aside-1"
-    aside.write_text("damaged")
-    asked = repro("clean", "--quiet", tmp_path / "run")
-    assert asked.stdout.startswith("Remove 1 files")
-    lines = events(succeed("clean", "--log-json", tmp_path / "run"))
-    assert aside.exists()
-    assert {"what": "files that were set aside", "files": 1, "bytes": 7, "needed": False} in lines[0]["rows"]
-    (removed,) = events(succeed("clean", "--log-json", "--yes", tmp_path / "run"))[1:]
-    assert (removed["event"], removed["bytes"]) == ("removed", 7)
 
 
 def test_the_configuration_is_its_own_result() -> None:

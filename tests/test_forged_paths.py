@@ -53,7 +53,6 @@ def commands(run: RunFolder) -> dict[str, list[str]]:
     """What reads, what writes, and what removes."""
     return {
         "check": ["check", str(run.path)],
-        "clean": ["clean", str(run.path), "--yes"],
         "plot": ["plot", *SETTINGS, f"output_dir={run.path}"],
         "run": ["run", "--method", "cg", *SETTINGS, f"output_dir={run.path}"],
     }
@@ -97,7 +96,7 @@ LINKS = {
 }
 
 
-@pytest.mark.parametrize("command", ["check", "clean", "plot"])
+@pytest.mark.parametrize("command", ["check", "plot"])
 @pytest.mark.parametrize("kind", LINKS)
 def test_links_out_of_the_folder_are_refused(run: RunFolder, victim: Path, kind: str, command: str) -> None:
     LINKS[kind](run, victim)
@@ -128,7 +127,7 @@ def test_what_is_no_file_is_not_waited_for(run: RunFolder, name: str, command: s
     assert name in result.stderr
 
 
-@pytest.mark.parametrize("command", ["check", "clean", "plot", "run"])
+@pytest.mark.parametrize("command", ["check", "plot", "run"])
 @pytest.mark.parametrize(
     "name",
     ["../../victim/notes.txt", "{victim}/notes.txt", "influence/../../../victim/notes.txt", "a\x1b[2Jb"],

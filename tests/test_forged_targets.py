@@ -85,7 +85,7 @@ def callables(run: RunFolder, canary: Path) -> dict[str, dict[str, Any]]:
         "hydra.utils.get_method": {"path": "evil.main"},
         # Ours, and none of those that the schema knows.
         "erm.files.write_text": {"path": str(canary), "text": "x"},
-        "repro.stages.clean.clean": {"path": str(run.path), "confirm": "x"},
+        "repro.stages.check.check": {"path": str(run.path)},
         "erm.data.npz.np.load": {"file": pickled, "allow_pickle": True},
         "influence.cg.torch.load": {"f": pickled, "weights_only": False},
         "erm.models.logistic.__globals__": {},
@@ -151,7 +151,7 @@ OUTPUT = {
 
 
 @pytest.mark.parametrize("group", ["data", "influence", "compare"])
-@pytest.mark.parametrize("command", [*OUTPUT, "clean"])
+@pytest.mark.parametrize("command", OUTPUT)
 def test_every_command_that_opens_a_folder_refuses(
     run: RunFolder, canary: Path, command: str, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,8 +160,7 @@ def test_every_command_that_opens_a_folder_refuses(
     pickled = write_pickle(run.path / "x.pkl", canary)
     forge_config(run, **{group: {"_target_": target, "filepath_or_buffer": str(pickled)}})
     before = tree(run.path)
-    words = [run.path] if command == "clean" else [*OUTPUT[command], *SETTINGS, f"output_dir={run.path}"]
-    result = repro(command, *words)
+    result = repro(command, *OUTPUT[command], *SETTINGS, f"output_dir={run.path}")
     assert refused(result, run.config, f"{group}._target_", target, "--trust-code pandas"), result.output
     assert not canary.exists()
     assert tree(run.path) == before
@@ -206,7 +205,7 @@ FORMS = {
 @pytest.mark.parametrize(
     ("command", "form"),
     [*(("check", form) for form in FORMS), *(("plot", form) for form in FORMS if form.startswith("a ")),
-     ("clean", "nested"), ("clean", "created"), ("plot", "created"), ("plot", "interpolated")],
+     ("plot", "nested"), ("plot", "created"), ("plot", "interpolated")],
 )  # fmt: skip
 def test_a_target_is_seen_however_it_is_written(
     run: RunFolder, canary: Path, form: str, command: str, monkeypatch: pytest.MonkeyPatch
@@ -223,20 +222,18 @@ def test_a_target_is_seen_however_it_is_written(
     else:
         write_config(run, OmegaConf.to_yaml(OmegaConf.create(sound | forged)))
     result = repro(*{**ALONE, "check": ["check"]}[command], *_where(run, command))
-    created = form == "created" and command == "clean"
-    # A configuration that names nothing as it stands is no reason not to clean: nothing is made of it.
-    assert result.exit_code == 0 if created else result.exit_code in (1, 2), result.output
-    assert isinstance(result.exception, SystemExit) or created
+    assert result.exit_code in (1, 2), result.output
+    assert isinstance(result.exception, SystemExit)
     assert not canary.exists()
     if form != "created":
         assert f"{run.config} names code that is not this tool's" in result.stderr
 
 
-ALONE = {"plot": ["plot", *SETTINGS], "clean": ["clean", "--yes"]}
+ALONE = {"plot": ["plot", *SETTINGS]}
 
 
 def _where(run: RunFolder, command: str) -> list[str]:
-    return [str(run.path)] if command in ("check", "clean") else [f"output_dir={run.path}"]
+    return [str(run.path)] if command == "check" else [f"output_dir={run.path}"]
 
 
 NOT_YAML = {
@@ -277,7 +274,7 @@ def test_what_this_tool_never_writes_is_not_read(run: RunFolder, canary: Path, f
     assert not canary.exists()
 
 
-@pytest.mark.parametrize("command", ["check", "plot", "report", "clean", "run"])
+@pytest.mark.parametrize("command", ["check", "plot", "report", "run"])
 def test_a_record_s_target_is_not_printed_to_be_copied(run: RunFolder, command: str) -> None:
     """The page prints the settings of a record as overrides, `_target_` among them."""
     forge_json(

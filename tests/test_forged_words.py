@@ -121,7 +121,6 @@ def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
     assert_page_draws_text(run)
     checked = repro("check", run.path)
     assert checked.exit_code == 0, checked.output
-    assert repro("clean", run.path, "--yes").exit_code == 0
 
 
 def forge_move(run: RunFolder, before: Path, after: Path) -> None:

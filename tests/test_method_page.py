@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from erm.kronecker import kronecker_inverse
 from influence.lissa import LiSSA
 from influence.lissa_auto import LiSSAAuto
-from influence.preconditioner import build
 from influence.solution import Status
 from retrain.certificate import gradient_rounding_bound
 from retrain.ground_truth import ground_truth
@@ -192,9 +192,7 @@ def test_the_scale_and_depth_that_lissa_auto_chooses_are_the_equations() -> None
 def test_the_kronecker_preconditioner_is_the_equation() -> None:
     risk, fit = fitted_digits(300)
     v = random_vector(fit.theta.numel())
-    found = build(
-        "kronecker", risk.curvature(fit.theta), 0.02, subsample_size=300, device=torch.device("cpu")
-    )
+    found = kronecker_inverse(risk.curvature(fit.theta), 0.02, sample=300)
     p = risk.probabilities(fit.theta)
     a = (torch.diag(p.sum(0)) - p.T @ p) / 300
     matrix = torch.kron(a, risk.x.T @ risk.x / 300) + 0.03 * torch.eye(len(v)).to(v)

@@ -1,5 +1,6 @@
 """A preconditioner changes how many iterations conjugate gradient takes, and not where it ends."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,13 @@ import pytest
 import torch
 
 from erm.autograd import AutogradRisk, SoftmaxRegression
+from erm.kronecker import KroneckerInverse, identity, kronecker_inverse
 from influence.cg import CG
-from influence.preconditioner import PreconditionerError, build
 from influence.solution import Status
 from tests.command_line import FAST, repro, succeed
 from tests.problems import digits_risk, fitted_digits
 
-NAMES: tuple[Any, ...] = ("none", "subsample", "kronecker")
+NAMES: tuple[Any, ...] = ("none", "kronecker")
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -38,18 +39,39 @@ def test_preconditioners_save_iterations() -> None:
         name: CG(preconditioner=name, tolerance=1e-10, subsample_size=1000).at(risk.curvature(fit.theta))(v)
         for name in NAMES
     }
-    assert products["subsample"].num_hvps < 0.5 * products["none"].num_hvps
     assert products["kronecker"].num_hvps < products["none"].num_hvps
 
 
-def test_a_subsample_of_everything_is_the_inverse() -> None:
+def test_an_operator_of_ones_own_takes_the_place_of_the_named_one() -> None:
     risk, fit = fitted_digits(300)
     curvature = risk.curvature(fit.theta)
     v = torch.randn(risk.num_parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    apply = build("subsample", curvature, 0.1, subsample_size=10**6, device=v.device)
-    back = curvature.product(apply(v)[None])[0] + 0.1 * apply(v)
-    # The factor is in float32.
-    assert float((back - v).norm() / v.norm()) < 1e-5
+    factor = torch.linalg.cholesky(curvature.matrix())
+    solution = CG().at(curvature, precondition=lambda r: torch.cholesky_solve(r[:, None], factor)[:, 0])(v)
+    assert solution.status is Status.CONVERGED
+    # With the inverse itself, one iteration.
+    assert [step for step, _ in solution.trace] == [1]
+
+
+def test_the_eigenvectors_of_the_features_are_taken_over_and_nothing_else() -> None:
+    risk, fit = fitted_digits(300)
+    here, there = risk.curvature(fit.theta), risk.curvature(risk.initial_parameters())
+    before = kronecker_inverse(there)
+    again, anew = kronecker_inverse(here, before=before), kronecker_inverse(here)
+    assert isinstance(before, KroneckerInverse)
+    assert isinstance(again, KroneckerInverse)
+    assert again.g_vectors is before.g_vectors
+    v = torch.randn(risk.num_parameters, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    torch.testing.assert_close(again(v), anew(v), rtol=0, atol=0)
+    other = digits_risk(200).curvature(fit.theta)
+    torch.testing.assert_close(
+        kronecker_inverse(other, before=before)(v), kronecker_inverse(other)(v), rtol=0, atol=0
+    )
+
+
+def test_factors_that_overflow_precondition_nothing() -> None:
+    risk = replace(digits_risk(50), x=1e30 * digits_risk(50).x)
+    assert kronecker_inverse(risk.curvature(risk.initial_parameters())) is identity
 
 
 def test_kronecker_factors_are_exact_for_one_example() -> None:
@@ -69,17 +91,22 @@ def test_a_singular_hessian_is_said_with_any_preconditioner() -> None:
         assert solution.status is Status.SINGULAR, name
 
 
-def test_a_model_without_kronecker_factors_is_told_so(tmp_path: Path) -> None:
+def test_a_model_without_kronecker_factors_is_solved_without_and_told_so(tmp_path: Path) -> None:
     x, y = digits_risk(50).x, digits_risk(50).y
     risk = AutogradRisk(module=SoftmaxRegression(64, 10, bias=False), x=x, y=y, l2=0.01)
     theta = risk.initial_parameters()
-    with pytest.raises(PreconditionerError, match="subsample"):
-        CG(preconditioner="kronecker").at(risk.curvature(theta))
-    settings = CG(preconditioner="subsample", subsample_size=30, tolerance=1e-10)
-    solution = settings.at(risk.curvature(theta))(risk.loss_gradient(theta, x[:1], y[:1])[0])
-    assert solution.status is Status.CONVERGED
+    curvature, v = risk.curvature(theta), risk.loss_gradient(theta, x[:1], y[:1])[0]
+    asked, plain = CG().at(curvature)(v), CG(preconditioner="none").at(curvature)(v)
+    torch.testing.assert_close(asked.value, plain.value, rtol=0, atol=0)
+    assert "without preconditioner" in asked.message
+    assert "without preconditioner" not in plain.message
     overrides = [*FAST, "model=logistic_autograd", f"output_dir={tmp_path}/run"]
     succeed("train", *overrides)
-    result = repro("influence", "--method", "cg", "influence.preconditioner=kronecker", *overrides)
+    assert "without preconditioner" in succeed("influence", "--method", "cg", *overrides)
+
+
+def test_the_preconditioner_that_is_gone_is_answered_by_what_to_take() -> None:
+    result = repro("influence", "--method", "cg", "influence.preconditioner=subsample", *FAST)
     assert result.exit_code == 2
-    assert "Kronecker" in result.stderr
+    assert "influence.preconditioner=subsample: gone; take kronecker" in result.stderr
+    assert "none' or 'kronecker'" in repro("config", "influence.preconditioner=other", "influence=cg").stderr

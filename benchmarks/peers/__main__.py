@@ -37,16 +37,15 @@ OURS: dict[str, Callable[[], Solver]] = {
     "lissa": LiSSA,
     "lissa_auto target=0.2": lambda: LiSSAAuto(target=0.2),
     "lissa_auto target=0.01": LiSSAAuto,
+    "cg tolerance=5e-1": lambda: CG(tolerance=0.5),
     "cg tolerance=1e-1": lambda: CG(tolerance=1e-1),
     "cg tolerance=1e-2": lambda: CG(tolerance=1e-2),
     "cg tolerance=1e-4": lambda: CG(tolerance=1e-4),
     "cg tolerance=1e-8": CG,
-    "cg preconditioner=kronecker tolerance=5e-1": lambda: CG(preconditioner="kronecker", tolerance=0.5),
-    "cg preconditioner=kronecker tolerance=1e-1": lambda: CG(preconditioner="kronecker", tolerance=1e-1),
-    "cg preconditioner=kronecker tolerance=1e-2": lambda: CG(preconditioner="kronecker", tolerance=1e-2),
-    "cg preconditioner=kronecker tolerance=1e-4": lambda: CG(preconditioner="kronecker", tolerance=1e-4),
-    "cg preconditioner=kronecker tolerance=1e-8": lambda: CG(preconditioner="kronecker"),
-    "cg preconditioner=subsample tolerance=1e-8": lambda: CG(preconditioner="subsample"),
+    "cg preconditioner=none tolerance=1e-1": lambda: CG(preconditioner="none", tolerance=1e-1),
+    "cg preconditioner=none tolerance=1e-2": lambda: CG(preconditioner="none", tolerance=1e-2),
+    "cg preconditioner=none tolerance=1e-4": lambda: CG(preconditioner="none", tolerance=1e-4),
+    "cg preconditioner=none tolerance=1e-8": lambda: CG(preconditioner="none"),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.console import confirm, say
+from cli.console import say
 from cli.options import Folder, Method, Methods, Overrides, as_list
 from repro.configuration.compose import compose, compose_methods, groups
 from repro.errors import StageError, UsageError
@@ -142,26 +142,6 @@ def check(
         say(f"What {folder} holds follows from the data as far as it goes; not checked: {unchecked}.")
         return
     say(f"Everything in {folder} follows from the data and the stored weights.")
-
-
-@command
-def clean(
-    folder: Folder,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Remove without asking.")] = False,
-) -> None:
-    """List what a run folder holds, by size, and remove the caches that no table needs, asking first.
-
-    What can go: weights of points that are in no table, or of another θ̂, and files that were set aside. What
-    `ground-truth` could say of those points is then to be retrained.
-
-    Examples:
-
-        repro clean outputs/demo
-        repro clean outputs/demo --yes
-    """
-    from repro.stages.clean import clean as stage
-
-    stage(folder, lambda question: yes or confirm(question))
 
 
 @command

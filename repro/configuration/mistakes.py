@@ -14,6 +14,11 @@ SAYING = ("--quiet", "--log-json")
 """Options of the commands that are often given before the command."""
 IDX_FILE = "train-images-idx3-ubyte"
 MOST_NAMED = 5
+GONE = {
+    "influence.preconditioner=subsample": "gone; take kronecker, the default: the answer is the same to "
+    "influence.tolerance",
+}
+"""Values that there were once, and what to take now."""
 LAUNCHERS = {name: f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq", "submitit")}
 """Packages of Hydra's own plugins, by the first word of what they are called by."""
 
@@ -63,6 +68,11 @@ def several_values(key: str, text: str) -> str:
         point = values.replace(",", ".")
         return f"{text}: a number has a decimal point: {key}={point}; `repro sweep` runs several values"
     return f"{text}: several values are not one configuration; `repro sweep` runs one after the other"
+
+
+def gone_value(key: str, value: str) -> str | None:
+    """What became of a value that there was once."""
+    return GONE.get(f"{key}={value}")
 
 
 def no_choice(group: str, name: str) -> str | None:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from erm.settings import Setting, faults_of, schema_of, settings_of_class
 from repro.configuration.declared import declared
 from repro.configuration.files import groups, make_own_modules_importable, shipped_targets
+from repro.configuration.mistakes import gone_value
 from repro.configuration.moved import MOVED
 from repro.configuration.schema import FIRST_NAMES, Top, settings_of_group
 from repro.errors import UsageError
@@ -88,7 +89,7 @@ def _complaints(error: ValidationError, prefix: str) -> list[str]:
         key, value = printable(f"{prefix}{fault.key}"), printable(str(fault.value))
         by_key.setdefault(key, (value, []))[1].append(fault.expected or _no_such(key))
     return [
-        f"{key}={value}: expected {' or '.join(dict.fromkeys(messages))}"
+        f"{key}={value}: {gone_value(key, value) or 'expected ' + ' or '.join(dict.fromkeys(messages))}"
         for key, (value, messages) in by_key.items()
     ]
 

@@ -1,4 +1,4 @@
-"""`repro check` finds what was forged, however carefully; `repro clean` keeps what a table needs."""
+"""`repro check` finds what was forged, however carefully."""
 
 import json
 import shutil
@@ -110,10 +110,9 @@ def test_what_was_damaged_is_named(copied: RunFolder, name: str) -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    for command in ("check", "clean"):
-        result = repro(command, tmp_path)
-        assert result.exit_code == 2
-        assert "holds no run" in result.stderr
+    result = repro("check", tmp_path)
+    assert result.exit_code == 2
+    assert "holds no run" in result.stderr
 
 
 def test_data_that_moved_can_be_named(copied: RunFolder, tmp_path: Path) -> None:
@@ -121,25 +120,6 @@ def test_data_that_moved_can_be_named(copied: RunFolder, tmp_path: Path) -> None
     # The digits have no root: they are bundled.
     assert result.exit_code in (1, 2)
     assert "Traceback" not in result.output
-
-
-def test_clean_removes_what_no_table_needs_and_asks_first(copied: RunFolder) -> None:
-    overrides = [*FAST, f"output_dir={copied.path}"]
-    succeed("retrain", *overrides, "removals=indices", "removals.indices=[290,291,292]")
-    (copied.path / "summary.json").write_text("damaged")
-    table = copied.table.read_bytes()
-    refused = repro("clean", copied.path)
-    assert "Remove 2 files" in refused.stdout
-    assert refused.exit_code == 1  # no answer is no
-    assert len(list(copied.weights.glob("*.safetensors"))) == 2
-    assert "removed 2 files" in succeed("clean", copied.path, "--yes")
-    assert len(list(copied.weights.glob("*.safetensors"))) == 1
-    assert not list(copied.path.glob("*.set-aside-*"))
-    assert "nothing here" in succeed("clean", copied.path, "--yes")
-    said = succeed("run", *METHODS, *overrides)
-    assert "0 solved now" in said
-    assert copied.table.read_bytes() == table
-    succeed("check", copied.path)
 
 
 def test_a_page_of_another_table_is_told_from_this_one_and_drawings_may_go(tmp_path: Path) -> None:
