@@ -154,7 +154,7 @@ def main() -> None:
             Measure(name="bare float32 pair", value=pair, form="{:.2f} s"),
             Measure(name="float32 pass / bare pair", value=one_pass / pair, most=1.2),
             Measure(name="float64 pass / bare pair", value=certifying / pair),
-            Measure(name="passes a model", value=float(weights.passes.mean()), most=3.5),
+            Measure(name="passes per model", value=float(weights.passes.mean()), most=3.5),
             Measure(name="set-up", value=setup, form="{:.1f} s"),
             Measure(name="whole stage", value=first, form="{:.1f} s"),
             Measure(name="whole stage / bare pair", value=first / pair, most=7),

@@ -99,7 +99,7 @@ def _say_ended(how: str, exit_code: int) -> None:
 
 
 class Commands(HelpfulGroup):
-    """All commands. What Typer itself has against a command line is a JSON object too, if lines are to be."""
+    """All commands. With --log-json, the errors that Typer itself finds are JSON objects too."""
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         given = sys.argv[1:] if args is None else list(args)

@@ -175,7 +175,7 @@ def emit(stream: TextIO, event: str, content: Mapping[str, Any]) -> None:
     """One JSON object on a line of its own. NaN and the infinities, which JSON lacks, become null."""
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
     line = {"event": event, "time": moment} | without_non_finite(dict(content))
-    # One write a line, because several processes may share the stream.
+    # One write per line, because several processes may share the stream.
     stream.write(json.dumps(line, default=_plain, allow_nan=False) + "\n")
     stream.flush()
 

@@ -25,7 +25,7 @@ Gpus = Annotated[
         "--gpus",
         metavar="N",
         min=0,
-        help="Processes, one a GPU; on a machine without any, so many on the CPU. 0: one process on the CPU. "
+        help="Processes, one per GPU; on a machine without GPUs, N on the CPU. 0: one process on the CPU. "
         "Default: one GPU if there is any. Short for retrain.gpus=N",
         show_default=False,
     ),

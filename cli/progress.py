@@ -131,7 +131,7 @@ class Bar:
         if rate is None:
             return []
         number = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-        return [f"{number} {self.pace.count[0]} a second"]
+        return [f"{number} {self.pace.count[0]} per second"]
 
     def _remaining(self) -> list[str]:
         seconds = self.pace.seconds_left

@@ -55,7 +55,7 @@ class FigureVerdict:
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """The truth's, one a method, and that on the figure as a whole."""
+        """The truth's, one per method, and that on the figure as a whole."""
         methods = (method.as_verdict() for method in self.methods)
         return (*self.truth, *methods, Verdict(check="figure", passed=self.passed, evidence=self.summary))
 
@@ -80,7 +80,7 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
     """Judge the rows of one test point.
 
     Args:
-        rows: of `leave_one_out.csv`, one a method and training point.
+        rows: of `leave_one_out.csv`, one per method and training point.
         retrained: what is known of the models.
         methods: those to judge, in the order to say them in.
     """

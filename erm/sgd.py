@@ -32,7 +32,7 @@ class StochasticFit:
         optimiser: "sgd" or "adam".
         steps: parameter updates.
         learning_rate: of every step.
-        batch_size: examples a step, drawn without replacement within an epoch.
+        batch_size: examples per step, drawn without replacement within an epoch.
         precision: "float32" or "float64", of the training; the gradient norm is measured in the risk's own.
         seed: of the order of the examples.
 
@@ -43,7 +43,7 @@ class StochasticFit:
     optimiser: Annotated[Optimiser, Field(description="how a step follows from a gradient")] = "sgd"
     steps: Annotated[Count, Field(description="parameter updates")] = 1000
     learning_rate: Annotated[Positive, Field(description="of every step")] = 0.1
-    batch_size: Annotated[Count, Field(description="examples a step")] = 100
+    batch_size: Annotated[Count, Field(description="examples per step")] = 100
     precision: Annotated[Literal["float32", "float64"], Field(description="of the training")] = "float32"
     seed: Annotated[Seed, Field(description="of the order of the examples")] = 0
 

@@ -31,8 +31,8 @@ def cross_entropy_hessian_sum(
         stored: the blocks of so many leading classes are returned, K − 1 or K (None): the others follow from
             K − 1, as the blocks of a class sum to zero.
         kept: below 1, an approximation for preconditioners. A block has the trace Σᵢ p_k p_l‖xᵢ‖²; only the
-            examples that make up this share of it are multiplied out. Most examples are torn between few
-            classes: on MNIST 0.998 of the trace comes from half of them. The result stays positive
+            examples that make up this share of it are multiplied out. For most examples few classes are
+            probable: on MNIST 0.998 of the trace comes from half of them. The result stays positive
             semi-definite, as every block's weights stay those of a sum of graph Laplacians.
     """
     num_classes, num_features = probabilities.shape[1], x.shape[1]

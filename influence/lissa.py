@@ -64,7 +64,7 @@ class LiSSA:
     Args:
         scale: divides the batch Hessians; larger is stabler and slower.
         depth: steps of the recursion.
-        batch_size: examples a step.
+        batch_size: examples per step.
         repeats: independent recursions that are averaged.
         damping: added to the diagonal of H.
         seed: of the batches: the same seed gives the same s, bit by bit, on one machine.
@@ -76,7 +76,7 @@ class LiSSA:
 
     scale: Annotated[Positive, Field(description="divides every step; must exceed the batch Hessians")] = 25.0
     depth: Annotated[Count, Field(description="steps of a repeat (recursion depth)")] = 5000
-    batch_size: Annotated[Count, Field(description="examples a step")] = 1
+    batch_size: Annotated[Count, Field(description="examples per step")] = 1
     repeats: Annotated[Count, Field(description="independent recursions that are averaged")] = 10
     damping: Damping = 0.0
     seed: Annotated[Seed, Field(description="of the drawn batches")] = 0

@@ -62,7 +62,7 @@ class LiSSAAuto:
 
     Args:
         target: relative error of s that it may end with.
-        batch_size: examples a step.
+        batch_size: examples per step.
         repeats: independent recursions; their spread is the standard error.
         damping: added to the diagonal of H.
         seed: of the batches.
@@ -72,7 +72,7 @@ class LiSSAAuto:
     """
 
     target: Annotated[float, Field(gt=0, lt=1, description="relative error of s_test aimed at")] = 0.01
-    batch_size: Annotated[Count, Field(description="examples a step")] = 4
+    batch_size: Annotated[Count, Field(description="examples per step")] = 4
     repeats: Annotated[int, Field(ge=2, description="independent recursions; their spread is the error")] = 10
     damping: Damping = 0.0
     seed: Annotated[Seed, Field(description="of the drawn batches")] = 0

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import torch
 
 SMALL_STEP = 10_000_000
-"""Repeats × examples a step × parameters below which a step is small: its product takes one core about 5 ms,
-which is what waiting for a second one costs beside other work, and idle machines gain half of it."""
+"""Repeats × examples per step × parameters below which a step is small: its product takes one core about
+5 ms, which is what waiting for a second one costs beside other work, and idle machines gain half of it."""
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def threads_for(step: int) -> Iterator[None]:
     The numbers are the same to the last bit: no sum of a small step is shared out among threads.
 
     Args:
-        step: repeats × examples a step × parameters.
+        step: repeats × examples per step × parameters.
     """
     before = torch.get_num_threads()
     if step < SMALL_STEP:

@@ -1,4 +1,4 @@
-"""Start one process per GPU (or, without GPUs, so many on the CPU) with torch's own elastic launcher."""
+"""Start one process per GPU (or, without GPUs, as many on the CPU) with torch's own elastic launcher."""
 
 import logging
 import signal

@@ -74,7 +74,7 @@ class Band:
 
 
 def draw_errors(table: DataFrame, titles: Mapping[str, str]) -> Figure:
-    """One panel a test point, with a histogram for each method and one of the certificates below them.
+    """One panel per test point, with a histogram for each method and one of the certificates below them.
 
     All panels share the axis of sizes. Each histogram is scaled to its own fullest bin.
 

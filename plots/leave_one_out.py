@@ -37,7 +37,7 @@ def draw_leave_one_out(
     selection: str | None = None,
     style: Style = DEFAULT,
 ) -> Figure:
-    """Draw one panel a method and one row a test point, both in the order in which the table names them.
+    """Draw one panel per method and one row per test point, both in the order in which the table names them.
 
     Panels of a test point share symmetric limits; `plots.limits` says when a panel gets vertical limits of
     its own, which its axis and a note then show in another colour. Points outside given limits are triangles

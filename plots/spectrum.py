@@ -23,7 +23,7 @@ class ComputedSpectrum:
 
 
 def draw_spectrum(spectra: Mapping[str, ComputedSpectrum]) -> Figure:
-    """One panel a precision: |eigenvalue| by rank among those of its sign.
+    """One panel per precision: |eigenvalue| by rank among those of its sign.
 
     Args:
         spectra: by the name of the precision.

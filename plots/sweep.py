@@ -17,7 +17,7 @@ def draw_sweep(table: DataFrame, swept: list[str], note: str = "") -> Figure:
     """One panel a measure: a line for each method, other key and test point against the first key.
 
     Args:
-        table: a row a run, test point and method, with the columns `method`, `test_index`, the keys swept
+        table: one row per run, test point and method, with the columns `method`, `test_index`, the keys swept
             over and those of `MEASURES`.
         swept: the keys, the one for the horizontal axis first.
         note: a line above the panels: which test points all runs explain.

@@ -243,7 +243,7 @@ def test_where_stderr_is_no_terminal_a_line_says_all_of_it(
         # The pace is that of the models, without the set-up before them.
         assert capsys.readouterr().err == (
             "retraining: 89 s, solving, pass 2 over 30 models, largest gradient norm 4e-06, "
-            "contraction 0.013, 15 of 60 models, 0.5 models a second, about 2 min left\n"
+            "contraction 0.013, 15 of 60 models, 0.5 models per second, about 2 min left\n"
         )
     assert capsys.readouterr().out == ""
 

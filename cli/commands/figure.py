@@ -76,7 +76,7 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 
 @command
 def plot(overrides: Overrides = None) -> None:
-    """Scatter predicted against actual change, one panel a method, and print how well they agree.
+    """Scatter predicted against actual change, one panel per method, and print how well they agree.
 
     Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter),
     errors (beside certificates) and for images gallery_TEST (the training images that help and harm most).

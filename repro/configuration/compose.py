@@ -100,7 +100,7 @@ def compose(words: Sequence[str], method: str | None = None) -> Config:
 
 
 def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
-    """One configuration a method. An override of `influence.KEY` reaches the methods that have KEY.
+    """One configuration per method. An override of `influence.KEY` reaches the methods that have KEY.
 
     Raises:
         UsageError: as `compose`; also when no method has such a key.

@@ -26,7 +26,7 @@ TestIndex = Annotated[int, Field(ge=0)]
 class Processes:
     """Who solves the leave-one-out models."""
 
-    gpus: Annotated[int | None, Field(ge=0, description="processes, one a GPU; 0: one process on the CPU")]
+    gpus: Annotated[int | None, Field(ge=0, description="processes, one per GPU; 0: one process on the CPU")]
     timeout_minutes: Annotated[Positive, Field(description="wait for a process that does not answer")]
 
 

@@ -96,7 +96,7 @@ def _retrain_stage(retraining: Retraining) -> Stage:
     return Stage(
         name="retrain",
         seconds=retraining.seconds,
-        work=f"{retraining.passes_per_model:.1f} passes a model",
+        work=f"{retraining.passes_per_model:.1f} passes per model",
         ended=ended,
     )
 

@@ -1,1 +1,1 @@
-"""One file a stage: each reads what the one before wrote, works, and writes its own results."""
+"""One file per stage: each reads what the one before wrote, works, and writes its own results."""

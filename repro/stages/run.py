@@ -25,7 +25,7 @@ def run(session: Session, methods: list[Config]) -> Plotted:
 
     Args:
         session: of the first method.
-        methods: one configuration a method; they differ in the influence group alone.
+        methods: one configuration per method; they differ in the influence group alone.
 
     Raises:
         StageError: a stage failed; a method that failed does not keep the others from being plotted.

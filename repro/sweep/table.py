@@ -14,7 +14,7 @@ from repro.sweep.job import SweepRun
 def joined(
     folder: Path, records: list[SweepRun], swept: list[str], common: Sequence[int] | None
 ) -> pd.DataFrame:
-    """One row a run, test point and method: the values swept over, then the statistics of its summary.
+    """One row per run, test point and method: the values swept over, then the statistics of its summary.
 
     Args:
         folder: of the sweep.
