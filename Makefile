@@ -54,8 +54,9 @@ bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.leave_one_out
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
 
-docs: $(INSTALLED)  ## docs/configuration.md from the schema and the YAML files
+docs: $(INSTALLED)  ## docs/configuration.md and docs/files.md, which are generated
 	$(BIN)/python -m release.configuration_page > docs/configuration.md
+	$(BIN)/python -m release.file_page > docs/files.md
 
 .venv-peers/installed: pyproject.toml constraints-peers.txt
 	$(PYTHON) -m venv .venv-peers

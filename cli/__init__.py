@@ -1,1 +1,1 @@
-"""What a user types: commands, configuration, the run folder, progress and messages."""
+"""What a user types: commands, options, messages, progress and exit codes."""

@@ -12,9 +12,9 @@ from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.summary import MethodSummary, PointSummary, Summary
+from repro.retraining import make_retrainer
 from repro.selection import chosen_points, describe_selection, selection_name
 from repro.session import Session
-from repro.solving import make_retrainer
 from retrain.changes import Changes
 from retrain.retrainer import Retrainer, with_null_control
 

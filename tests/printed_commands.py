@@ -121,6 +121,7 @@ ELSEWHERE = {
     "python -m release.configuration_page > docs/configuration.md": (
         f"{HERE}::test_the_page_of_the_configuration_is_written"
     ),
+    "python -m release.file_page > docs/files.md": "tests/test_arrows.py::test_the_page_of_files_is_current",
     "python -m cli": f"{HERE}::test_the_package_is_the_program",
     "repro --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
     "repro sweep --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",

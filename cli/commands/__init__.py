@@ -1,1 +1,1 @@
-"""What each command of `repro` is called with, and its help; the work is done in `cli/stages`."""
+"""What each command of `repro` is called with, and its help; the work is done in `repro/stages`."""

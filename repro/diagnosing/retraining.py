@@ -10,7 +10,7 @@ from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.tolerance import tolerance_that_tells
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
-from repro.solving import RetrainingJob, retrainer_for_key, solve_and_record
+from repro.retraining import RetrainingJob, retrainer_for_key, solve_and_record
 from retrain.changes import Changes
 from retrain.removal import leave_one_out
 from retrain.retrainer import Retrainer, SolvedModels, with_null_control

@@ -17,7 +17,7 @@ from repro.departures import departures
 from repro.folder.naming import DETERMINES_THETA
 from repro.page.retraining import Retraining
 from repro.predictions import Prediction
-from repro.solving import SOLVER_KEYS
+from repro.retraining import SOLVER_KEYS
 
 
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:

@@ -9,6 +9,13 @@ import torch
 
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
+from repro.checks import (
+    check_actual_changes,
+    check_fit,
+    check_gradients,
+    check_predictions,
+    check_summary,
+)
 from repro.configuration.compose import Config
 from repro.configuration.mistakes import no_run
 from repro.errors import UsageError
@@ -16,19 +23,12 @@ from repro.folder.checked_files import check_files, check_page
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
-from repro.following import (
-    check_actual_changes,
-    check_fit,
-    check_gradients,
-    check_predictions,
-    check_summary,
-)
 from repro.listener import Listener, ProgressReport
 from repro.model_file import load_model
 from repro.printable import printable
 from repro.problem import compute_device, make_risk
 from repro.records.summary import read_summary
-from repro.solving import refuse_other_models, retrainer_of
+from repro.retraining import refuse_other_models, retrainer_of
 from retrain.recheck import Rechecked
 from retrain.removal import leave_one_out
 from retrain.retrainer import with_null_control

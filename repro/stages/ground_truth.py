@@ -7,8 +7,8 @@ import pandas as pd
 
 from erm.files import write_atomically
 from repro.errors import StageError
+from repro.retraining import make_retrainer
 from repro.session import Session
-from repro.solving import make_retrainer
 from retrain.changes import Changes
 
 

@@ -17,15 +17,15 @@ from repro.listener import ProgressReport
 from repro.notices import note
 from repro.predictions import read_predictions, selected_removals
 from repro.ranks import run_in_ranks
-from repro.selection import capped, chosen_points
-from repro.session import Session
-from repro.solving import (
+from repro.retraining import (
     RetrainingJob,
     RetrainingResult,
     refuse_other_models,
     retrainer_for_key,
     solve_and_record,
 )
+from repro.selection import capped, chosen_points
+from repro.session import Session
 from retrain.removal import Removal, leave_one_out
 from retrain.settings import RetrainingProgress
 

@@ -7,9 +7,9 @@ from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
+from repro.retraining import refuse_other_models
 from repro.selection import chosen_points
 from repro.session import Session
-from repro.solving import refuse_other_models
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, plot
 from repro.stages.retrain import retrain
