@@ -29,7 +29,6 @@ ENTRY = {
         ({"indices": [-1, 3]}, {(), (3,)}),
         ({"removals": [[], [3], [3, 7]]}, {(), (3,), (3, 7)}),
         ({}, None),
-        ({"indices": [3], "removals": [[3]]}, None),
     ],
 )
 def test_entries_name_their_models_in_one_of_two_ways(
