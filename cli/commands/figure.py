@@ -78,8 +78,8 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 def plot(overrides: Overrides = None) -> None:
     """Scatter predicted against actual change, one panel a method, and print how well they agree.
 
-    Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter),
-    errors (beside certificates) and for images gallery_TEST (the training images that help and harm most).
+    Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter) and
+    errors (beside certificates).
 
     Examples:
 
