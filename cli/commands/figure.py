@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.command import command
+from cli.composing import compose, compose_methods
 from cli.console import warn
 from cli.options import Gpus, Method, Methods, Overrides, as_list, with_gpus
-from repro.configuration.compose import compose, compose_methods
 
 
 @command
