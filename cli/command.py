@@ -14,7 +14,6 @@ from cli.options import LogJson, Quiet, TrustCode
 from parallel.children import started_by_command
 from repro.configuration.mistakes import option_that_is_none
 from repro.errors import StageError, TerminatedError, UsageError
-from repro.folder.trust import trusting
 
 Command = Callable[..., None]
 
@@ -49,6 +48,8 @@ def _as_command(function: Command, quiet: bool, opens_folder: bool) -> Command:
         trusted = options.pop("trust_code", None) or []
 
         def work() -> None:
+            from repro.folder.trust import trusting
+
             with trusting(trusted):
                 function(*arguments, **options)
 

@@ -13,7 +13,6 @@ from typing import Annotated, Protocol
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from scipy import stats
 from torch import Tensor
 
 from erm.risk import Curvature
@@ -163,7 +162,10 @@ def damped_product(
 
 def small_sample_factor(num_repeats: int) -> float:
     """What widens the standard error of a mean over few repeats until ±2 of them cover 95 % (Student's t)."""
-    return float(stats.t.ppf(stats.norm.cdf(2.0), num_repeats - 1)) / 2
+    # Imported here, since scipy takes longer to import than most solvers run.
+    from scipy.special import ndtr, stdtrit
+
+    return float(stdtrit(num_repeats - 1, ndtr(2.0))) / 2
 
 
 def rounding(v: Float[Tensor, " p"]) -> float:

@@ -89,7 +89,6 @@ def test_influence_table_scores_every_training_point_and_selects_the_largest(fin
 def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     weights = {name for name in names if name.startswith("retrain/weights/")}
-    (test_index,) = pd.read_csv(finished / "leave_one_out.csv")["test_index"].unique()
     assert weights
     assert names - weights == {
         "checksums.json",
@@ -103,7 +102,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         "summary.json",
         *(
             f"plots/{name}.{suffix}"
-            for name in ("leave_one_out", "errors", f"gallery_{test_index}", "trace_cg", "trace_lissa")
+            for name in ("leave_one_out", "errors", "trace_cg", "trace_lissa")
             for suffix in ("png", "pdf")
         ),
     }
@@ -131,13 +130,13 @@ def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
     assert sorted(table["test_index"].unique()) == [3, 14]
 
 
-def test_every_test_point_has_its_gallery_and_the_scatter_its_style(tmp_path: Path) -> None:
+def test_the_style_is_the_scatter_s_and_galleries_of_earlier_versions_go(tmp_path: Path) -> None:
     overrides = [*FAST, "test_index=[3,14]", f"output_dir={tmp_path}/run"]
     succeed("run", "--method", "cg", *overrides)
     figures = tmp_path / "run" / "plots"
     default = (figures / "leave_one_out.png").read_bytes()
-    assert {path.stem for path in figures.glob("gallery_*.png")} == {"gallery_3", "gallery_14"}
     before = {path.name: path.read_bytes() for path in figures.iterdir() if "leave_one_out" not in path.name}
+    (figures / "gallery_3.png").touch()
     assert f"the figures in {figures}" in succeed("plot", "plot=paper", *overrides)
     assert (figures / "leave_one_out.png").read_bytes() != default
     # The style is the scatter's alone, and the others are written byte for byte as before.
@@ -162,7 +161,6 @@ def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
         "top_k=50", f"output_dir={tmp_path}/run",
     )  # fmt: skip
     result = json.loads((tmp_path / "run" / "summary.json").read_text())["methods"]["exact"]
-    # Rows of features are no images, so there is no gallery.
     assert {path.name for path in (tmp_path / "run" / "plots").glob("*.png")} == {
         "leave_one_out.png",
         "errors.png",

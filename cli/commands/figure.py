@@ -5,9 +5,9 @@ from typing import Annotated
 import typer
 
 from cli.command import command
+from cli.composing import compose, compose_methods
 from cli.console import warn
 from cli.options import Gpus, Method, Methods, Overrides, as_list, with_gpus
-from repro.configuration.compose import compose, compose_methods
 
 
 @command
@@ -78,8 +78,8 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
 def plot(overrides: Overrides = None) -> None:
     """Scatter predicted against actual change, one panel per method, and print how well they agree.
 
-    Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter),
-    errors (beside certificates) and for images gallery_TEST (the training images that help and harm most).
+    Writes leave_one_out.csv, summary.json and, as .png and .pdf in plots/: leave_one_out (the scatter) and
+    errors (beside certificates).
 
     Examples:
 

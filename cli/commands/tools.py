@@ -6,9 +6,10 @@ from typing import Annotated
 import typer
 
 from cli.command import command
+from cli.composing import compose, compose_methods
 from cli.console import say
 from cli.options import Folder, Method, Methods, Overrides, as_list
-from repro.configuration.compose import compose, compose_methods, groups
+from repro.configuration.files import groups
 from repro.errors import StageError, UsageError
 
 REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"

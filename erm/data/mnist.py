@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+import torch
+from jaxtyping import Float64, Int64, UInt8
 from pydantic import Field
 
 from erm.data.download import TEST_FILES, TRAIN_FILES, files_of
@@ -60,13 +61,19 @@ def _load(
     rows = slice(num_validation, num_validation + (num_train or available))
     return Dataset(
         name=name,
-        x_train=np.divide(train_images[rows], MAX_PIXEL, dtype=np.float64),
+        x_train=_scaled(train_images[rows]),
         y_train=train_labels[rows],
-        x_test=np.divide(test_images, MAX_PIXEL, dtype=np.float64),
+        x_test=_scaled(test_images),
         y_test=test_labels,
         num_classes=NUM_CLASSES,
         image_shape=IMAGE_SHAPE,
     )
+
+
+def _scaled(images: UInt8[np.ndarray, "n features"]) -> Float64[np.ndarray, "n features"]:
+    """Pixels / 255, by torch: its threads share the new memory out, and numpy takes five times as long."""
+    scaled: np.ndarray = torch.from_numpy(images).to(torch.float64).div_(MAX_PIXEL).numpy()
+    return scaled
 
 
 def _read(

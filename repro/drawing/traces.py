@@ -1,11 +1,10 @@
 """plots/trace_METHOD: how a method's iteration went, drawn from its record."""
 
+import glob
 import math
 from collections.abc import Iterable, Sequence
 
-from plots.trace import draw_trace
 from repro.configuration.compose import Config
-from repro.drawing.figures import verbatim, write_figure
 from repro.folder.paths import RunFolder
 from repro.records.influence import InfluenceRecord
 
@@ -18,8 +17,18 @@ def is_worth_drawing(traces: Iterable[Sequence[tuple[float, float | None]]]) -> 
     return max((trace[-1][0] for trace in traces if trace), default=0) >= FEWEST_STEPS
 
 
+def remove_traces(folder: RunFolder, method: str) -> None:
+    """Away with the figure of a method's earlier iterations; `repro plot` draws it anew."""
+    for path in folder.figures.glob(f"{glob.escape(f'trace_{method}')}.*"):
+        path.unlink()
+
+
 def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> None:
     """Draw the iterations that a record holds, also those that failed."""
+    # Matplotlib is imported where a figure is drawn: that takes as long as a solver does.
+    from plots.trace import draw_trace
+    from repro.drawing.figures import verbatim, write_figure
+
     method, solutions = record.method, record.solutions
     traces = {
         # JSON has no infinity, so the record has null where a norm overflowed.

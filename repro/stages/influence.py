@@ -11,7 +11,7 @@ from erm.files import without_non_finite
 from influence.scores import Scores, influence_scores, most_influential
 from influence.solution import Solution, Solve, Solver, Status, is_baseline
 from parallel.group import Group
-from repro.drawing.traces import draw_traces
+from repro.drawing.traces import draw_traces, remove_traces
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport, Report
@@ -94,7 +94,7 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     failed = [one for one in found if one.solution.status.failed]
     if failed:
         raise _failure(folder, session, record, failed[0].solution)
-    draw_traces(folder, config, record)
+    remove_traces(folder, method)
     others = earlier_table[~earlier_table["test_index"].isin(targets)]
     parts = [others] if len(others) else []
     labels = session.dataset.y_train

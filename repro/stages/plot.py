@@ -5,7 +5,7 @@ from pathlib import Path
 
 from repro.agreement import JoinedChanges, join_changes
 from repro.departures import method_titles
-from repro.drawing.figures import draw_errors_and_certificates, draw_galleries, draw_scatter
+from repro.drawing.figures import draw_errors_and_certificates, draw_scatter, remove_galleries
 from repro.drawing.traces import draw_missing_traces
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
@@ -43,10 +43,10 @@ def plot(session: Session, with_page: bool = False) -> Plotted:
         write_summary(folder, joined.summary)
         session.remember()
         titles = method_titles(config, joined.predictions)
+        remove_galleries(folder)
         figures = [
             *draw_scatter(folder, config, table, joined.agreements, titles, joined.selection),
             *draw_errors_and_certificates(folder, config, table, titles),
-            *draw_galleries(folder, config, table, session.dataset, joined.risk, joined.model.theta, titles),
         ]
         found = Plotted(joined=joined, folder=folder, figures=figures)
         session.listener.result(found)

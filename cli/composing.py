@@ -1,0 +1,20 @@
+"""Composing a configuration, imported when a command runs: `--help` answers sooner without Hydra."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from repro.configuration.compose import Config
+
+
+def compose(overrides: list[str], method: str | None = None) -> "Config":
+    """`repro.configuration.compose.compose`."""
+    from repro.configuration.compose import compose as composed
+
+    return composed(overrides, method)
+
+
+def compose_methods(overrides: list[str], methods: list[str]) -> "list[Config]":
+    """`repro.configuration.compose.compose_methods`."""
+    from repro.configuration.compose import compose_methods as composed
+
+    return composed(overrides, methods)
