@@ -38,7 +38,8 @@ choices, also those in a folder of your own ([extending](extending.md)).
 
 **What determines θ̂** is `data`, `model` and `fit`: all their keys but `data.root`. They are hashed
 into the name of the run folder, `outputs/DATA-MODEL-HASH`, so that other values never mix with what is
-there. With `output_dir=FOLDER` it has another name, and is held to the same configuration. All other
+there. Of `data.path` the content of the file counts, not how the path was typed.
+With `output_dir=FOLDER` it has another name, and is held to the same configuration. All other
 keys may change from command to command.
 
 **Defaults** are those of the file chosen. Where several files of a group have a key, they stand behind

@@ -4,6 +4,7 @@ Its name holds a hash of everything that determines θ̂, so that two configurat
 user names with `output_dir` is held to the same rule by comparing the configuration written in it.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -18,12 +19,20 @@ from repro.folder.stored_config import StoredConfigError, read_stored_config
 from repro.printable import printable
 
 DETERMINES_THETA = ("data", "model", "fit")
+NPZ = "erm.data.npz.load_npz"
+PATH, CONTENT = "data.path", "data.content"
+"""Of a file of one's own the content counts, not how its path was typed."""
 NOT_DETERMINING = {("data", "root")}
 """Where the data lie does not change them; their checksum is compared instead."""
 
 
 def determining(values: dict[str, Any]) -> dict[str, Any]:
-    """The part of a configuration that determines θ̂, as dotted keys."""
+    """The part of a configuration that determines θ̂, as dotted keys; for data=npz with its content."""
+    content = _content(values)
+    return _as_typed(values) | ({} if content is None else {CONTENT: content})
+
+
+def _as_typed(values: dict[str, Any]) -> dict[str, Any]:
     return {
         f"{group}.{key}": FIRST_NAMES.get(str(value), value) if key == "_target_" else value
         for group in DETERMINES_THETA
@@ -32,19 +41,52 @@ def determining(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _content(values: dict[str, Any]) -> str | None:
+    """SHA-256 of the file that data=npz names; None where there is none, which reading it will say."""
+    if values["data"].get("_target_") != NPZ:
+        return None
+    path = Path(values["data"]["path"]).expanduser()
+    if not path.is_file():
+        return None
+    try:
+        found = path.stat()
+        return _checksum(path.absolute(), found.st_size, found.st_mtime_ns)
+    except OSError:
+        return None
+
+
+@functools.cache
+def _checksum(path: Path, size: int, changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def run_folder(config: Config) -> RunFolder:
     """The folder of this configuration; it need not exist yet.
 
     Raises:
         UsageError: `output_dir` names something that is not a folder, or one that cannot be written.
     """
-    if config["output_dir"] is None:
-        digest = hashlib.sha256(json.dumps(determining(config.values), sort_keys=True).encode()).hexdigest()
-        path = Path("outputs") / f"{config.choices['data']}-{config.choices['model']}-{digest[:8]}"
-    else:
-        path = Path(config["output_dir"]).expanduser()
+    named = config["output_dir"]
+    path = _named_by_hash(config) if named is None else Path(named).expanduser()
     _check_writable(path)
     return RunFolder(path)
+
+
+def _named_by_hash(config: Config) -> Path:
+    """By the content of a file of data and not by its path, unless a run is there that was named by that."""
+    typed = _as_typed(config.values)
+    by_path = _with_digest(config, typed)
+    content = _content(config.values)
+    if content is None or by_path.exists():
+        return by_path
+    others = {key: value for key, value in typed.items() if key != PATH}
+    return _with_digest(config, others | {CONTENT: content})
+
+
+def _with_digest(config: Config, determines: dict[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
+    return Path("outputs") / f"{config.choices['data']}-{config.choices['model']}-{digest[:8]}"
 
 
 def _check_writable(path: Path) -> None:
@@ -58,8 +100,13 @@ def _check_writable(path: Path) -> None:
         raise UsageError(f"output_dir={path}: {existing} cannot be written by this user")
 
 
-def check_same_configuration(folder: RunFolder, config: Config) -> None:
+def check_same_configuration(folder: RunFolder, config: Config, content: str | None = None) -> None:
     """Refuse a folder whose `config.yaml` says that its θ̂ is another one.
+
+    Args:
+        folder: the run.
+        config: what is asked for.
+        content: of the file of data that θ̂ was trained on, as its facts have it; None where they have none.
 
     Raises:
         StageError: both values of every key that differs.
@@ -67,12 +114,15 @@ def check_same_configuration(folder: RunFolder, config: Config) -> None:
     if not folder.config.exists():
         return
     try:
-        theirs = determining(read_stored_config(folder.config))
+        # A stranger's file may name any path: nothing is read there.
+        theirs = _as_typed(read_stored_config(folder.config))
     except (StoredConfigError, AttributeError) as error:
         raise StageError(
             f"{folder.config} cannot be read: {printable(str(error))}. Move the folder away or choose "
             "another output_dir"
         ) from error
+    if content is not None:
+        theirs[CONTENT] = content
     different = describe_differences(theirs, determining(config.values))
     if different:
         raise StageError(
@@ -82,7 +132,14 @@ def check_same_configuration(folder: RunFolder, config: Config) -> None:
 
 
 def describe_differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:
-    """A line for each key whose values differ, with both; empty when none does."""
+    """A line for each key whose values differ, with both; empty when none does.
+
+    Another path to a file of data is no difference where the content is the same. Another content at the same
+    path is none here: the checksum of the examples tells that.
+    """
+    if (content := ours.get(CONTENT)) is not None and theirs.get(CONTENT) == content:
+        theirs = theirs | {PATH: ours[PATH]}
+    theirs, ours = ({k: v for k, v in found.items() if k != CONTENT} for found in (theirs, ours))
     return "\n".join(
         f"  {printable(key)}: {printable(str(theirs.get(key, '(absent)')))} there, "
         f"{ours.get(key, '(absent)')} asked for"

@@ -15,12 +15,13 @@ from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import set_aside_unsound
-from repro.folder.naming import check_same_configuration, run_folder
+from repro.folder.naming import CONTENT, check_same_configuration, run_folder
 from repro.folder.paths import RunFolder
 from repro.folder.stored_config import targets
 from repro.folder.trust import refuse_code_of_others
 from repro.notices import warn
 from repro.printable import printable
+from repro.records.model import stored_facts
 
 LOCK = ".lock"
 HOLDER = ".lock-holder"
@@ -50,7 +51,9 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
         return
     typed = {str(target) for _, target in targets(config.values)}
     with open_run(folder, typed):
-        check_same_configuration(folder, config)
+        facts = stored_facts(folder)
+        content = None if facts is None else facts.configuration.get(CONTENT)
+        check_same_configuration(folder, config, content)
         yield folder
 
 

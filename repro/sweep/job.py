@@ -17,7 +17,7 @@ from repro.configuration.compose import Config, compose_methods
 from repro.configuration.files import CONFIG_FOLDER
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import write_result
-from repro.folder.naming import determining
+from repro.folder.naming import describe_differences, determining
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
@@ -85,7 +85,7 @@ def _share_model(folder: Path, run: Path, config: Config) -> None:
     for other in map(RunFolder, sorted(folder.glob("run-*"))):
         refuse_what_leads_out(other.path)
         facts = stored_facts(other)
-        if facts is None or facts.configuration != determining(config.values):
+        if facts is None or describe_differences(facts.configuration, determining(config.values)):
             continue
         own.weights.mkdir(parents=True, exist_ok=True)
         with open_run(own):
