@@ -9,8 +9,9 @@ import pytest
 from influence.cg import CG
 from influence.lissa import LiSSA
 from plots.cost import draw_cost
+from repro.compared_settings import read_settings
 from repro.configuration.compose import compose
-from repro.stages.compare import COLUMNS, family, read_entries
+from repro.stages.compare import COLUMNS, family
 from tests.command_line import FAST, repro, succeed
 
 SETTINGS = (
@@ -78,7 +79,7 @@ def test_a_method_that_fails_is_a_row_and_not_the_end(tmp_path: Path) -> None:
 
 
 def test_command_line_settings_reach_every_method_that_has_them() -> None:
-    entries = read_entries(compose(["data=digits", SETTINGS, "influence.damping=0.5"]))
+    entries = read_settings(compose(["data=digits", SETTINGS, "influence.damping=0.5"]))
     assert [getattr(entry.solver, "damping", None) for entry in entries] == [None, 0.5, 0.5, 0.5, 0.5, 0.5]
     assert entries[2].solver == CG(damping=0.5, tolerance=0.1)
     assert entries[1].solver == LiSSA(damping=0.5, depth=200)

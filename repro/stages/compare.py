@@ -1,108 +1,37 @@
 """`repro compare`: every method at several settings against the exact solution: error and cost of each."""
 
 import math
-import shlex
-import statistics
-import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import pandas as pd
-from jaxtyping import Float
-from torch import Tensor
 
-from erm.risk import Curvature, EmpiricalRisk
 from influence.cg import CG
 from influence.exact import Exact
-from influence.scores import influence_scores
-from influence.solution import Solution, Solver
+from influence.solution import Solver
 from plots.agreement import agreement
 from plots.cost import draw_cost
-from repro.configuration.compose import Config, check_method_names, compose, compose_methods
+from repro.compared_settings import MethodSettings, common_damping, read_settings
+from repro.configuration.compose import Config
 from repro.drawing.figures import write_figure
-from repro.errors import StageError, UsageError
+from repro.errors import StageError
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport, Report
+from repro.measuring import Measured, TestPointProblem
 from repro.notices import note_wrote
-from repro.problem import make_solver
 from repro.session import Session
 from repro.stages.train import train_unless_done
-from repro.user_code import naming_own_code, solution_of
+from repro.user_code import naming_own_code
 
 LARGEST_EXPLICIT = 10_000
 """Parameters up to which the Cholesky factor is the judge; above, CG to a residual of 1e-12."""
-QUICK = 0.5
-"""Seconds below which a measurement is repeated, up to `REPEATS` times."""
-REPEATS = 5
 GOOD_ERROR = 0.01
 """Relative error of s_test that is good enough for the figure."""
 COLUMNS = (
     "method", "settings", "test_index", "status", "s_test_error", "pearson", "slope", "max_abs_error",
     "seconds", "hessian_vector_products",
 )  # fmt: skip
-
-
-@runtime_checkable
-class Damped(Protocol):
-    """A solver of (H + damping·I) s = v."""
-
-    @property
-    def damping(self) -> float: ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A method and what of its settings was asked for."""
-
-    method: str
-    settings: str
-    solver: Solver
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What a solver found, the changes it predicts for all training points, and the seconds for both."""
-
-    solution: Solution
-    predicted_change: Float[Tensor, " n"] | None
-    """None when the solver failed."""
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """One test point at one θ̂."""
-
-    risk: EmpiricalRisk
-    theta: Float[Tensor, " p"]
-    v: Float[Tensor, " p"]
-    """∇ℓ(z_test, θ̂)."""
-    test_index: int
-
-    def ask(self, solver: Solver) -> Measured:
-        """From θ̂ to the predicted change of every training point, preparation included.
-
-        What is quick is done again, and the median of its seconds taken: first calls are slow.
-        """
-        found = self._once(solver)
-        seconds = [found.seconds]
-        while sum(seconds) < QUICK and len(seconds) < REPEATS:
-            seconds.append(self._once(solver).seconds)
-        return replace(found, seconds=statistics.median(seconds))
-
-    def _once(self, solver: Solver) -> Measured:
-        started = time.perf_counter()
-        curvature: Curvature = self.risk.curvature(self.theta)
-        try:
-            solution: Solution = solution_of(solver.at(curvature), self.v, type(solver).__name__)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
-        changes = None
-        if not solution.status.failed:
-            changes = influence_scores(self.risk, self.theta, solution).predicted_change
-        return Measured(solution=solution, predicted_change=changes, seconds=time.perf_counter() - started)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,23 +78,23 @@ def compare(session: Session) -> Comparison:
         UsageError: a setting names no method, or a key that the method does not have.
         StageError: there is no exact solution to compare with.
     """
-    entries = read_entries(session.config)
+    entries = read_settings(session.config)
     train_unless_done(session)
     with session.opened() as folder:
         return _compare(session, folder, entries)
 
 
 @naming_own_code()
-def _compare(session: Session, folder: RunFolder, entries: list[Entry]) -> Comparison:
-    question = _question(session)
+def _compare(session: Session, folder: RunFolder, entries: list[MethodSettings]) -> Comparison:
+    problem = _problem(session)
     rows: list[ComparedSetting] = []
     with session.progress("comparing") as tell:
-        exact, truth = _reference(question, entries, tell)
+        exact, truth = _reference(problem, entries, tell)
         for done, entry in enumerate(entries):
             stage = f"{entry.method} {entry.settings}".strip()
             tell(ProgressReport(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
-            found = truth if entry.solver == exact else question.ask(entry.solver)
-            rows.append(_row(entry, question.test_index, found, truth))
+            found = truth if entry.solver == exact else problem.measure(entry.solver)
+            rows.append(_row(entry, problem.test_index, found, truth))
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
     comparison = Comparison(rows=rows)
@@ -175,63 +104,28 @@ def _compare(session: Session, folder: RunFolder, entries: list[Entry]) -> Compa
     return comparison
 
 
-def read_entries(config: Config) -> list[Entry]:
-    """What `compare.settings` asks for. Settings on the command line reach every method that has them.
-
-    Raises:
-        UsageError: a setting names no method, a key or value that it does not take, or a damping of its own.
-    """
-    words = [shlex.split(text) for text in config["compare"]["settings"]]
-    if not all(words):
-        raise UsageError("compare.settings: every entry starts with a method")
-    methods = [first for first, *_ in words]
-    check_method_names(methods)
-    common = {found.method: found for found in compose_methods(list(config.overrides), methods)}
-    entries = []
-    for method, *settings in words:
-        for text in settings:
-            if text.split("=")[0] in ("test_index", "top_k"):
-                raise UsageError(
-                    f"compare.settings: {text} is no setting of a method; give it beside compare.settings"
-                )
-        overrides = [*common[method].overrides, *(f"influence.{text}" for text in settings)]
-        solver = make_solver(compose(overrides, method))
-        entries.append(Entry(method=method, settings=" ".join(settings), solver=solver))
-    _damping(entries)
-    return entries
-
-
-def _damping(entries: list[Entry]) -> float:
-    """The damping that all settings share: with another they would solve for something else."""
-    dampings: set[float] = {entry.solver.damping for entry in entries if isinstance(entry.solver, Damped)}
-    if len(dampings) > 1:
-        raise UsageError(
-            f"compare.settings: one damping for all, or they answer different questions; got {dampings}. "
-            "Give it as influence.damping=…"
-        )
-    return dampings.pop() if dampings else 0.0
-
-
-def _question(session: Session) -> Question:
+def _problem(session: Session) -> TestPointProblem:
     model = session.model()
     target = session.targets(model)[0]
     v = session.risk.loss_gradient(model.theta, *session.test_examples([target]))[0]
-    return Question(risk=session.risk, theta=model.theta, v=v, test_index=target)
+    return TestPointProblem(risk=session.risk, theta=model.theta, v=v, test_index=target)
 
 
-def _reference(question: Question, entries: list[Entry], tell: Report) -> tuple[Solver, Measured]:
+def _reference(
+    problem: TestPointProblem, entries: list[MethodSettings], tell: Report
+) -> tuple[Solver, Measured]:
     """The exact solution, with the damping that the entries agree on."""
-    damping = _damping(entries)
-    few = question.risk.num_parameters <= LARGEST_EXPLICIT
+    damping = common_damping(entries)
+    few = problem.risk.num_parameters <= LARGEST_EXPLICIT
     solver: Solver = Exact(damping=damping) if few else CG(damping=damping, tolerance=1e-12)
     tell(ProgressReport(stage="the exact solution", total=len(entries) + 1, unit="settings"))
-    truth = question.ask(solver)
+    truth = problem.measure(solver)
     if truth.predicted_change is None:
         raise StageError(f"there is no exact solution to compare with. {truth.solution.message}")
     return solver, truth
 
 
-def _row(entry: Entry, test_index: int, found: Measured, truth: Measured) -> ComparedSetting:
+def _row(entry: MethodSettings, test_index: int, found: Measured, truth: Measured) -> ComparedSetting:
     row = ComparedSetting(
         method=entry.method,
         settings=entry.settings,
