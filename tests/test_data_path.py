@@ -64,4 +64,4 @@ def test_a_folder_of_another_name_takes_the_same_data_by_any_path(data: Path) ->
     for command in ("train", "retrain"):
         result = repro(command, "data=npz", "data.path=other.npz", "output_dir=run")
         assert result.exit_code == 1
-        assert "data.path: mine.npz there, other.npz asked for" in result.stderr
+        assert "mine.npz there, other.npz asked for" in result.stderr

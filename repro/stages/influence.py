@@ -71,6 +71,8 @@ def influence(session: Session) -> None:
 @naming_own_code()
 def _predict(session: Session, folder: RunFolder, group: Group, device: torch.device) -> None:
     config, method = session.config, session.config.method
+    # Refused before any work.
+    num_top = top_k(config, len(session.dataset.y_train))
     solver, model = make_solver(config), session.model(device)
     if not model.facts.converged:
         warn(not_converged(model.facts, config))
@@ -100,7 +102,7 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     labels = session.dataset.y_train
     write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
     for one in found:
-        session.listener.result(one.in_figures(method, top_k(config, len(labels))))
+        session.listener.result(one.in_figures(method, num_top))
 
 
 @dataclass(frozen=True, kw_only=True)
