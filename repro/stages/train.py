@@ -126,6 +126,8 @@ def _fit_with_progress(session: Session, minimise: object, risk: EmpiricalRisk) 
 def _how_far(passes: int, norm: float, before: list[float], tolerance: float) -> ProgressReport:
     """Done on a logarithmic scale, from the first gradient norm down to the tolerance."""
     first = max(before[0] if before else norm, tolerance)
+    # A fit tells every pass, and the norm is the same until the next step.
+    previous = next((earlier for earlier in reversed(before) if earlier != norm), 0.0)
     done = math.log10(first / max(norm, tolerance)) if math.isfinite(norm) else 0.0
     return ProgressReport(
         stage="fit",
@@ -134,7 +136,7 @@ def _how_far(passes: int, norm: float, before: list[float], tolerance: float) ->
         unit="decades",
         passes=passes,
         gradient_norm=norm,
-        contraction=norm / before[-1] if before and before[-1] > 0 else None,
+        contraction=norm / previous if previous > 0 else None,
     )
 
 
