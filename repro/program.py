@@ -1,7 +1,7 @@
 """The installed script of this program: what ranks and the runs of a sweep are started through.
 
-Never `python -m`: that would import from the working folder first, which is a stranger's when a command is
-given in one.
+Never a module by Python's `-m`: that would import from the working folder first, which is a stranger's when a
+command is given in one.
 """
 
 import os
@@ -25,7 +25,7 @@ def program() -> str:
     found = shutil.which(NAME, path=os.pathsep.join(folders)) or shutil.which(NAME)
     if found is None:
         raise StageError(
-            f"the script {NAME}, which starts further processes, is neither in {folders[0]} nor on the PATH; "
-            "install this package, as with `pip install .`"
+            f"the script {NAME}, which starts further processes, is neither in {folders[0]} nor on the PATH. "
+            "Install this package, as with `pip install -c constraints.txt -e .`"
         )
     return str(Path(found).absolute())

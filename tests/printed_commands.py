@@ -60,6 +60,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
         "output_dir=outputs/demo",
         "repro report data=digits output_dir=outputs/demo --quiet --open",
+        "repro report outputs/demo",
+        "repro influence outputs/demo --method exact",
         "repro check outputs/demo",
     ),
 }
@@ -108,7 +110,6 @@ FILLED = {
     "repro check FOLDER": "repro check outputs/demo",
     "repro check RUN_FOLDER": "repro check outputs/demo",
     "repro config KEY=VALUE …": "repro config --method cg data=digits model.l2=0.1",
-    "python -m cli ARGUMENTS": "python -m cli",
 }
 """Words that a reader fills in, and a line that the tests run with the words filled in."""
 
@@ -137,22 +138,23 @@ BY_START = {
 
 PAGES = {
     "docs/extending.md": "tests/test_extending.py::outputs",
+    "docs/python.md": "tests/test_python_page.py::page",
     "docs/ground-truth.md": f"{HERE}::test_the_page_of_the_ground_truth_runs_from_top_to_bottom",
 }
 """Pages whose blocks a test runs from top to bottom."""
 
 REMEDIES = "tests/test_remedies.py"
 MESSAGES = {
-    ("repro train {}", "repro/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
-    ("repro train {}", "repro/problem.py #2"): f"{REMEDIES}::test_a_damaged_model",
+    ("repro train {}", "repro/model_file.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro train {}", "repro/model_file.py #2"): f"{REMEDIES}::test_a_damaged_model",
     ("repro influence {}", "repro/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
     ("repro influence {}", "repro/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
     ("repro influence {}", "repro/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
-    ("repro influence {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
+    ("repro influence {}", "repro/agreement.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
     ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
     ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
-    ("repro retrain {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
-    ("repro {}", "repro/problem.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro retrain {}", "repro/agreement.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
+    ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
     ("repro {}", "repro/page/commands.py #1"): (
         "tests/test_report_making.py::test_the_commands_make_the_same_table_again"
     ),

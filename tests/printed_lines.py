@@ -127,10 +127,16 @@ def _in_module(tree: ast.Module, where: str) -> Iterator[Printed]:
             # Help is read off the commands themselves.
             if not where.startswith(("cli/commands/", "cli/main.py")):
                 yield from (Printed(match[0].strip(), where) for match in BARE.finditer(SPAN.sub("", text)))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "command":
-            yield from (Printed(f"repro {_text(stage)} {{}}", where) for stage in node.args[:1])
+        if isinstance(node, ast.Call) and _called(node) == "command":
+            stages = (_text(stage) for stage in node.args[:1])
+            yield from (Printed(f"repro {stage} {{}}", where) for stage in stages if stage is not None)
         if isinstance(node, ast.List) and node.elts and _text(node.elts[0]) == "repro":
             yield Printed("repro {}", where)
+
+
+def _called(node: ast.Call) -> str:
+    """The last part of the name of what is called."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
 def _text(node: ast.AST) -> str | None:

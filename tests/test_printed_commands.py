@@ -240,7 +240,7 @@ def test_the_finder_sees_every_kind_of_place() -> None:
         ("repro train --help", "repro train data=digits model.l2=0.001"),
         ("repro train --help", "repro config"),
         ("repro/configuration/validation.py", "repro config"),
-        ("repro/stages/plot.py #1", "repro retrain {}"),
+        ("repro/agreement.py #1", "repro retrain {}"),
         ("repro/page/commands.py #1", "repro {}"),
         ("Makefile", "make figure"),
         ("Makefile", "repro --help"),

@@ -25,6 +25,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("page"))
         exec("\n".join(PYTHON.findall(text)), names)
+        succeed("check", "outputs/python")
         names["folder"] = Path("outputs/python").absolute()
     return names
 
@@ -34,7 +35,6 @@ def test_the_table_is_the_one_of_the_command_line(page: dict[str, Any]) -> None:
     written = pd.read_csv(folder / "leave_one_out.csv")
     pd.testing.assert_frame_equal(joined.table.reset_index(drop=True), written, check_exact=True)
     assert set(written["method"]) == {"cg", "lissa"}
-    assert "follows from the data" in succeed("check", folder)
     (point,) = joined.summary.values()
     assert point.methods["cg"].agreement.pearson > 0.999
     assert abs(point.methods["cg"].agreement.slope - 1) < 0.1
