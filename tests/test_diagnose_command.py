@@ -46,7 +46,6 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("draw_scatter", "draw_errors_and_certificates", "draw_galleries"):
         monkeypatch.setattr(stage, name, lambda *_: [])
-    monkeypatch.setattr(stage, "draw_missing_traces", lambda *_: None)
 
 
 def page_of(overrides: tuple[str, ...]) -> content.TestPoint:

@@ -1,4 +1,4 @@
-"""plots/trace_METHOD: how a method's iteration went, drawn from its record."""
+"""plots/trace_METHOD: how the iteration of a method went that failed. The page has those of all methods."""
 
 import glob
 import math
@@ -18,13 +18,13 @@ def is_worth_drawing(traces: Iterable[Sequence[tuple[float, float | None]]]) -> 
 
 
 def remove_traces(folder: RunFolder, method: str) -> None:
-    """Away with the figure of a method's earlier iterations; `repro plot` draws it anew."""
+    """Away with the figure of a method's earlier failure."""
     for path in folder.figures.glob(f"{glob.escape(f'trace_{method}')}.*"):
         path.unlink()
 
 
 def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> None:
-    """Draw the iterations that a record holds, also those that failed."""
+    """Draw the iterations that a record holds."""
     # Matplotlib is imported where a figure is drawn: that takes as long as a solver does.
     from plots.trace import draw_trace
     from repro.drawing.figures import verbatim, write_figure
@@ -41,10 +41,3 @@ def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> N
         return
     figure = draw_trace(traces, title=verbatim(method), label=verbatim(solutions[0].traced))
     write_figure(folder, config, figure, f"trace_{method}")
-
-
-def draw_missing_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> None:
-    """Draw them where a figure was lost."""
-    paths = [folder.figure(suffix, f"trace_{record.method}") for suffix in config["plot"]["formats"]]
-    if not all(path.exists() for path in paths):
-        draw_traces(folder, config, record)

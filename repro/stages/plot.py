@@ -6,7 +6,6 @@ from pathlib import Path
 from repro.agreement import JoinedChanges, join_changes
 from repro.departures import method_titles
 from repro.drawing.figures import draw_errors_and_certificates, draw_scatter, remove_galleries
-from repro.drawing.traces import draw_missing_traces
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
@@ -38,8 +37,6 @@ def plot(session: Session, with_page: bool = False) -> Plotted:
         joined = join_changes(session)
         table, config = joined.table, session.config
         write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
-        for prediction in joined.predictions:
-            draw_missing_traces(folder, config, prediction.record)
         write_summary(folder, joined.summary)
         session.remember()
         titles = method_titles(config, joined.predictions)
