@@ -179,7 +179,6 @@ def test_run_refuses_before_any_work_what_it_cannot_retrain(tmp_path: Path, bad:
 @pytest.mark.parametrize(
     ("line", "remedy"),
     [
-        ("report {run}", "a run folder is named by output_dir={run}"),
         ("check {parent}", "In it are the runs {run}; name one"),
         ("check {run}/summary.json", "is a file; name the run folder, such as {run}"),
         ("run lissa cg", "a method is chosen with --method lissa"),
