@@ -183,9 +183,12 @@ class _Newton:
             if self.passes >= self.max_passes:
                 break
             there = self.evaluate(here.theta + step / 2**halvings)
-            self.count()
             fallen = here.value - there.value
             flat = abs(fallen) <= SAME_VALUE * abs(here.value)
-            if there.norm < here.norm if flat else fallen >= -ARMIJO * slope / 2**halvings:
+            found = there.norm < here.norm if flat else fallen >= -ARMIJO * slope / 2**halvings
+            # The pass that found θ̂ tells its norm, not that of the iterate before.
+            self.norm = there.norm if found else self.norm
+            self.count()
+            if found:
                 return there
         return None

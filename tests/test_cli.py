@@ -346,10 +346,10 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_every_choice_of_every_group_composes() -> None:
+    needed = {"npz": ["data.path=mine.npz"], "indices": ["removals.indices=[1]"]}
     for group, names in groups().items():
         for name in names:
-            extra = ["data.path=mine.npz"] if name == "npz" else []
-            assert compose([f"{group}={name}", *extra]).choices[group] == name
+            assert compose([f"{group}={name}", *needed.get(name, [])]).choices[group] == name
 
 
 def test_config_prints_what_is_composed_and_what_can_be_chosen() -> None:

@@ -1,5 +1,6 @@
 """Any command line, valid or not, ends in 0, 1 or 2 with a message; never in a traceback or half a folder."""
 
+import functools
 import random
 import shutil
 from pathlib import Path
@@ -26,23 +27,22 @@ DEAR = ("retrain.gpus", "experiment", "fit.max_passes")
 """Valid values of these start processes or take long; other tests try them."""
 
 
+@functools.cache
+def known() -> tuple[list[str], dict[str, list[str]]]:
+    """The keys to draw from, some of which there are not, and the choices of each group."""
+    wrong = ("nosuch", "model.nosuch", "hydra.run.dir", "+model.new", "~model.l2")
+    return [*sorted(all_keys() - set(DEAR)), *groups(), *wrong], groups()
+
+
 def some_line(rng: random.Random) -> list[str]:
     """A command, options that it may not have, and overrides of which about half are wrong."""
-    keys = [
-        *sorted(all_keys() - set(DEAR)),
-        *groups(),
-        "nosuch",
-        "model.nosuch",
-        "hydra.run.dir",
-        "+model.new",
-        "~model.l2",
-    ]
+    keys, files = known()
     overrides = []
     for _ in range(rng.choice((0, 1, 1, 2, 3))):
         key = rng.choice(keys)
         if key in ("output_dir", "data", "experiment", *DEAR):
             continue
-        choices = groups().get(key, [])
+        choices = files.get(key, [])
         value = rng.choice([*choices, rng.choice(VALUES)]) if choices else rng.choice(VALUES)
         overrides.append(rng.choice((f"{key}={value}",) * 8 + (key, f"={value}", f"{key}={value}=")))
     return [rng.choice(COMMANDS), *rng.choice(OPTIONS), *TINY, *overrides]

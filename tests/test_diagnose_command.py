@@ -44,7 +44,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a plot, and nothing here is read off one."""
     from repro.stages import plot as stage
 
-    for name in ("draw_scatter", "draw_errors_and_certificates", "draw_galleries"):
+    for name in ("draw_scatter", "draw_errors_and_certificates"):
         monkeypatch.setattr(stage, name, lambda *_: [])
 
 

@@ -50,6 +50,7 @@ def test_every_pass_is_told_and_the_trace_ends_where_the_fit_does() -> None:
     assert norms[0] == pytest.approx(float(risk.gradient(risk.initial_parameters()).norm()), rel=1e-12)
     assert [number for number, _ in told] == list(range(1, fit.passes + 1))
     assert {norm for _, norm in told} <= set(norms)
+    assert told[-1] == fit.trace[-1]
 
 
 @pytest.mark.parametrize("steps", [1, 7, 120])

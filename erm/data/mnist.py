@@ -16,6 +16,7 @@ from erm.data.download import TEST_FILES, TRAIN_FILES, files_of
 from erm.data.idx import REMEDY, read_idx_files
 from erm.data.truncation import MIN_TRAIN, NumTrain, check_num_train
 from erm.dataset import DataError, Dataset
+from erm.paths import expanded
 
 IMAGE_SHAPE = (28, 28)
 NUM_CLASSES = 10
@@ -49,7 +50,7 @@ def load_fashion_mnist(
 def _load(
     name: str, folder_name: str, root: str | Path, num_train: int | None, num_validation: int
 ) -> Dataset:
-    folder = files_of(Path(root).expanduser().absolute(), folder_name)
+    folder = files_of(expanded(root).absolute(), folder_name)
     train_images, train_labels = _read(folder, TRAIN_FILES)
     test_images, test_labels = _read(folder, TEST_FILES)
     most = len(train_images) - MIN_TRAIN

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from erm.data.truncation import NumTrain, first_training_rows
 from erm.dataset import DataError, Dataset
+from erm.paths import expanded
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 SINGLE_ARRAY = b"\x93NUMPY"
@@ -37,7 +38,7 @@ def load_npz(
     Raises:
         DataError: the file, an array or `num_train` cannot be used; the message says which, and the remedy.
     """
-    path = Path(path).expanduser().absolute()
+    path = expanded(path).absolute()
     arrays = _read(path)
     x_train, x_test = (_features(path, name, arrays[name]) for name in ("x_train", "x_test"))
     y_train, y_test = (_labels(path, name, arrays[name]) for name in ("y_train", "y_test"))

@@ -12,6 +12,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from erm.paths import expanded
 from repro.configuration.files import config_files
 from repro.configuration.grammar import override
 from repro.configuration.mistakes import no_override, no_run
@@ -44,7 +45,7 @@ def split_words(words: Sequence[str]) -> Words:
     Raises:
         UsageError: a folder holds no run, or two are named, or one beside output_dir.
     """
-    folders = [Path(word).expanduser() for word in words if _is_folder(word)]
+    folders = [expanded(word) for word in words if _is_folder(word)]
     overrides = tuple(word for word in words if not _is_folder(word))
     if not folders:
         return Words(None, overrides)
@@ -62,7 +63,7 @@ def _is_folder(word: str) -> bool:
     """Whether a word is a path: no override has none of = and ~, and none begins with a dash or a plus."""
     if "=" in word and not Path(word).is_dir():
         return False
-    if Path(word).expanduser().is_dir():
+    if expanded(word).is_dir():
         return True
     if "/" in word and "=" not in word:
         raise UsageError(f"{no_override(word)}; nor is there such a run folder")
@@ -122,6 +123,6 @@ def _settings(values: Mapping[Any, Any]) -> Iterator[str]:
                 yield override(str(group), node)
             continue
         for key, value in node.items():
-            gone = group == "data" and key in PLACES and not Path(str(value)).expanduser().is_dir()
+            gone = group == "data" and key in PLACES and not expanded(str(value)).is_dir()
             if key != "_target_" and not gone:
                 yield override(f"{group}.{key}", value)

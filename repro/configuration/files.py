@@ -10,6 +10,7 @@ import re
 import sys
 from pathlib import Path
 
+from erm.paths import expanded
 from repro.errors import UsageError
 
 VARIABLE = "REPRO_CONFIG_DIR"
@@ -28,7 +29,7 @@ def own_folder() -> Path | None:
     named = os.environ.get(VARIABLE)
     if not named:
         return None
-    folder = Path(named).expanduser().absolute()
+    folder = expanded(named).absolute()
     if not folder.is_dir():
         raise UsageError(f"{VARIABLE}={named}: there is no such folder")
     return folder

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from erm.paths import expanded
 from repro.configuration.files import groups
 
 TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
@@ -114,7 +115,7 @@ def no_run(path: Path, manifest: str) -> str:
 
 def root_too_deep(data: Mapping[str, Any]) -> str | None:
     """Whether data.root is the folder of the files itself, or the one above it, and which to name."""
-    root = Path(str(data.get("root", ""))).expanduser().absolute()
+    root = expanded(str(data.get("root", ""))).absolute()
     for files, right in ((root / "raw", root.parent), (root, root.parent.parent)):
         if "root" in data and (files / IDX_FILE).is_file() and files.name == "raw":
             return (

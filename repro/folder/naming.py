@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from erm.paths import expanded
 from repro.configuration.compose import Config
 from repro.configuration.schema import FIRST_NAMES
 from repro.errors import StageError, UsageError
@@ -45,7 +46,7 @@ def _content(values: dict[str, Any]) -> str | None:
     """SHA-256 of the file that data=npz names; None where there is none, which reading it will say."""
     if values["data"].get("_target_") != NPZ:
         return None
-    path = Path(values["data"]["path"]).expanduser()
+    path = expanded(values["data"]["path"])
     if not path.is_file():
         return None
     try:
@@ -68,7 +69,7 @@ def run_folder(config: Config) -> RunFolder:
         UsageError: `output_dir` names something that is not a folder, or one that cannot be written.
     """
     named = config["output_dir"]
-    path = _named_by_hash(config) if named is None else Path(named).expanduser()
+    path = _named_by_hash(config) if named is None else expanded(named)
     _check_writable(path)
     return RunFolder(path)
 

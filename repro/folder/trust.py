@@ -20,6 +20,7 @@ from typing import Any
 
 import hydra
 
+from erm.paths import expanded
 from repro.configuration.files import VARIABLE as OWN_FOLDER
 from repro.configuration.files import make_own_modules_importable, own_folder, shipped_targets
 from repro.configuration.schema import FIRST_NAMES
@@ -137,7 +138,7 @@ def _lies_in_own_folder(name: str) -> bool:
 
     A relative path does not count: it is another folder, perhaps the stranger's, wherever the user stands.
     """
-    if own_folder() is None or not Path(os.environ[OWN_FOLDER]).expanduser().is_absolute():
+    if own_folder() is None or not expanded(os.environ[OWN_FOLDER]).is_absolute():
         return False
     make_own_modules_importable()
     try:
