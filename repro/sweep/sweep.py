@@ -102,7 +102,7 @@ def default_folder(overrides: list[str], methods: list[str]) -> Path:
 
 
 def _run_all(folder: Path, overrides: list[str]) -> None:
-    quiet = ["hydra/job_logging=disabled", "hydra/hydra_logging=disabled", "hydra.output_subdir=null"]
+    quiet = ["hydra/job_logging=none", "hydra/hydra_logging=none", "hydra.output_subdir=null"]
     where = [
         f"hydra.sweep.dir='{folder.absolute()}'",
         f"hydra.sweep.subdir={RUN}${{hydra.job.num}}",
