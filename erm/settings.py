@@ -70,9 +70,10 @@ def schema_of(settings: Mapping[str, Setting]) -> type:
 def faults_of(error: ValidationError) -> Iterator[Fault]:
     """What such a class had against values."""
     for fault in error.errors():
-        unknown = fault["type"] == "unexpected_keyword_argument"
-        expected = "" if unknown else fault["msg"].replace("Input should be ", "")
-        yield Fault(key=str(fault["loc"][0]), value=fault["input"], expected=expected)
+        unknown, missing = (fault["type"] == kind for kind in ("unexpected_keyword_argument", "missing"))
+        expected = "" if unknown else "a value" if missing else fault["msg"].replace("Input should be ", "")
+        value = "(absent)" if missing else fault["input"]
+        yield Fault(key=str(fault["loc"][0]), value=value, expected=expected)
 
 
 def check_settings(made: Any, group: str) -> None:

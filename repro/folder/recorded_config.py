@@ -12,7 +12,7 @@ from erm.data.download import no_downloads
 from erm.dataset import Dataset
 from repro.configuration.compose import Config
 from repro.configuration.moved import in_present_names
-from repro.configuration.validation import checked
+from repro.configuration.validation import MADE_OF, checked
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.folder.stored_config import StoredConfigError, read_stored_config
@@ -31,6 +31,8 @@ def recorded_config(folder: RunFolder) -> Config:
     refuse_code_of_others(folder.path)
     try:
         values = in_present_names(read_stored_config(folder.config))
+        if absent := [group for group in MADE_OF if not isinstance(values.get(group), dict)]:
+            raise StoredConfigError(f"it has no {absent[0]}")
         # Where the run lay when it was made says nothing about where it lies now.
         sound = checked(values | {"output_dir": None})
     except (StoredConfigError, AttributeError, KeyError, TypeError) as error:
