@@ -24,7 +24,9 @@ SWEEP = ("--method", "cg", *FAST, "model.l2=0.01,0.1", "test_index=3")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished sweep over λ and the number of points, whose path has a space."""
     folder = tmp_path_factory.mktemp("a sweep") / "out"
-    succeed("sweep", *SWEEP, "top_k=20,30", "--out", folder)
+    said = succeed("sweep", *SWEEP, "top_k=20,30", "--out", folder)
+    # Hydra, which does the running, has a configuration of logs that would silence all others.
+    assert f"wrote {folder / 'sweep.csv'}" in said
     return folder
 
 
