@@ -16,9 +16,6 @@ from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
-SOFTMAX_TARGET = "erm.models.logistic"
-"""A model that is known to be softmax regression without being made."""
-
 
 def run(session: Session, methods: list[Config]) -> Plotted:
     """Train, predict by each method, retrain, plot.
@@ -54,8 +51,7 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         StageError, UsageError: what `retrain` would refuse after all other stages.
     """
     config = session.config
-    if config["model"]["_target_"] != SOFTMAX_TARGET:
-        refuse_other_models(config, session.risk)
+    refuse_other_models(config, session.risk)
     try:
         check_certifiable(config["model"].get("l2", 1.0))
         num_processes(config["retrain"]["gpus"], config["device"])
