@@ -13,7 +13,7 @@ OWN = "or one of your own; `repro config --groups` lists all"
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[FOLDER] [KEY=VALUE]",
+        metavar="FOLDER|KEY=VALUE",
         help="A run folder, whose configuration is read there; and overrides of the configuration, such as "
         "data=digits model.l2=0.1 top_k=200",
         show_default=False,

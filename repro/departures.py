@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from repro.configuration.compose import Config, compose
+from repro.configuration.compose import Config
+from repro.configuration.defaults import defaults
 from repro.configuration.files import groups
 from repro.predictions import Prediction
 
@@ -11,7 +12,7 @@ from repro.predictions import Prediction
 def departures(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that are not those of the method's file; all where there is no such file any more."""
     known = method in groups()["influence"]
-    usual = compose([], method).solver_settings if known else {}
+    usual = defaults(method).solver_settings if known else {}
     return {key: value for key, value in settings.items() if key not in usual or value != usual[key]}
 
 

@@ -20,8 +20,21 @@ install_import_hook(
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+COARSE = 100
+
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def dots_per_inch() -> dict[str, Any]:
+    """Of each style as it is. In the tests figures are coarser: most of their time is that of the pixels."""
+    from plots.style import STYLES
+
+    before = {name: style.settings["figure.dpi"] for name, style in STYLES.items()}
+    for style in STYLES.values():
+        style.settings["figure.dpi"] = COARSE
+    return before
 
 
 @pytest.fixture(scope="session")

@@ -71,6 +71,7 @@ def test_several_processes_end_where_one_does(
     assert_same_within_certificates(predicted, undisturbed)
 
 
+@pytest.mark.slow
 def test_examples_can_be_shared_out_instead_of_models(
     predicted: list[str], undisturbed: pd.DataFrame
 ) -> None:
@@ -82,6 +83,7 @@ def test_examples_can_be_shared_out_instead_of_models(
     assert_same_within_certificates(predicted, undisturbed)
 
 
+@pytest.mark.slow
 def test_the_explicit_hessian_is_shared_out(predicted: list[str]) -> None:
     alone = tuple(folder_of(predicted).joinpath("influence").iterdir())
     succeed("influence", "--method", "exact", *predicted)
@@ -150,6 +152,7 @@ import sys, torch
 from datetime import timedelta
 from pathlib import Path
 from parallel.group import ALONE, process_group
+from repro.sharded_curvature import sharded_curvature
 from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
@@ -169,10 +172,15 @@ with process_group(torch.device("cpu"), timedelta(seconds=60)) as group:
         apart = ((found.differences - alone.differences) ** 2).sum((1, 2)) ** 0.5
         assert (apart <= found.distance_bounds + alone.distance_bounds).all(), apart
         assert found.gradient_norms.max() <= 1e-9
+    curvature = risk.curvature(fit.theta)
+    together, whole = sharded_curvature(curvature, group).matrix(), curvature.matrix()
+    # Sums in another order: rounding, and nothing else.
+    assert not torch.equal(together, whole)
+    assert (together - whole).abs().max() < 1e-13 * whole.abs().max()
 """
 
 
-def test_groups_of_rows_on_several_ranks_end_where_one_process_does(tmp_path: Path) -> None:
+def test_groups_of_rows_and_the_hessian_on_several_ranks_are_those_of_one(tmp_path: Path) -> None:
     """The examples are shared out, so a removal's rows lie on both ranks, or on one alone."""
     script = tmp_path / "groups.py"
     script.write_text(GROUPS)
@@ -195,7 +203,7 @@ def test_a_rank_that_hangs_is_named_and_ends_the_run(tmp_path: Path) -> None:
     assert time.monotonic() - started < 50
 
 
-@pytest.mark.parametrize("options", [[], ["--gpus", "2"]])
+@pytest.mark.parametrize("options", [[], pytest.param(["--gpus", "2"], marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_where_it_was(
     predicted: list[str], undisturbed: pd.DataFrame, options: list[str]
 ) -> None:
@@ -213,6 +221,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert_same_within_certificates(predicted, undisturbed)
 
 
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -> None:
     (folder_of(predicted) / "retrain").write_text("in the way of the folder that the ranks must make")
     process = spawn("retrain", "--gpus", "2", *predicted)
@@ -223,18 +232,35 @@ def test_a_rank_that_fails_ends_the_run_with_one_message(predicted: list[str]) -
 
 
 LAUNCHES = """
-from parallel.launch import launch
+import sys
+from parallel.launch import RankFailedError, launch
 from repro.program import program
-launch([program(), "--version"], 1)
+try:
+    launch([program(), *sys.argv[2:]], int(sys.argv[1]))
+except RankFailedError as error:
+    sys.exit(str(error))
 """
+
+
+def launched(folder: Path, processes: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """The program with these words in so many processes, started in a folder."""
+    command = [sys.executable, "-P", "-c", LAUNCHES, str(processes), *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+
+def test_ranks_that_fail_end_the_launcher_with_the_first_of_them(tmp_path: Path) -> None:
+    ended = launched(tmp_path, 2, "--nosuch")
+    assert ended.returncode == 1
+    assert re.search(
+        r"^process [01] of 2 ended with exit code 2, and the others were ended", ended.stderr, re.M
+    )
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_file_of_the_users_with_a_package_s_name_is_not_run(tmp_path: Path) -> None:
     for name in ("cli", "plots", "report"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('not this one')")
-    process = subprocess.run(
-        [sys.executable, "-P", "-c", LAUNCHES], cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    process = launched(tmp_path, 1, "--version")
     assert process.returncode == 0, process.stderr
     assert process.stdout.startswith("repro ")
 

@@ -47,11 +47,13 @@ WHERE = {
     "repro/problem.py": "what a checked configuration names",
     "repro/folder/trust.py": "what a trusted module defines, before it is called",
     "repro/configuration/compose.py": "keys of the package's and the user's own YAML files",
-    "release/configuration_page.py": "the package's YAML files",
-    "repro/folder/provenance.py": "git, in the folder of the package",
+    "repro/configuration/address.py": "what these files name, read as data",
+    "repro/configuration/declared.py": "the packages that annotations take words from, of a fixed list",
+    "repro/records/provenance.py": "git, in the folder of the package",
     "repro/sweep/job.py": "this program",
+    "repro/__init__.py": "the functions that the package offers, by their listed names",
     "parallel/launch.py": "this program",
-    "repro/stages/report.py": "the page that was just written",
+    "cli/browser.py": "the page that was just written",
 }
 """Where something is called by its name or a program is started, and what."""
 

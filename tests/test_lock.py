@@ -9,6 +9,7 @@ from threading import Thread
 
 import pytest
 
+from cli import console
 from repro.errors import StageError
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
@@ -98,12 +99,13 @@ def test_a_thread_waits_for_another_thread(tmp_path: Path, capsys: pytest.Captur
         with open_run(folder):
             order.append("second")
 
-    with open_run(folder):
-        thread = Thread(target=second, daemon=True)
-        thread.start()
-        thread.join(0.3)
-        order.append("first")
-    thread.join(PATIENCE)
+    with console.speaking(quiet=False, log_json=False):
+        with open_run(folder):
+            thread = Thread(target=second, daemon=True)
+            thread.start()
+            thread.join(0.3)
+            order.append("first")
+        thread.join(PATIENCE)
     assert order == ["first", "second"]
     assert f"waiting for process {os.getpid()}," in capsys.readouterr().err
 

@@ -5,13 +5,14 @@ import math
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 from pandas import DataFrame, concat
 
-from plots.style import save
+from plots.style import DEFAULT, save
 from tests.figure_parts import assert_texts_are_apart, draw, rows
 
 
@@ -70,7 +71,8 @@ def test_pdf_fonts_are_embedded_as_truetype() -> None:
     assert b"/Type3" not in buffer.getvalue()
 
 
-def test_png_has_300_dots_an_inch() -> None:
+def test_png_has_300_dots_an_inch(dots_per_inch: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(DEFAULT.settings, "figure.dpi", dots_per_inch["default"])
     buffer = io.BytesIO()
     figure = draw(rows())
     save(figure, buffer, "png")
@@ -81,7 +83,7 @@ def test_png_has_300_dots_an_inch() -> None:
 
 def test_pyplot_is_never_loaded() -> None:
     code = (
-        "import io, sys; from tests.figure_parts import draw, rows; from plots.style import save;"
+        "import io, sys; from tests.figure_parts import draw, rows; from plots.style import DEFAULT, save;"
         "save(draw(rows()), io.BytesIO(), 'png'); sys.exit('matplotlib.pyplot' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])

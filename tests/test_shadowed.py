@@ -30,9 +30,10 @@ def start(project: Path, *arguments: str, **environment: str) -> "subprocess.Com
     )
 
 
-def test_in_such_a_project_ranks_and_all_stages_work(project: Path) -> None:
+@pytest.mark.parametrize("ranks", [(), pytest.param(("--gpus", "2"), marks=pytest.mark.slow)])
+def test_in_such_a_project_ranks_and_all_stages_work(project: Path, ranks: tuple[str, ...]) -> None:
     settings = ("data=digits", "data.num_train=120", "top_k=6", "test_index=3", "plot.formats=[png]")
-    ended = start(project, "run", *settings, "--method", "cg", "--gpus", "2", "output_dir=run")
+    ended = start(project, "run", *settings, "--method", "cg", *ranks, "output_dir=run")
     assert ended.returncode == 0, ended.stderr
     assert (project / "run" / "leave_one_out.csv").exists()
 

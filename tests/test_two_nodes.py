@@ -76,6 +76,7 @@ def run_on_two_machines(line: str, folder: Path) -> list[str]:
     return [out for out, _ in ended]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", torchrun_lines())
 def test_the_line_ends_on_two_machines_where_one_process_does(prepared: Path, line: str) -> None:
     (run,) = (prepared / "outputs").iterdir()

@@ -8,7 +8,8 @@ and a name in them is looked up in the same way, in its module or in the one tha
 import ast
 import functools
 import importlib
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Callable, Iterator
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ from erm.settings import Setting, is_setting
 LIGHT = frozenset({"annotated_types", "collections", "dataclasses", "math", "pathlib", "pydantic", "typing"})
 """Packages that annotations take words from, and that are imported to have them."""
 BUILTINS = {kind.__name__: kind for kind in (bool, int, float, str, list, dict, tuple)}
+OPERATORS: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+    ast.Pow: operator.pow, ast.BitOr: operator.or_,
+}  # fmt: skip
 Definition = ast.ClassDef | ast.FunctionDef
 
 
@@ -92,13 +97,36 @@ class _Source:
         raise UnreadableError(name)
 
     def evaluate(self, expression: ast.expr) -> Any:
-        code = compile(ast.Expression(expression), "<annotation>", "eval")
         try:
-            return eval(code, {"__builtins__": {}}, _Names(self))
+            return self._value_of(expression)
         except UnreadableError:
             raise
         except Exception as error:
             raise UnreadableError(ast.unparse(expression)) from error
+
+    def _value_of(self, node: ast.expr) -> Any:
+        """Of the few forms that annotations have; of calls, only those of a name, such as `Field(gt=0)`."""
+        match node:
+            case ast.Constant(value):
+                return value
+            case ast.Name(name):
+                return self.value(name)
+            case ast.Attribute(ast.Name(name), attribute) if not attribute.startswith("_"):
+                return getattr(self.value(name), attribute)
+            case ast.Subscript(whole, part):
+                return self._value_of(whole)[self._value_of(part)]
+            case ast.Tuple(parts):
+                return tuple(map(self._value_of, parts))
+            case ast.List(parts):
+                return list(map(self._value_of, parts))
+            case ast.UnaryOp(ast.USub(), operand):
+                return -self._value_of(operand)
+            case ast.BinOp(left, sign, right) if type(sign) in OPERATORS:
+                return OPERATORS[type(sign)](self._value_of(left), self._value_of(right))
+            case ast.Call(function, arguments, keywords):
+                named = {str(keyword.arg): self._value_of(keyword.value) for keyword in keywords}
+                return self._value_of(function)(*map(self._value_of, arguments), **named)
+        raise UnreadableError(ast.unparse(node))
 
     def value(self, name: str) -> Any:
         """What a name stands for at the top of the module."""
@@ -116,22 +144,6 @@ class _Source:
         if name in BUILTINS:
             return BUILTINS[name]
         raise UnreadableError(name)
-
-
-class _Names(Mapping[str, Any]):
-    """The names of a module, each looked up when it is asked for."""
-
-    def __init__(self, source: _Source) -> None:
-        self.source = source
-
-    def __getitem__(self, name: str) -> Any:
-        return self.source.value(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(())
-
-    def __len__(self) -> int:
-        return 0
 
 
 def _is_name(target: ast.expr, name: str) -> bool:

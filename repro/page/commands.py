@@ -10,7 +10,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from repro.configuration.compose import Config, compose
+from repro.configuration.compose import Config
+from repro.configuration.defaults import defaults
 from repro.configuration.files import VARIABLE, own_folder
 from repro.configuration.grammar import override
 from repro.departures import departures
@@ -79,7 +80,7 @@ def _is_recorded(override: str) -> bool:
 def _retrain_overrides(retraining: Retraining) -> list[str]:
     if not retraining.runs:
         return []
-    usual, last = compose([])["retrain"], retraining.runs[-1]
+    usual, last = defaults()["retrain"], retraining.runs[-1]
     own = [
         override(f"retrain.{key}", value)
         for key, value in last.settings.model_dump().items()

@@ -112,8 +112,8 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
         evidence = f"no {Path(error.filename).name} yet; `repro run` with this configuration makes it"
         return [*verdicts, Verdict(check="table", passed=None, evidence=evidence)]
     except (OSError, ValueError, RecursionError) as error:
-        missing = Verdict(check="table", passed=None, evidence=f"the table cannot be read ({error})")
-        return [*verdicts, missing]
+        evidence, remedy = f"the table cannot be read ({error})", "`repro run` makes it anew"
+        return [*verdicts, Verdict(check="table", passed=False, evidence=evidence, remedy=remedy)]
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     _check_indices(table, dataset)
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])

@@ -13,6 +13,7 @@ from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
 from repro.configuration.compose import Config, compose
+from repro.configuration.defaults import defaults
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
 from repro.diagnosing.retraining import Judged, judge_by_retraining
 from repro.diagnosing.spectra import draw_spectra
@@ -239,7 +240,7 @@ def _repair(config: Config, failed: list[Verdict]) -> str:
     checks = {verdict.check for verdict in failed}
     changes = list[str]()
     if "curvature" in checks and config["model"].get("l2") == 0:
-        changes.append(f"model.l2={compose([])['model']['l2']:g}")
+        changes.append(f"model.l2={defaults()['model']['l2']:g}")
     if "converged" in checks and config["fit"].get("_target_") != compose(["fit=newton"])["fit"]["_target_"]:
         changes.append("fit=newton")
     if "LiSSA" in checks and "curvature" not in checks:
