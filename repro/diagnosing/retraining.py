@@ -100,5 +100,5 @@ def _advice(subject: Subject, retrainer: Retrainer, rows: pd.DataFrame, models: 
     told = rows[rows["actual_change"].abs() > rows["certificate"]].groupby("method").size()
     few = int(told.min()) if len(told) == rows["method"].nunique() else 0
     if few and subject.chosen is None:
-        return f"influence.top_k={few} shows about as many as can be told from 0"
+        return f"top_k={few} shows about as many as can be told from 0"
     return "another test point, or training points of more influence: these change nothing that can be seen"
