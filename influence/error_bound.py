@@ -34,7 +34,7 @@ def relative_error_bound(
 
     Args:
         product: u ↦ A u, A symmetric.
-        s: what solves A s = v almost.
+        s: an approximate solution of A s = v.
         residual: v − A s.
         smallest: greater than 0, and no eigenvalue of A is below it; where Lanczos finds one that is,
             the bound is infinite.

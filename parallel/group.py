@@ -20,6 +20,8 @@ class Group:
     size: int = 1
     ranks_here: int = 1
     """Ranks on this machine."""
+    first_here: bool = True
+    """Whether this is the first rank of its machine."""
     device: torch.device | None = None
     """Where this rank computes; None leaves it to the data."""
     timeout: timedelta = DEFAULT_TIMEOUT
@@ -71,6 +73,7 @@ def process_group(device: torch.device, timeout: timedelta = DEFAULT_TIMEOUT) ->
             rank=dist.get_rank(),
             size=dist.get_world_size(),
             ranks_here=_ranks_here(),
+            first_here=os.environ.get("LOCAL_RANK", "0") == "0",
             device=device,
             timeout=timeout,
             on_device=dist.group.WORLD,

@@ -13,7 +13,7 @@ from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
-from repro.selection import chosen_points, describe_selection, selection_name
+from repro.selection import describe_selection, points_without_predictions, selection_name
 from repro.session import Session
 from retrain.changes import Changes
 from retrain.retrainer import Retrainer, with_null_control
@@ -58,7 +58,7 @@ def join_changes(session: Session) -> JoinedChanges:
     config, folder, model = session.config, session.folder, session.model()
     risk, retrainer = session.risk, make_retrainer(session, model)
     targets = session.targets(model)
-    chosen = chosen_points(config, risk.num_examples)
+    chosen = points_without_predictions(config, risk.num_examples)
     predictions = read_predictions(folder, config, model.key, targets, chosen)
     for prediction in predictions:
         if age := age_in_words(prediction.record):

@@ -10,7 +10,7 @@ from repro.predictions import Prediction
 
 
 def departures(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not those of the method's file; all where there is no such file any more."""
+    """The settings that are not those of the method's file; all settings if the method's file is gone."""
     known = method in groups()["influence"]
     usual = defaults(method).solver_settings if known else {}
     return {key: value for key, value in settings.items() if key not in usual or value != usual[key]}

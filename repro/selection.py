@@ -14,7 +14,7 @@ from repro.problem import make_removal_kind
 from repro.user_code import naming_own_code
 
 
-def chosen_points(config: Config, num_train: int) -> list[int] | None:
+def points_without_predictions(config: Config, num_train: int) -> list[int] | None:
     """The training points that `removals` names; None when the predictions choose them.
 
     Raises:
@@ -32,7 +32,7 @@ def points_by_influence(config: Config, influence: Float[np.ndarray, " n"]) -> l
     """The training points that predictions choose, of one method and for one test point: I_up,loss.
 
     Raises:
-        UsageError: as `chosen_points`.
+        UsageError: as `points_without_predictions`.
     """
     return _points(config, make_removal_kind(config), len(influence), influence=influence)
 
@@ -73,7 +73,7 @@ def describe_selection(config: Config, num_train: int, num_tests: int) -> str:
     }
     if name in described:
         return described[name]
-    points = chosen_points(config, num_train)
+    points = points_without_predictions(config, num_train)
     if points is None:
         return f"Training points by removals={name}{each}"
     plural = "" if len(points) == 1 else "s"

@@ -1,5 +1,4 @@
-"""The way of a batch of models towards their minimisers: where they stand, what they learnt, where to step
-next.
+"""How a batch of models moves to its minimisers: where each is, its curvature estimates, its next step.
 
 All models share the Cholesky factor of H at θ̂ as their initial inverse Hessian; each corrects it along its
 own path by L-BFGS (Nocedal & Wright, Numerical Optimization, algorithm 7.4).

@@ -5,8 +5,8 @@ The correction is worth a pass: a model's Hessian differs from the factor mainly
 that step's gradient change is known. Measured on MNIST, the largest gradient norm of 500 models goes 3e-4,
 4e-6, 2e-8, 1e-10; without the correction 3e-4, 4e-6, 7e-8, 1e-9.
 
-Passes before the one that is expected to certify may run in float32, which costs two thirds. They lead to a Δ
-and no further: every norm that they saw is forgotten. Then each pass rounds Δ to float32, as it will be
+Passes before the one that is expected to certify may run in float32, which costs two thirds. They only find
+a Δ to measure at: every norm that they saw is forgotten. Then each pass rounds Δ to float32, as it will be
 stored, and measures the gradient in float64 exactly there. A model that cannot reach the tolerance at a
 float32 Δ keeps its float64 Δ.
 """
@@ -117,7 +117,7 @@ def solve_batch(
         path = path_from(start, found.gradients)
         path.keep(~solution.converged)
         step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
-    _certify(problem, preconditioner, removals, path, step, solution, report)
+    _measure_until_converged(problem, preconditioner, removals, path, step, solution, report)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):
         # Every step of theirs overflowed. They stand at θ̂.
@@ -161,7 +161,7 @@ def _approach(
     return step
 
 
-def _certify(
+def _measure_until_converged(
     problem: RemovalProblem,
     preconditioner: Preconditioner,
     removals: RemovalBatch,

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
 from repro.configuration.compose import compose
+from repro.configuration.shortest import shortest_overrides
 from repro.folder.paths import RunFolder
 from tests.command_line import repro, succeed
 from tests.forged import forge_config, tree
+from tests.npz_files import npz_arrays
 
 SETTINGS = ("data=digits", "data.num_train=300", "model.l2=0.02", "top_k=15", "test_index=[3,8]")
 
@@ -73,6 +76,28 @@ def test_what_was_refused_is_not_what_the_folder_stands_for(run: Path) -> None:
     before = (run / "config.yaml").read_bytes()
     assert repro("influence", run, "--method", "lissa", "influence.scale=0.01").exit_code == 2
     assert (run / "config.yaml").read_bytes() == before
+
+
+def test_the_page_names_overrides_and_not_the_folder_they_were_read_from(run: Path) -> None:
+    config = compose([str(run), "top_k=7"])
+    words = shortest_overrides(config)
+    assert compose(words).values == config.values
+    assert set(SETTINGS[:3]) | {"top_k=7", "test_index=[3,8]"} < set(words)
+    assert len(words) < 10
+    assert shortest_overrides(compose(words)) == words
+
+
+def test_data_of_one_s_own_that_moved_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "here").mkdir()
+    np.savez(tmp_path / "there" / "mine.npz", **npz_arrays())
+    monkeypatch.chdir(tmp_path / "there")
+    folder = tmp_path / "run"
+    succeed("train", "data=npz", "data.path=mine.npz", f"output_dir={folder}")
+    assert shortest_overrides(compose([str(folder)]))[:2] == ["data=npz", "data.path=mine.npz"]
+    monkeypatch.chdir(tmp_path / "here")
+    assert "was made of data.path=mine.npz, which is no file here" in refusal("influence", folder)
+    succeed("influence", folder, "--method", "cg", "data.path=../there/mine.npz", "test_index=1")
 
 
 def test_another_theta_is_refused(run: Path) -> None:

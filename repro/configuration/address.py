@@ -101,6 +101,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
                 "your own, set REPRO_CONFIG_DIR=FOLDER to the folder that holds it"
             )
     known = {group: node for group, node in values.items() if group not in MADE or group in kept}
+    _check_path(folder, known, chosen)
     found = [f"{group}={name}" for group, name in kept.items()]
     return [*found, *_settings(known), override("output_dir", str(folder))]
 
@@ -113,6 +114,16 @@ def _file(group: str, node: Any) -> str | None:
         if content.get(group, content).get("_target_") == target:
             return name
     return None
+
+
+def _check_path(folder: Path, values: Mapping[Any, Any], chosen: Mapping[str, str]) -> None:
+    """A path of data that is not there was perhaps typed in another working directory."""
+    path = (values.get("data") or {}).get("path")
+    if isinstance(path, str) and "data.path" not in chosen and not Path(path).expanduser().is_file():
+        raise UsageError(
+            f"{printable(str(folder))} was made of data.path={printable(path)}, which is no file here; say "
+            "where it is now: data.path=FILE"
+        )
 
 
 def _settings(values: Mapping[Any, Any]) -> Iterator[str]:

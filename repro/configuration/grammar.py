@@ -5,7 +5,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-PLAIN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+PLAIN = re.compile(r"[A-Za-z_/][\w./-]*", re.ASCII)
 KEYWORDS = ("null", "true", "false", "nan", "inf")
 INTERPOLATION = re.compile(r"(\\*)\$\{")
 """Would be resolved, in quotes too, unless a backslash stands before it."""

@@ -12,7 +12,7 @@ from influence.scores import influence_scores
 from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.selection import chosen_points, points_by_influence
+from repro.selection import points_by_influence, points_without_predictions
 from repro.session import Session
 
 REFERENCE_TOLERANCE = 1e-6
@@ -52,7 +52,7 @@ class Subject:
     @property
     def chosen(self) -> list[int] | None:
         """Training points that `removals` names; None when the predictions choose them."""
-        return chosen_points(self.config, self.risk.num_examples)
+        return points_without_predictions(self.config, self.risk.num_examples)
 
 
 def read_subject(session: Session) -> Subject:

@@ -14,6 +14,7 @@ from repro.configuration.compose import Config
 from repro.configuration.defaults import defaults
 from repro.configuration.files import VARIABLE, own_folder
 from repro.configuration.grammar import override
+from repro.configuration.shortest import shortest_overrides
 from repro.departures import departures
 from repro.folder.naming import DETERMINES_THETA
 from repro.page.retraining import Retraining
@@ -23,7 +24,7 @@ from repro.retraining import SOLVER_KEYS
 
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
     """The command lines that make this run and its page again."""
-    shared = [text for text in config.overrides if not _is_recorded(text)]
+    shared = [text for text in shortest_overrides(config) if not _is_recorded(text)]
     methods = {p.method: method_overrides(p.method, p.record.settings) for p in predictions}
     retrained = [*shared, *_retrain_overrides(retraining)]
     if any(methods.values()):

@@ -91,7 +91,7 @@ def _retrain_stage(retraining: Retraining) -> Stage:
         seconds = sum(run.seconds for run in retraining.runs)
         ended += (
             f"; the records are of {retraining.timed + retraining.others:,} models in {seconds:.1f} s, "
-            f"{retraining.timed:,} of them among these"
+            f"{retraining.timed:,} of them are shown here"
         )
     return Stage(
         name="retrain",

@@ -24,7 +24,7 @@ from repro.retraining import (
     retrainer_for_key,
     solve_and_record,
 )
-from repro.selection import capped, chosen_points
+from repro.selection import capped, points_without_predictions
 from repro.session import Session
 from retrain.removal import Removal, leave_one_out
 from retrain.settings import RetrainingProgress
@@ -78,7 +78,10 @@ def _solve(session: Session, folder: RunFolder, group: Group, device: torch.devi
             tell(_how_far(progress))
 
         result = solve_and_record(folder, config, retrainer, job, report, group)
+    host = broadcast_object(socket.gethostname(), group)
     if result is None:
+        if group.first_here and group.size > group.ranks_here:
+            note(f"process 0 of this run, on {host}, has all models in its run folder: go on there")
         return None
     found = Retrained(result=result, weights=folder.weights, tolerance=config["retrain"]["tolerance"])
     session.listener.result(found)
@@ -98,7 +101,7 @@ def _read_job(session: Session, folder: RunFolder, risk: EmpiricalRisk, group: G
     if group.is_first:
         try:
             model = session.model(risk.initial_parameters().device)
-            chosen = chosen_points(session.config, risk.num_examples)
+            chosen = points_without_predictions(session.config, risk.num_examples)
             if chosen is None:
                 if (fewer := capped(session.config, risk.num_examples)) is not None:
                     note(fewer)

@@ -8,7 +8,7 @@ from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
 from repro.retraining import refuse_other_models
-from repro.selection import chosen_points
+from repro.selection import points_without_predictions
 from repro.session import Session
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, plot
@@ -57,7 +57,7 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         num_processes(config["retrain"]["gpus"], config["device"])
     except (LeaveOneOutError, NotEnoughGPUsError) as error:
         raise UsageError(str(error)) from error
-    chosen_points(config, len(session.dataset.y_train))
+    points_without_predictions(config, len(session.dataset.y_train))
 
 
 def _predict(session: Session) -> str | None:
