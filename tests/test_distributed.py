@@ -280,7 +280,7 @@ def test_a_script_that_is_not_installed_is_one_line(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", str(tmp_path))
     result = repro("retrain", "--gpus", "2", *FAST, f"output_dir={tmp_path}/run")
     assert result.exit_code == 1
-    assert result.stderr.strip().splitlines()[-1].endswith("install this package, as with `pip install .`")
+    assert result.stderr.strip().splitlines()[-1].endswith("as with `pip install -c constraints.txt -e .`")
     assert "Traceback" not in result.output
 
 
