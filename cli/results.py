@@ -81,9 +81,9 @@ def _(found: Explained) -> None:
 @say_result.register
 def _(found: Retrained) -> None:
     models, solved, seconds = found.result.models, len(found.result.solved.removals), found.result.seconds
-    per_model = int(models.passes.sum()) / len(models)
+    per_model, plural = int(models.passes.sum()) / len(models), "" if len(models) == 2 else "s"
     say(
-        f"{len(models) - 1} leave-one-out model{'' if len(models) == 2 else 's'} and the null control: {solved} solved now in "
+        f"{len(models) - 1} leave-one-out model{plural} and the null control: {solved} solved now in "
         f"{seconds:.1f} s, {len(models) - solved} from {found.weights}\n"
         f"largest gradient norm {models.largest_norm:.1e} (tolerance {found.tolerance:.0e}), "
         f"{per_model:.1f} passes over the data per model",
