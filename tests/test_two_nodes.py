@@ -82,7 +82,9 @@ def test_the_line_ends_on_two_machines_where_one_process_does(prepared: Path, li
     (run,) = (prepared / "outputs").iterdir()
     alone = f"output_dir={shutil.copytree(run, prepared / 'alone')}"
     said = run_on_two_machines(line, prepared)
+    # One machine tells what was found, the other where it is.
     assert sum("501 solved now" in out for out in said) == 1
+    assert sum("has all models in its run folder: go on there" in out for out in said) == 1
     assert len(list(run.glob("retrain/weights/[!.]*.safetensors"))) == 8
     succeed("plot", "plot.formats=[png]")
     succeed("retrain", alone)
