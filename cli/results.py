@@ -1,26 +1,33 @@
-"""How the results of the stages are said: lines and tables for people, objects for a program."""
+"""How the results of the stages are said: lines and tables for people, objects for a program.
+
+Results are known by the names of their classes, so that `repro train` imports no stage but its own.
+"""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict
-from functools import singledispatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
 from cli.console import say, say_wrote, show
-from diagnosis.verdict import Verdict
-from influence.spectrum import Spectrum
-from repro.records.summary import PointSummary
-from repro.stages.compare import GOOD_ERROR, ComparedSetting, Comparison
-from repro.stages.diagnose import Diagnosis
-from repro.stages.ground_truth import Exported
-from repro.stages.influence import Explained
-from repro.stages.plot import Plotted
-from repro.stages.report import Reported
-from repro.stages.retrain import Retrained
-from repro.stages.train import Trained
+
+if TYPE_CHECKING:
+    from diagnosis.verdict import Verdict
+    from influence.spectrum import Spectrum
+    from repro.records.summary import PointSummary
+    from repro.stages.compare import ComparedSetting, Comparison
+    from repro.stages.diagnose import Diagnosis
+    from repro.stages.ground_truth import Exported
+    from repro.stages.influence import Explained
+    from repro.stages.plot import Plotted
+    from repro.stages.report import Reported
+    from repro.stages.retrain import Retrained
+    from repro.stages.train import Trained
 
 MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
 BASELINE = ("base", "cyan")
@@ -28,17 +35,30 @@ BASELINE = ("base", "cyan")
 FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
 
 
-@singledispatch
+Words = Callable[[Any], None]
+WORDS: dict[str, Words] = {}
+"""By the name of the class of what is said."""
+
+
+def words(function: Words) -> Words:
+    """Let this say what its argument is annotated with."""
+    WORDS[function.__annotations__["found"]] = function
+    return function
+
+
 def say_result(found: object) -> None:
     """Say what a stage has found.
 
     Raises:
         TypeError: nothing here knows how.
     """
-    raise TypeError(f"no words for a {type(found).__name__}")
+    name = type(found).__name__
+    if name not in WORDS:
+        raise TypeError(f"no words for a {name}")
+    WORDS[name](found)
 
 
-@say_result.register
+@words
 def _(found: Trained) -> None:
     facts = found.facts
     of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
@@ -61,7 +81,7 @@ def _(found: Trained) -> None:
     )
 
 
-@say_result.register
+@words
 def _(found: Explained) -> None:
     solution = found.record
     say(
@@ -78,7 +98,7 @@ def _(found: Explained) -> None:
     )
 
 
-@say_result.register
+@words
 def _(found: Retrained) -> None:
     models, solved, seconds = found.result.models, len(found.result.solved.removals), found.result.seconds
     per_model, plural = int(models.passes.sum()) / len(models), "" if len(models) == 2 else "s"
@@ -98,7 +118,7 @@ def _(found: Retrained) -> None:
     )
 
 
-@say_result.register
+@words
 def _(found: Plotted) -> None:
     for target, point in found.joined.summary.items():
         _say_point(target, point)
@@ -133,13 +153,13 @@ def _cell(name: str, value: Any) -> str:
     return "undefined" if math.isnan(value) else format(value, FORMATS.get(name, ".1e"))
 
 
-@say_result.register
+@words
 def _(found: Reported) -> None:
     size = found.num_bytes / 1e6
     say(f"wrote {found.page} ({size:.1f} MB); open it in a browser", "wrote", files=[found.page])
 
 
-@say_result.register
+@words
 def _(found: Exported) -> None:
     say(
         f"{found.test_points} test points × {found.training_points} left-out training points of "
@@ -150,7 +170,7 @@ def _(found: Exported) -> None:
     say_wrote(found.file)
 
 
-@say_result.register
+@words
 def _(found: Verdict) -> None:
     """The mark, the check, its evidence; and the remedy. One that failed is said in quiet too."""
     mark, style = MARKS[found.passed] if found.counts else BASELINE
@@ -159,7 +179,7 @@ def _(found: Verdict) -> None:
     say(line, "verdict", always=found.passed is False, **asdict(found))
 
 
-@say_result.register
+@words
 def _(found: Diagnosis) -> None:
     if found.judged_points < found.shown_points:
         say(
@@ -194,7 +214,7 @@ def _show_spectra(spectra: list[Spectrum]) -> None:
     show(table, "spectrum", rows)
 
 
-@say_result.register
+@words
 def _(found: Comparison) -> None:
     table = _table()
     table.add_column("setting", overflow="fold")
@@ -205,6 +225,8 @@ def _(found: Comparison) -> None:
     show(table, "comparison", [asdict(row) for row in found.rows])
     best = found.cheapest
     if best is not None:
+        from repro.stages.compare import GOOD_ERROR
+
         say(
             f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {best.name} ({best.seconds:.2g} s)",
             "cheapest",

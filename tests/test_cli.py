@@ -31,7 +31,16 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_figure_on_digits(tmp_path: Path) -> None:
     """The README's first command on the whole data set: influence predicts what retraining finds."""
     folder = tmp_path / "run"
-    succeed("run", "--method", "cg", "--method", "lissa", "data=digits", f"output_dir={folder}")
+    succeed(
+        "run",
+        "--method",
+        "cg",
+        "--method",
+        "lissa",
+        "data=digits",
+        "plot.formats=[png]",
+        f"output_dir={folder}",
+    )
     summary = json.loads((folder / "summary.json").read_text())
     cg, lissa = summary["methods"]["cg"], summary["methods"]["lissa"]
     assert cg["pearson"] > 0.9999
@@ -154,7 +163,7 @@ def test_own_arrays_of_an_npz_file(tmp_path: Path) -> None:
     )
     succeed(
         "run", "--method", "exact", "data=npz", f"data.path={tmp_path}/mine.npz", "model.bias=true",
-        "top_k=50", f"output_dir={tmp_path}/run",
+        "top_k=50", "plot.formats=[png]", f"output_dir={tmp_path}/run",
     )  # fmt: skip
     result = json.loads((tmp_path / "run" / "summary.json").read_text())["methods"]["exact"]
     assert {path.name for path in (tmp_path / "run" / "plots").glob("*.png")} == {

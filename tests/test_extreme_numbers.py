@@ -156,7 +156,7 @@ def run(tmp_path: Path, arrays: dict[str, np.ndarray]) -> Result:
     np.savez(tmp_path / "mine.npz", allow_pickle=False, **arrays)
     where = (f"data.path={tmp_path}/mine.npz", f"output_dir={tmp_path}/run")
     methods = ("--method", "cg", "--method", "exact")
-    result = repro("run", *methods, "data=npz", *where, "test_index=0", "top_k=2")
+    result = repro("run", *methods, "data=npz", *where, "test_index=0", "top_k=2", "plot.formats=[png]")
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exc_info
     assert "nan" not in result.stdout
     return result

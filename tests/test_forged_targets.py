@@ -150,8 +150,21 @@ OUTPUT = {
 }
 
 
-@pytest.mark.parametrize("group", ["data", "influence", "compare"])
-@pytest.mark.parametrize("command", OUTPUT)
+READ_IT = {"influence": ("influence", "diagnose"), "compare": ("compare", "plot")}
+"""For groups that few commands build anything of: one of these, and one other."""
+
+
+@pytest.mark.parametrize(
+    ("command", "group"),
+    [
+        *((command, "data") for command in OUTPUT),
+        *(
+            pytest.param(command, group, marks=[] if command in READ_IT[group] else pytest.mark.slow)
+            for group in READ_IT
+            for command in OUTPUT
+        ),
+    ],
+)
 def test_every_command_that_opens_a_folder_refuses(
     run: RunFolder, canary: Path, command: str, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,10 +380,20 @@ DISGUISES: dict[str, dict[str, Any]] = {
     "__builtins__": {},
     "no_such_name": {},
 }
+QUICK = ("os.system", "load.__globals__")
+"""A module's own name, and one that leads on: both by each way to trust it."""
 
 
-@pytest.mark.parametrize("trust", ["--trust-code", "REPRO_CONFIG_DIR"])
-@pytest.mark.parametrize("name", DISGUISES)
+@pytest.mark.parametrize(
+    ("trust", "name"),
+    [
+        *(("--trust-code", name) for name in DISGUISES),
+        *(
+            pytest.param("REPRO_CONFIG_DIR", name, marks=[] if name in QUICK else pytest.mark.slow)
+            for name in DISGUISES
+        ),
+    ],
+)
 def test_trusted_code_is_no_way_to_other_code(
     run: RunFolder, canary: Path, own: Path, name: str, trust: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

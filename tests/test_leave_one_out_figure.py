@@ -29,7 +29,7 @@ def test_one_row_of_panels_a_test_point() -> None:
     figure = draw(*(rows(method, test) for test in (46, 8) for method in methods))
     first, second = figure.axes[:4], figure.axes[4:]
     assert [texts(panel, "row") for panel in (first[-1], second[-1])] == [["Test point 46"], ["Test point 8"]]
-    assert len({panel.get_position().y0 for panel in first}) == 1
+    assert len({round(panel.get_position().y0, 12) for panel in first}) == 1
     assert first[0].get_position().y0 > second[0].get_position().y1
     for above, below in zip(first, second, strict=True):
         assert above.get_position().x0 == below.get_position().x0

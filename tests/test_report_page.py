@@ -50,7 +50,7 @@ def features_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.parent.mkdir(parents=True)
     np.savez(path, x_train=x[:70], y_train=y[:70], x_test=x[70:], y_test=y[70:])
     overrides = (
-        "data=npz", f"data.path='{path}'", "top_k=20", "test_index=0",
+        "data=npz", f"data.path='{path}'", "top_k=20", "test_index=0", "plot.formats=[png]",
         f"plot.titles.cg='{HOSTILE}'", f"output_dir={folder / 'run'}",
     )  # fmt: skip
     succeed("run", "--method", "cg", *overrides)

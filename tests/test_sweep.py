@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hydra.core.singleton import Singleton
 
 from plots.sweep import draw_sweep
 from repro.errors import StageError
+from repro.program import program
 from repro.sweep.job import SweepRun, _is_done
 from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
@@ -28,6 +31,24 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Hydra, which does the running, has a configuration of logs that would silence all others.
     assert f"wrote {folder / 'sweep.csv'}" in said
     return folder
+
+
+@pytest.fixture
+def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each run is a command of this process; the slow tests start them as they are started."""
+
+    elsewhere = subprocess.run
+
+    def run(words: list[str], **settings: Any) -> Any:
+        if words[0] != program():
+            return elsewhere(words, **settings)
+        hydra = Singleton.get_state()
+        try:
+            return subprocess.CompletedProcess(words, repro(*words[1:]).exit_code)
+        finally:
+            Singleton.set_state(hydra)
+
+    monkeypatch.setattr(subprocess, "run", run)
 
 
 @pytest.mark.slow
@@ -141,7 +162,9 @@ L2 = ("--method", "cg", *FAST, "model.l2=0.001,0.1")
 """The first misclassified test points of these two are 0 and 11."""
 
 
-def test_all_runs_explain_the_point_that_the_first_misclassifies(tmp_path: Path) -> None:
+def test_all_runs_explain_the_point_that_the_first_misclassifies(
+    tmp_path: Path, in_this_process: None
+) -> None:
     folder = tmp_path / "out"
     said = succeed("sweep", *L2, "top_k=5", "--out", folder)
     table = pd.read_csv(folder / "sweep.csv")
