@@ -95,7 +95,10 @@ def test_the_record_of_retraining_says_what_was_solved(told: tuple[Path, str, st
     assert sum(models for *_, models in run["trace"]) == pytest.approx(41 * run["passes_per_model"])
 
 
-@pytest.mark.parametrize("damage", [None, "{", '{"runs": 3}', '{"runs": [3]}'])
+@pytest.mark.parametrize(
+    "damage",
+    [None, *(pytest.param(text, marks=pytest.mark.slow) for text in ("{", '{"runs": 3}')), '{"runs": [3]}'],
+)
 def test_a_record_that_is_missing_or_damaged_begins_anew(tmp_path: Path, damage: str | None) -> None:
     from repro.folder.manifest import write_text_result
     from repro.folder.paths import RunFolder

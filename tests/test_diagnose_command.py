@@ -201,7 +201,15 @@ def odd(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("method", "test_index"), [("cg", 0), ("cg", 1), ("lissa", 0), ("grad_dot", 1)])
+@pytest.mark.parametrize(
+    ("method", "test_index"),
+    [
+        ("cg", 0),
+        pytest.param("cg", 1, marks=pytest.mark.slow),
+        pytest.param("lissa", 0, marks=pytest.mark.slow),
+        ("grad_dot", 1),
+    ],
+)
 def test_a_test_point_that_no_removal_changes_is_undecided(odd: Path, method: str, test_index: int) -> None:
     overrides = (
         "data=npz", f"data.path={odd}/odd.npz", "top_k=20", f"test_index={test_index}",
