@@ -18,14 +18,17 @@ from parallel.group import ALONE, Group
 from retrain.batches import Batch, batch_size_that_fits, cache_state, own_batches, stored_differences
 from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.gather import gather_weights
+from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.one_model import solve_one
+from retrain.path import MEMORY
 from retrain.preconditioner import Preconditioner, build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, Removal, RemovalBatch
 from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.sharded import sharded_problem, shared_hessian_problem
-from retrain.solver import BatchSolution, PassReport, solve_batch
+from retrain.solution import BatchSolution, PassReport
+from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
 
@@ -78,7 +81,8 @@ def solve_missing(
     if missing:
         report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
         problem = _problem(risk, theta, group, sharded=sharded)
-        fits = settings.batch_size or batch_size_that_fits(problem, group)
+        pairs = GROUP_MEMORY if any(len(rows) > 1 for rows in missing) else MEMORY
+        fits = settings.batch_size or batch_size_that_fits(problem, group, pairs=pairs)
         size = min(all_gather_object(fits, group))
         batches = own_batches(wanted, state, size, ALONE if sharded else group)
         work = _Work(

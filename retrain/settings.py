@@ -7,7 +7,7 @@ from pydantic import Field
 
 from erm.settings import Positive, check_settings
 from retrain.removal import Removal
-from retrain.solver import PassReport
+from retrain.solution import PassReport
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
