@@ -17,7 +17,7 @@ from repro.stages.compare import GOOD_ERROR, ComparedSetting, Comparison
 from repro.stages.diagnose import Diagnosis
 from repro.stages.ground_truth import Exported
 from repro.stages.influence import Explained
-from repro.stages.plot import Plotted
+from repro.stages.plot import Plotted, PlottedGroups
 from repro.stages.report import Reported
 from repro.stages.retrain import Retrained
 from repro.stages.train import Trained
@@ -110,6 +110,19 @@ def _(found: Plotted) -> None:
     )
 
 
+@say_result.register
+def _(found: PlottedGroups) -> None:
+    for target, point in found.joined.summary.items():
+        _say_point(target, point)
+    folder = found.folder
+    tables = [folder.groups, folder.removals, folder.group_summary]
+    say(
+        f"wrote {', '.join(map(str, tables))} and the figures in {folder.figures}",
+        "wrote",
+        files=[*tables, *found.figures],
+    )
+
+
 def _say_point(target: int, point: PointSummary) -> None:
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
     table = _table(f"test point {target}: actual change on predicted change")
@@ -142,12 +155,18 @@ def _(found: Reported) -> None:
 @say_result.register
 def _(found: Exported) -> None:
     say(
-        f"{found.test_points} test points × {found.training_points} left-out training points of "
+        f"{found.test_points} test points × {_left_out(found)} of "
         f"{found.examples}; largest certificate {found.max_certificate:.1e}",
         "exported",
         **asdict(found),
     )
     say_wrote(found.file)
+
+
+def _left_out(found: Exported) -> str:
+    if found.groups:
+        return f"{found.groups} groups of training points"
+    return f"{found.training_points} left-out training points"
 
 
 @say_result.register

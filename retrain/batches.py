@@ -92,9 +92,7 @@ def stored_differences(
     return problem.broadcast(differences.to(problem.x.device))
 
 
-def _batches_of_like_size(
-    wanted: Sequence[Removal], size: int, multiple_of: int
-) -> list[Sequence[Removal]]:
+def _batches_of_like_size(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Sequence[Removal]]:
     """Single rows by themselves, and groups by how many rows they have: like models take as many passes."""
     points = [rows for rows in wanted if len(rows) <= 1]
     groups = sorted((rows for rows in wanted if len(rows) > 1), key=lambda rows: (len(rows), rows))

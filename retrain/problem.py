@@ -155,8 +155,7 @@ class RemovalProblem:
         """The same removals, with what every gradient of those of several rows needs, and no Δ changes."""
         if not removals.groups:
             return removals
-        sums = self.total(self._residual_sum_of_groups(self.here(removals)))
-        return replace(removals, residual_sums=sums)
+        return replace(removals, residual_sums=self._sums_of_groups(removals))
 
     def gradient_at_fit(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂) in closed form: no pass over the examples."""
@@ -206,8 +205,8 @@ class RemovalProblem:
         """
         removed = self.total(self._removed_points(self.here(removals), differences))
         if removals.groups:
-            known = removals if removals.residual_sums is not None else self.prepared(removals)
-            removed = removed + known.residual_sums
+            known = removals.residual_sums
+            removed = removed + (self._sums_of_groups(removals) if known is None else known)
         return removed
 
     def _removed_points(
@@ -222,13 +221,14 @@ class RemovalProblem:
             summed[places] = self._residuals(rows, logits)[:, :, None] * x[:, None, :]
         return summed
 
-    def _residual_sum_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
+    def _sums_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """Σᵢ∈S xᵢ(pᵢ − yᵢ) at θ̂ of the removals of several rows, and 0 of the others."""
         summed = self.weights.new_zeros(len(removals), *self.weights.shape)
-        for place, members in removals.groups:
+        for place, members in self.here(removals).groups:
             for chunk in torch.split(members, CHUNK_ROWS):
                 summed[place].addmm_(self._residuals(chunk, None).T, self.x[chunk])
-        return summed
+        total: Tensor = self.total(summed)
+        return total
 
     def _residuals(
         self, rows: Int[Tensor, " m"], logits: Float[Tensor, "m K"] | None

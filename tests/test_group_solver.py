@@ -53,9 +53,7 @@ def independent_changes(removed: Removal, count: int) -> tuple[torch.Tensor, tor
     return change, math.sqrt(2) * x.norm(dim=1) * gradient.norm() / risk.l2
 
 
-@pytest.mark.parametrize(
-    ("count", "seed"), [(6, 0), pytest.param(200, 1, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("count", "seed"), [(6, 0), pytest.param(200, 1, marks=pytest.mark.slow)])
 def test_random_groups_agree_with_scikit_learn_within_the_certificate(count: int, seed: int) -> None:
     risk, fit = fitted_digits(NUM_TRAIN)
     groups = random_groups(count, seed)

@@ -52,6 +52,18 @@ class RunFolder:
         return self.path / "leave_one_out.csv"
 
     @property
+    def groups(self) -> Path:
+        return self.path / "groups.csv"
+
+    @property
+    def removals(self) -> Path:
+        return self.path / "removals.json"
+
+    @property
+    def group_summary(self) -> Path:
+        return self.path / "groups.json"
+
+    @property
     def summary(self) -> Path:
         return self.path / "summary.json"
 

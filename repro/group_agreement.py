@@ -1,0 +1,162 @@
+"""Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from plots.agreement import agreement
+from repro.errors import StageError
+from repro.folder.manifest import write_result, write_text_result
+from repro.folder.paths import RunFolder
+from repro.group_choice import GroupChoice, choose_groups
+from repro.predictions import Prediction
+from repro.records.summary import MethodSummary, PointSummary, Summary
+from repro.retraining import make_retrainer
+from repro.selection import selection_name
+from repro.session import Session
+from retrain.changes import Changes
+from retrain.removal import Removal
+from retrain.retrainer import with_null_control
+
+COLUMNS = (
+    "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
+    "certificate", "selection",
+)  # fmt: skip
+"""Of groups.csv."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedGroups:
+    """Predicted beside actual change, for every method, test point and group."""
+
+    choice: GroupChoice
+    table: pd.DataFrame
+    """The columns of groups.csv."""
+    summary: Summary
+
+
+def join_groups(session: Session) -> JoinedGroups:
+    """Join what `influence` predicted with what `retrain` found; nothing is written.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    model = session.model()
+    targets = session.targets(model)
+    choice = choose_groups(session, model)
+    removals = choice.removals
+    wanted = with_null_control(removals)
+    truth = make_retrainer(session, model).changes(*session.test_examples(targets), wanted)
+    missing = set(wanted).difference(truth.removals)
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(wanted)} models are missing from {session.folder.weights}. "
+            f"Run first: {session.command('retrain')}"
+        )
+    place_of = {rows: place for place, rows in enumerate(removals)}
+    column_of = {rows: column for column, rows in enumerate(truth.removals)}
+    parts = [
+        _part(prediction, target, choice.groups[prediction.method, target], place_of).assign(
+            **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
+        )
+        for prediction in choice.predictions
+        for row, target in enumerate(targets)
+    ]
+    table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
+    table = table[list(COLUMNS)]
+    summary = group_summary(table, choice.predictions, truth, targets)
+    return JoinedGroups(choice=choice, table=table, summary=summary)
+
+
+def predicted_group_changes(
+    own: pd.DataFrame, groups: list[Removal]
+) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+    """Sums of the members' predicted changes, −Σ I_up,loss/n, and their standard errors.
+
+    A sum's error is 0 where every member's is. Elsewhere it is not known from the members' alone, which are
+    correlated through s_test: NaN, but for a group of one row.
+
+    Args:
+        own: a method's table for one test point, a row for each training point in order.
+        groups: training rows.
+    """
+    changes = own["predicted_change"].to_numpy(dtype=np.float64)
+    errors = own["predicted_stderr"].to_numpy(dtype=np.float64)
+    sums = np.array([changes[list(rows)].sum() for rows in groups])
+    exact = np.array([not errors[list(rows)].any() for rows in groups])
+    single = np.array([errors[rows[0]] if len(rows) == 1 else np.nan for rows in groups])
+    return sums, np.where(exact, 0.0, single)
+
+
+def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
+    """groups.csv, and removals.json with the rows that each `removal` of it names."""
+    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
+    lines = ",\n".join(json.dumps(list(rows)) for rows in joined.choice.removals)
+    write_text_result(folder, folder.removals, f"[\n{lines}\n]\n")
+
+
+def read_removals(folder: RunFolder) -> list[Removal]:
+    """The rows that each `removal` of groups.csv names.
+
+    Raises:
+        OSError: removals.json is not there.
+        ValueError, TypeError: it is not of the form that this tool writes.
+    """
+    content = json.loads(folder.removals.read_text(encoding="utf-8"))
+    if not isinstance(content, list) or any(
+        sorted({*map(int, rows)}) != rows or not rows for rows in content
+    ):
+        raise ValueError("removals.json is no list of ascending rows")
+    return [tuple(rows) for rows in content]
+
+
+def group_summary(
+    table: pd.DataFrame, predictions: list[Prediction], truth: Changes, targets: list[int]
+) -> Summary:
+    """How well each method agrees, over groups of all sizes."""
+    nothing = truth.null_control
+    return {
+        target: PointSummary(
+            methods={
+                found.method: MethodSummary(
+                    agreement=agreement(
+                        rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy()
+                    ),
+                    seconds=found.seconds(target),
+                )
+                for found in predictions
+                for rows in [table[(table["method"] == found.method) & (table["test_index"] == target)]]
+            },
+            max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
+            null_control=float(truth.actual_change[row, nothing]),
+            null_control_certificate=float(truth.bound[row, nothing]),
+        )
+        for row, target in enumerate(targets)
+    }
+
+
+def _part(
+    prediction: Prediction, target: int, groups: list[Removal], place_of: dict[Removal, int]
+) -> pd.DataFrame:
+    own = prediction.selected[prediction.selected["test_index"] == target]
+    changes, errors = predicted_group_changes(own, groups)
+    return pd.DataFrame(
+        {
+            "method": prediction.method,
+            "test_index": target,
+            "removal": [place_of[rows] for rows in groups],
+            "size": [len(rows) for rows in groups],
+            "predicted_change": changes,
+            "predicted_stderr": errors,
+        }
+    )
+
+
+def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "actual_change": truth.actual_change[row, columns],
+        "certificate": truth.bound[row, columns],
+    }
