@@ -17,6 +17,7 @@ from repro.stages.compare import GOOD_ERROR, ComparedSetting, Comparison
 from repro.stages.diagnose import Diagnosis
 from repro.stages.ground_truth import Exported
 from repro.stages.influence import Explained
+from repro.stages.lds import DatamodelingScores
 from repro.stages.plot import Plotted, PlottedGroups
 from repro.stages.report import Reported
 from repro.stages.retrain import Retrained
@@ -107,6 +108,39 @@ def _(found: Plotted) -> None:
         f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
         "wrote",
         files=[folder.table, folder.summary, *found.figures],
+    )
+
+
+@say_result.register
+def _(found: DatamodelingScores) -> None:
+    table = _table("linear datamodeling score: Spearman's r of predicted and actual losses")
+    columns = ("method", "test point", "r", "lowest", "highest")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    rows = [
+        {
+            "method": one.method,
+            "test point": str(target),
+            "r": r.value,
+            "lowest": r.lowest,
+            "highest": r.highest,
+        }
+        for one in found.methods
+        for target, r in [
+            *one.test_points.items(),
+            *([("mean", one.mean)] if len(one.test_points) > 1 else []),
+        ]
+    ]
+    for row in rows:
+        numbers = [f"{row[name]:.5f}" for name in columns[2:]]
+        table.add_row(str(row["method"]), str(row["test point"]), *numbers)
+    show(table, "scores", rows)
+    say(
+        f"{found.models} models; largest certificate {found.max_certificate:.1e}; wrote {found.file}",
+        "scored",
+        models=found.models,
+        max_certificate=found.max_certificate,
+        files=[found.file],
     )
 
 

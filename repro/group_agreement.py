@@ -7,12 +7,15 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from influence.solution import small_sample_factor
 from plots.agreement import agreement
 from repro.errors import StageError
 from repro.folder.manifest import write_result, write_text_result
 from repro.folder.paths import RunFolder
 from repro.group_choice import GroupChoice, choose_groups
+from repro.model_file import TrainedModel
 from repro.predictions import Prediction
+from repro.records.repeats import read_repeats
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
 from repro.selection import selection_name
@@ -59,7 +62,13 @@ def join_groups(session: Session) -> JoinedGroups:
     place_of = {rows: place for place, rows in enumerate(removals)}
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
     parts = [
-        _part(prediction, target, choice.groups[prediction.method, target], place_of).assign(
+        _part(
+            prediction,
+            target,
+            choice.groups[prediction.method, target],
+            place_of,
+            _changes_by_repeat(session, model, prediction, target),
+        ).assign(
             **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
         )
         for prediction in choice.predictions
@@ -72,20 +81,26 @@ def join_groups(session: Session) -> JoinedGroups:
 
 
 def predicted_group_changes(
-    own: pd.DataFrame, groups: list[Removal]
+    own: pd.DataFrame, groups: list[Removal], repeats: Float[np.ndarray, "r n"] | None = None
 ) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """Sums of the members' predicted changes, −Σ I_up,loss/n, and their standard errors.
 
-    A sum's error is 0 where every member's is. Elsewhere it is not known from the members' alone, which are
-    correlated through s_test: NaN, but for a group of one row.
+    The members' errors are correlated, since all come from one s_test. So a sum's error is found from the
+    sums of each repeat; where these are not there it is NaN, but 0 for a method without noise, and a single
+    row's own.
 
     Args:
         own: a method's table for one test point, a row for each training point in order.
         groups: training rows.
+        repeats: predicted changes of each training point by each repeat.
     """
     changes = own["predicted_change"].to_numpy(dtype=np.float64)
     errors = own["predicted_stderr"].to_numpy(dtype=np.float64)
     sums = np.array([changes[list(rows)].sum() for rows in groups])
+    if repeats is not None and len(repeats) > 1:
+        by_repeat = np.array([repeats[:, list(rows)].sum(axis=1) for rows in groups])
+        factor = small_sample_factor(len(repeats)) / len(repeats) ** 0.5
+        return sums, factor * by_repeat.std(axis=1, ddof=1)
     exact = np.array([not errors[list(rows)].any() for rows in groups])
     single = np.array([errors[rows[0]] if len(rows) == 1 else np.nan for rows in groups])
     return sums, np.where(exact, 0.0, single)
@@ -139,10 +154,14 @@ def group_summary(
 
 
 def _part(
-    prediction: Prediction, target: int, groups: list[Removal], place_of: dict[Removal, int]
+    prediction: Prediction,
+    target: int,
+    groups: list[Removal],
+    place_of: dict[Removal, int],
+    repeats: Float[np.ndarray, "r n"] | None,
 ) -> pd.DataFrame:
     own = prediction.selected[prediction.selected["test_index"] == target]
-    changes, errors = predicted_group_changes(own, groups)
+    changes, errors = predicted_group_changes(own, groups, repeats)
     return pd.DataFrame(
         {
             "method": prediction.method,
@@ -153,6 +172,19 @@ def _part(
             "predicted_stderr": errors,
         }
     )
+
+
+def _changes_by_repeat(
+    session: Session, model: TrainedModel, prediction: Prediction, target: int
+) -> Float[np.ndarray, "r n"] | None:
+    """What each repeat of a stochastic method predicts of each training point; None where it is not kept."""
+    kept = read_repeats(session.folder, prediction.method, prediction.record.table_checksum).get(target)
+    if kept is None or kept.shape[1] != len(model.theta):
+        return None
+    risk = session.risk_on(model.theta.device)
+    products = risk.per_example_gradient_dots(model.theta, kept.to(model.theta))
+    found: np.ndarray = products.cpu().numpy() / risk.num_examples
+    return found
 
 
 def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:

@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from plots.groups import agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
@@ -25,6 +27,11 @@ def grouped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return folder, overrides
 
 
+def by_point(path: Path, column: str) -> dict[Any, float]:
+    """A column of a method's table, by test point and training point."""
+    return pd.read_csv(path).set_index(["test_index", "train_index"])[column].to_dict()
+
+
 def test_the_table_of_groups_is_sums_of_members_beside_certified_changes(
     grouped: tuple[Path, list[str]],
 ) -> None:
@@ -39,10 +46,10 @@ def test_the_table_of_groups_is_sums_of_members_beside_certified_changes(
     assert len(removals) == 15
     assert table["size"].tolist() == [len(removals[place]) for place in table["removal"]]
     assert not (folder / "leave_one_out.csv").exists()
-    own = pd.read_csv(folder / "influence" / "exact.csv").set_index(["test_index", "train_index"])
+    own = by_point(folder / "influence" / "exact.csv", "predicted_change")
     exact = table[table["method"] == "exact"]
     for row in exact.itertuples():
-        members = [own.loc[(row.test_index, i), "predicted_change"] for i in removals[int(str(row.removal))]]
+        members = [own[row.test_index, i] for i in removals[int(str(row.removal))]]
         assert row.predicted_change == pytest.approx(sum(members), rel=1e-9)
     # Of 3 rows out of 300 the first order is nearly all; of 90 it is not.
     error = (exact["actual_change"] - exact["predicted_change"]).abs()
@@ -63,7 +70,7 @@ def test_check_follows_groups_to_the_weights_and_notices_what_does_not(
 
     forged = RunFolder(copytree(folder, tmp_path / "forged"))
     table = pd.read_csv(forged.groups)
-    table.loc[0, "actual_change"] += 1e-6
+    table["actual_change"] += 1e-6 * (table.index == 0)
     write_text_result(forged, forged.groups, table.to_csv(index=False))
     result = repro("check", forged.path)
     assert result.exit_code == 1
@@ -174,6 +181,41 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     )
     assert len(fewer) == 20
     assert set(fewer) <= set(groups)
+
+
+def test_errors_of_sums_come_from_the_repeats_of_the_sums(grouped: tuple[Path, list[str]]) -> None:
+    folder, _ = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    noisy = table[table["method"] == "lissa_auto"]
+    errors = noisy["predicted_stderr"].to_numpy()
+    assert np.isfinite(errors).all()
+    exact = table[table["method"] == "exact"]["predicted_change"].to_numpy()
+    # Known from the exact predictions: nearly all within 4 standard errors, and hardly any within a tenth.
+    scores = np.abs(noisy["predicted_change"].to_numpy() - exact) / errors
+    assert np.mean(scores < 4) > 0.9
+    assert np.mean(scores < 0.1) < 0.4
+    # The members are correlated: adding their errors up, or their squares, is wrong.
+    own = by_point(folder / "influence" / "lissa_auto.csv", "predicted_stderr")
+    removals = json.loads((folder / "removals.json").read_text())
+    large = noisy[noisy["size"] == 90]
+    members = [
+        [own[row.test_index, i] for i in removals[int(str(row.removal))]] for row in large.itertuples()
+    ]
+    by_sum = np.array([sum(found) for found in members])
+    assert (large["predicted_stderr"].to_numpy() < by_sum).all()
+
+
+def test_repeats_of_another_table_are_not_used(tmp_path: Path) -> None:
+    from repro.folder.paths import RunFolder
+    from repro.records.repeats import read_repeats, write_repeats
+
+    folder, repeats = RunFolder(tmp_path), {3: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
+    (tmp_path / "influence").mkdir()
+    write_repeats(folder, "lissa", "sum", repeats)
+    assert read_repeats(folder, "lissa", "sum")[3].equal(repeats[3])
+    assert read_repeats(folder, "lissa", "another") == {}
+    write_repeats(folder, "lissa", "sum", {})
+    assert read_repeats(folder, "lissa", "sum") == {}
 
 
 def test_errors_of_a_sum_are_not_made_up() -> None:

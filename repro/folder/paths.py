@@ -34,6 +34,9 @@ class RunFolder:
     def influence_record(self, method: str) -> Path:
         return self.path / "influence" / f"{method}.json"
 
+    def influence_repeats(self, method: str) -> Path:
+        return self.path / "influence" / f"{method}.safetensors"
+
     def methods(self) -> list[str]:
         """The methods of which there is a table or a record, by name; only names that a method can have."""
         files = (self.path / "influence").glob("[!.]*")
@@ -62,6 +65,10 @@ class RunFolder:
     @property
     def group_summary(self) -> Path:
         return self.path / "groups.json"
+
+    @property
+    def datamodeling(self) -> Path:
+        return self.path / "lds.json"
 
     @property
     def summary(self) -> Path:
