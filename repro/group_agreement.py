@@ -15,6 +15,7 @@ from repro.folder.paths import RunFolder
 from repro.group_choice import GroupChoice, choose_groups
 from repro.model_file import TrainedModel
 from repro.predictions import Prediction
+from repro.records.influence import InfluenceRecord
 from repro.records.repeats import read_repeats
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
@@ -68,6 +69,7 @@ def join_groups(session: Session) -> JoinedGroups:
             choice.groups[prediction.method, target],
             place_of,
             _changes_by_repeat(session, model, prediction, target),
+            session.config["retrain"]["l2_scaling"],
         ).assign(
             **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
         )
@@ -81,7 +83,10 @@ def join_groups(session: Session) -> JoinedGroups:
 
 
 def predicted_group_changes(
-    own: pd.DataFrame, groups: list[Removal], repeats: Float[np.ndarray, "r n"] | None = None
+    own: pd.DataFrame,
+    groups: list[Removal],
+    repeats: Float[np.ndarray, "r n"] | None = None,
+    l2_part: float = 0.0,
 ) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """Sums of the members' predicted changes, −Σ I_up,loss/n, and their standard errors.
 
@@ -93,8 +98,9 @@ def predicted_group_changes(
         own: a method's table for one test point, a row for each training point in order.
         groups: training rows.
         repeats: predicted changes of each training point by each repeat.
+        l2_part: what each row's change is too large by, where groups keep n·λ and lose no L2: λ s_testᵀθ̂/n.
     """
-    changes = own["predicted_change"].to_numpy(dtype=np.float64)
+    changes = own["predicted_change"].to_numpy(dtype=np.float64) - l2_part
     errors = own["predicted_stderr"].to_numpy(dtype=np.float64)
     sums = np.array([changes[list(rows)].sum() for rows in groups])
     if repeats is not None and len(repeats) > 1:
@@ -159,9 +165,12 @@ def _part(
     groups: list[Removal],
     place_of: dict[Removal, int],
     repeats: Float[np.ndarray, "r n"] | None,
+    scaling: str,
 ) -> pd.DataFrame:
     own = prediction.selected[prediction.selected["test_index"] == target]
-    changes, errors = predicted_group_changes(own, groups, repeats)
+    changes, errors = predicted_group_changes(
+        own, groups, repeats, l2_part(prediction.record, target, len(own), scaling)
+    )
     return pd.DataFrame(
         {
             "method": prediction.method,
@@ -183,8 +192,27 @@ def _changes_by_repeat(
         return None
     risk = session.risk_on(model.theta.device)
     products = risk.per_example_gradient_dots(model.theta, kept.to(model.theta))
+    if session.config["retrain"]["l2_scaling"] == "sum":
+        products = products - risk.l2 * (kept.to(model.theta) @ model.theta)[:, None]
     found: np.ndarray = products.cpu().numpy() / risk.num_examples
     return found
+
+
+def l2_part(record: InfluenceRecord, target: int, num_examples: int, scaling: str) -> float:
+    """What a row's predicted change is too large by: see `predicted_group_changes`.
+
+    Raises:
+        StageError: the record is of a version that did not keep it.
+    """
+    if scaling == "mean":
+        return 0.0
+    found = next((one.l2_product for one in record.solutions if one.test_index == target), None)
+    if found is None:
+        raise StageError(
+            f"the record of {record.method} does not say how much of its predictions is L2, which "
+            f"retrain.l2_scaling=sum needs: run `repro influence --method {record.method}` again"
+        )
+    return found / num_examples
 
 
 def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:

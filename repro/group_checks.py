@@ -1,5 +1,7 @@
 """The verdicts of `repro check` on groups: does groups.csv follow from the data and the stored weights?"""
 
+import json
+
 import numpy as np
 import pandas as pd
 import torch
@@ -8,7 +10,7 @@ from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
 from repro.checks import check_actual_changes, check_gradients, check_summary
 from repro.folder.paths import RunFolder
-from repro.group_agreement import predicted_group_changes, read_removals
+from repro.group_agreement import l2_part, predicted_group_changes, read_removals
 from repro.listener import Listener, ProgressReport
 from repro.printable import printable
 from repro.records.influence import read_record, read_table
@@ -16,10 +18,11 @@ from repro.records.summary import read_summary
 from retrain.recheck import Rechecked
 from retrain.removal import Removal, removal
 from retrain.retrainer import Retrainer, with_null_control
+from retrain.settings import L2Scaling
 
 
 def check_groups(
-    folder: RunFolder, dataset: Dataset, retrainer: Retrainer, key: str, listener: Listener
+    folder: RunFolder, dataset: Dataset, retrainer: Retrainer, key: str, scaling: str, listener: Listener
 ) -> list[Verdict]:
     """What groups.csv and removals.json say, against the weights.
 
@@ -28,6 +31,7 @@ def check_groups(
         dataset: its examples.
         retrainer: has its weights.
         key: names θ̂.
+        scaling: which L2 the groups have: `recorded_scaling`.
         listener: told how far it is.
 
     Raises:
@@ -56,10 +60,23 @@ def check_groups(
         for verdict in (
             check_gradients(plain),
             check_actual_changes(table, removed, targets, truth, plain),
-            _check_predictions(folder, table, groups, key),
+            _check_predictions(folder, table, groups, key, scaling),
             check_summary(table, targets, summary, truth),
         )
     ]
+
+
+def recorded_scaling(folder: RunFolder) -> L2Scaling:
+    """Which L2 the groups of groups.csv have, as groups.json says.
+
+    Raises:
+        OSError, ValueError: it is missing, or says nothing of the kind.
+    """
+    content = json.loads(folder.group_summary.read_text(encoding="utf-8"))
+    found = content.get("l2_scaling") if isinstance(content, dict) else None
+    if found not in ("mean", "sum"):
+        raise ValueError(f"groups.json has l2_scaling={found!r:.20}")
+    return "sum" if found == "sum" else "mean"
 
 
 def _check_places(places: "pd.Series[int]", count: int, column: str) -> None:
@@ -69,7 +86,9 @@ def _check_places(places: "pd.Series[int]", count: int, column: str) -> None:
         raise IndexError(f"{column} of the table of groups: expected 0 … {count - 1}")
 
 
-def _check_predictions(folder: RunFolder, table: pd.DataFrame, groups: list[Removal], key: str) -> Verdict:
+def _check_predictions(
+    folder: RunFolder, table: pd.DataFrame, groups: list[Removal], key: str, scaling: str
+) -> Verdict:
     """Predictions of groups are the sums of their members' in the methods' own tables."""
     faults = []
     for method, rows in table.groupby("method"):
@@ -80,7 +99,9 @@ def _check_predictions(folder: RunFolder, table: pd.DataFrame, groups: list[Remo
             continue
         for target, part in rows.groupby("test_index"):
             members = [groups[place] for place in part["removal"]]
-            sums, _ = predicted_group_changes(own[own["test_index"] == target], members)
+            chosen = own[own["test_index"] == target]
+            part_of_l2 = l2_part(record, int(str(target)), len(chosen), scaling)
+            sums, _ = predicted_group_changes(chosen, members, None, part_of_l2)
             if not np.array_equal(part["predicted_change"].to_numpy(), sums):
                 faults.append(f"{method}: predictions for test point {target} are not sums of members'")
             if [len(rows) for rows in members] != part["size"].tolist():

@@ -70,6 +70,12 @@ class RemovalProblem:
     mean_squared_length: float
     """Mean of ‖xⱼ‖² over all examples."""
     l2: float
+    scales_l2: bool = False
+    """Whether a removal keeps n·λ, so that its λ is λ·n/(n − |S|)."""
+
+    def l2_of(self, removals: RemovalBatch) -> Float64[Tensor, "B 1 1"] | float:
+        """λ of each R₋S."""
+        return self.l2 * (self.num_examples / self._divisor(removals)) if self.scales_l2 else self.l2
 
     @property
     def num_classes(self) -> int:
@@ -160,7 +166,7 @@ class RemovalProblem:
     def gradient_at_fit(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂) in closed form: no pass over the examples."""
         removed = self._removed_sum(removals, None)
-        return (self.residual_sum - removed) / self._divisor(removals) + self.l2 * self.weights
+        return (self.residual_sum - removed) / self._divisor(removals) + self.l2_of(removals) * self.weights
 
     def estimate(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, not for a norm.
@@ -191,7 +197,7 @@ class RemovalProblem:
         changed = self.total(self._probability_change_sum(self.here(removals), moving, data))
         removed = self._removed_sum(removals, moving)
         summed = self.residual_sum + changed - removed
-        return summed / self._divisor(removals) + self.l2 * (self.weights + differences)
+        return summed / self._divisor(removals) + self.l2_of(removals) * (self.weights + differences)
 
     def _divisor(self, removals: RemovalBatch) -> Float[Tensor, "B 1 1"]:
         return (self.num_examples - removals.sizes)[:, None, None]

@@ -12,6 +12,7 @@ from parallel.group import ALONE
 from repro.functions import leave_out
 from retrain import group_solver
 from retrain.batches import CacheState, own_batches
+from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
 from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal
@@ -64,6 +65,32 @@ def test_random_groups_agree_with_scikit_learn_within_the_certificate(count: int
         assert float(their_bound.max()) < 1e-5
         apart = (found.actual_change[:, column] - independent).abs()
         assert (apart <= found.certificate[:, column] + their_bound).all()
+
+
+def test_the_sum_of_l2_is_that_of_scikit_learn_at_one_c() -> None:
+    risk, fit = fitted_digits(NUM_TRAIN)
+    problem = removal_problem(risk, fit.theta, scales_l2=True)
+    groups = random_groups(5, 3)
+    factor = build_preconditioner(problem, torch.float64)
+    solution = solve_batch(problem, factor, batch_of(*groups), tolerance=1e-9, single_precision=True)
+    lengths = solution.differences.flatten(1).norm(dim=1)
+    sizes = batch_of(*groups).sizes
+    rounding = gradient_rounding_bound(problem, sizes, lengths)
+    bounds = distance_bound(solution.gradient_norms, rounding, l2_of_models(problem, sizes))
+    plain = distance_bound(solution.gradient_norms, rounding, risk.l2)
+    assert (bounds < plain).all()
+    for place, removed in enumerate(groups):
+        kept = np.setdiff1d(np.arange(NUM_TRAIN), removed)
+        # The same C for all: scikit-learn's is one over the sum of L2, which does not depend on the rows.
+        solver = LogisticRegression(
+            C=1 / (NUM_TRAIN * risk.l2), fit_intercept=False, tol=1e-12, solver="newton-cg", max_iter=1000
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            solver.fit(risk.x[kept].numpy(), risk.y[kept].numpy())
+        found = risk.weights(fit.theta)[:, problem.active] + solution.differences[place]
+        theirs = torch.from_numpy(solver.coef_)[:, problem.active]
+        assert float((found - theirs).norm()) < float(bounds[place]) + 1e-6
 
 
 def test_models_that_all_move_the_same_way_are_worth_a_factor_of_their_own(

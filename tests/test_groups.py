@@ -238,3 +238,32 @@ def test_agreement_by_size_takes_like_sizes_together(grouped: tuple[Path, list[s
     assert len(shown) == 4
     sizes = np.asarray(shown[0].get_array())
     assert sorted(sizes.tolist()) == [3] * 5 + [30] * 5 + [90] * 5
+
+
+def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
+    grouped: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    _, overrides = grouped
+    run = tmp_path / "run"
+    mine = [*overrides[:-1], "--method", "exact", "--method", "lissa_auto", f"output_dir={run}"]
+    tables = {}
+    for scaling in ("mean", "sum"):
+        said = succeed("run", *mine, f"retrain.l2_scaling={scaling}")
+        # Models of one L2 are never taken for those of the other.
+        assert "16 solved now" in said
+        tables[scaling] = pd.read_csv(run / "groups.csv")
+        assert json.loads((run / "groups.json").read_text())["l2_scaling"] == scaling
+        succeed("check", run)
+    mean, kept = tables["mean"], tables["sum"]
+    apart = (mean["actual_change"] - kept["actual_change"]).abs()
+    assert (apart > 100 * (mean["certificate"] + kept["certificate"])).mean() > 0.9
+    # First order has to be right of each: without its own part of L2 neither would be.
+    small = (kept["method"] == "exact") & (kept["size"] == 3)
+    for own, other in ((mean, kept), (kept, mean)):
+        right = (own["actual_change"] - own["predicted_change"])[small].abs()
+        wrong = (own["actual_change"] - other["predicted_change"])[small].abs()
+        assert right.mean() < 0.7 * wrong.mean()
+    assert np.isfinite(kept["predicted_stderr"]).all()
+    result = repro("run", *FAST, "retrain.l2_scaling=sum", "removals=all", f"output_dir={tmp_path}/points")
+    assert result.exit_code == 2
+    assert "retrain.l2_scaling=sum is for groups" in result.stderr

@@ -46,13 +46,14 @@ Summary = dict[int, PointSummary]
 """By test point, in the order in which they were asked for."""
 
 
-def write_summary(folder: RunFolder, summary: Summary, path: Path | None = None) -> None:
+def write_summary(folder: RunFolder, summary: Summary, path: Path | None = None, **facts: str) -> None:
     """Write summary.json, or another file of this form.
 
-    The first test point's stands at the top level, and all under "test_points" if there are several.
+    `facts` are further keys of it. The first test point's stands at the top level, and all under
+    "test_points" if there are several.
     """
     points = {str(target): point.as_json() for target, point in summary.items()}
-    first = next(iter(points.values()))
+    first = next(iter(points.values())) | facts
     write_json_result(
         folder, path or folder.summary, first | ({"test_points": points} if len(points) > 1 else {})
     )

@@ -23,7 +23,7 @@ from repro.folder.checked_files import check_files, check_page
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
-from repro.group_checks import check_groups
+from repro.group_checks import check_groups, recorded_scaling
 from repro.listener import Listener, ProgressReport
 from repro.model_file import load_model
 from repro.printable import printable
@@ -106,8 +106,9 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     model = load_model(folder, config, dataset.checksum, device)
     verdicts = [check_fit(risk, model.theta, model.facts)]
     if folder.groups.exists():
-        retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None)
-        verdicts += check_groups(folder, dataset, retrainer, model.key, listener)
+        scaling = recorded_scaling(folder)
+        retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling=scaling)
+        verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
         if not folder.table.exists():
             return verdicts
     try:
@@ -123,7 +124,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     _check_indices(table, dataset)
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None)
+    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling="mean")
     wanted = with_null_control(leave_one_out(table["train_index"]))
     plain: list[Rechecked] = []
     with listener.progress("checking") as tell:

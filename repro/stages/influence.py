@@ -117,6 +117,7 @@ class _Found:
     solution: Solution
     scores: Scores | None
     seconds: float
+    l2_product: float | None
 
     def as_record(self) -> SolutionRecord:
         solution = self.solution
@@ -126,6 +127,7 @@ class _Found:
             message=solution.message,
             seconds=self.seconds,
             norm=None if solution.status.failed else float(solution.value.norm()),
+            l2_product=self.l2_product,
             relative_residual=solution.relative_residual,
             hessian_vector_products=solution.num_hvps,
             trace=without_non_finite(solution.trace),
@@ -177,7 +179,13 @@ def _explain_all(
         solution = solve(risk.loss_gradient(theta, *session.test_examples([target]))[0])
         scores = None if solution.status.failed else influence_scores(risk, theta, solution)
         seconds = prepared + time.perf_counter() - started
-        return _Found(target=target, solution=solution, scores=scores, seconds=seconds)
+        return _Found(
+            target=target,
+            solution=solution,
+            scores=scores,
+            seconds=seconds,
+            l2_product=None if solution.status.failed else float(risk.l2 * theta.dot(solution.value)),
+        )
 
     started = time.perf_counter()
     try:

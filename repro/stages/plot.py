@@ -59,7 +59,9 @@ def plot_groups(session: Session) -> PlottedGroups:
         joined = join_groups(session)
         config, predictions = session.config, joined.choice.predictions
         write_groups(folder, joined)
-        write_summary(folder, joined.summary, folder.group_summary)
+        write_summary(
+            folder, joined.summary, folder.group_summary, l2_scaling=config["retrain"]["l2_scaling"]
+        )
         session.remember()
         titles = method_titles(config, predictions)
         selection = describe_groups(config, joined.choice.removals)

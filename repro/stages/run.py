@@ -7,7 +7,7 @@ from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
-from repro.retraining import refuse_other_models
+from repro.retraining import refuse_other_models, refuse_sum_for_points
 from repro.selection import chosen_groups, makes_groups, needs_influence, points_without_predictions
 from repro.session import Session
 from repro.stages.influence import influence
@@ -51,6 +51,7 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         StageError, UsageError: what `retrain` would refuse after all other stages.
     """
     config = session.config
+    refuse_sum_for_points(config)
     refuse_other_models(config, session.risk)
     try:
         check_certifiable(config["model"].get("l2", 1.0))
