@@ -210,7 +210,7 @@ def l2_part(record: InfluenceRecord, target: int, num_examples: int, scaling: st
     if found is None:
         raise StageError(
             f"the record of {record.method} does not say how much of its predictions is L2, which "
-            f"retrain.l2_scaling=sum needs: run `repro influence --method {record.method}` again"
+            "retrain.l2_scaling=sum needs: predict again by the same method"
         )
     return found / num_examples
 
