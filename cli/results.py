@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from repro.stages.diagnose import Diagnosis
     from repro.stages.ground_truth import Exported
     from repro.stages.influence import Explained
-    from repro.stages.plot import Plotted
+    from repro.stages.lds import DatamodelingScores
+    from repro.stages.plot import Plotted, PlottedGroups
     from repro.stages.report import Reported
     from repro.stages.retrain import Retrained
     from repro.stages.train import Trained
@@ -130,6 +131,52 @@ def _(found: Plotted) -> None:
     )
 
 
+@words
+def _(found: DatamodelingScores) -> None:
+    table = _table("linear datamodeling score: Spearman's r of predicted and actual losses")
+    columns = ("method", "test point", "r", "lowest", "highest")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    rows = [
+        {
+            "method": one.method,
+            "test point": str(target),
+            "r": r.value,
+            "lowest": r.lowest,
+            "highest": r.highest,
+        }
+        for one in found.methods
+        for target, r in [
+            *one.test_points.items(),
+            *([("mean", one.mean)] if len(one.test_points) > 1 else []),
+        ]
+    ]
+    for row in rows:
+        numbers = [f"{row[name]:.5f}" for name in columns[2:]]
+        table.add_row(str(row["method"]), str(row["test point"]), *numbers)
+    show(table, "scores", rows)
+    say(
+        f"{found.models} models; largest certificate {found.max_certificate:.1e}; wrote {found.file}",
+        "scored",
+        models=found.models,
+        max_certificate=found.max_certificate,
+        files=[found.file],
+    )
+
+
+@words
+def _(found: PlottedGroups) -> None:
+    for target, point in found.joined.summary.items():
+        _say_point(target, point)
+    folder = found.folder
+    tables = [folder.groups, folder.removals, folder.group_summary]
+    say(
+        f"wrote {', '.join(map(str, tables))} and the figures in {folder.figures}",
+        "wrote",
+        files=[*tables, *found.figures],
+    )
+
+
 def _say_point(target: int, point: PointSummary) -> None:
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
     table = _table(f"test point {target}: actual change on predicted change")
@@ -162,12 +209,18 @@ def _(found: Reported) -> None:
 @words
 def _(found: Exported) -> None:
     say(
-        f"{found.test_points} test points × {found.training_points} left-out training points of "
+        f"{found.test_points} test points × {_left_out(found)} of "
         f"{found.examples}; largest certificate {found.max_certificate:.1e}",
         "exported",
         **asdict(found),
     )
     say_wrote(found.file)
+
+
+def _left_out(found: Exported) -> str:
+    if found.groups:
+        return f"{found.groups} groups of training points"
+    return f"{found.training_points} left-out training points"
 
 
 @words

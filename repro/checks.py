@@ -16,6 +16,7 @@ from repro.records.model import ModelFacts
 from repro.records.summary import Summary
 from retrain.changes import Changes
 from retrain.recheck import Rechecked
+from retrain.removal import Removal
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
@@ -45,25 +46,37 @@ def check_gradients(plain: list[Rechecked]) -> Verdict:
 
 
 def check_actual_changes(
-    table: pd.DataFrame, targets: list[int], truth: Changes, plain: list[Rechecked]
+    table: pd.DataFrame,
+    removed: list[Removal],
+    targets: list[int],
+    truth: Changes,
+    plain: list[Rechecked],
 ) -> Verdict:
-    """The table's actual changes and certificates are those of the weights, found in two ways."""
+    """The table's actual changes and certificates are those of the weights, found in two ways.
+
+    Args:
+        table: of points or of groups.
+        removed: what each of its rows leaves out.
+        targets: its test points.
+        truth: the weights' changes.
+        plain: those that plain formulas found.
+    """
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
     plain_changes = {
         rows: found.actual_change[:, column] for found in plain for column, rows in enumerate(found.removals)
     }
     differences = {"weights": 0.0, "plain losses": 0.0, "certificates": 0.0}
     missing = 0
-    for row in table.itertuples():
-        target, removed = targets.index(int(str(row.test_index))), (int(str(row.train_index)),)
-        if removed not in column_of:
+    for row, rows in zip(table.itertuples(), removed, strict=True):
+        target = targets.index(int(str(row.test_index)))
+        if rows not in column_of:
             missing += 1
             continue
         actual, certificate = float(str(row.actual_change)), float(str(row.certificate))
         found = {
-            "weights": truth.actual_change[target, column_of[removed]] - actual,
-            "plain losses": plain_changes[removed][target] - actual,
-            "certificates": truth.bound[target, column_of[removed]] - certificate,
+            "weights": truth.actual_change[target, column_of[rows]] - actual,
+            "plain losses": plain_changes[rows][target] - actual,
+            "certificates": truth.bound[target, column_of[rows]] - certificate,
         }
         differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
     scale = float(table["actual_change"].abs().max())

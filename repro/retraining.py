@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -10,17 +10,18 @@ from torch import Tensor
 from erm.files import without_non_finite
 from parallel.group import ALONE, Group
 from repro.configuration.compose import Config
-from repro.errors import StageError
+from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.records.retraining import RetrainingRun, SolverSettings, append_run
+from repro.selection import makes_groups
 from repro.session import Session
 from retrain.certified_softmax import check_retrainable, retrainer_for
 from retrain.removal import Removal
 from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels, with_null_control
 from retrain.schedule import LeaveOneOutError
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.settings import L2Scaling, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weights import WeightCache
 
 SOLVER_KEYS = tuple(field.name for field in fields(RetrainSettings))
@@ -63,6 +64,7 @@ def retrainer_for_key(
     *,
     group: Group = ALONE,
     warn: Callable[[str], None] = warn,
+    l2_scaling: L2Scaling | None = None,
 ) -> Retrainer:
     """The retrainer of the configured model, with the run's weights and settings.
 
@@ -74,13 +76,22 @@ def retrainer_for_key(
         key: names θ̂.
         group: the ranks.
         warn: told of weights that are set aside; by the first rank alone.
+        l2_scaling: in place of the configured one.
 
     Raises:
         StageError: no retrainer takes this model.
+        UsageError: single points are to keep n·λ.
     """
-    cache = WeightCache(folder.weights, key, warn if group.is_first else lambda _: None)
+    settings = retrain_settings(config)
+    if l2_scaling is None:
+        refuse_sum_for_points(config)
+    else:
+        settings = replace(settings, l2_scaling=l2_scaling)
+    # Models of another L2 minimise another risk: under a key of their own they are never taken for these.
+    own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"
+    cache = WeightCache(folder.weights, own, warn if group.is_first else lambda _: None)
     try:
-        return retrainer_for(risk, theta, cache, retrain_settings(config), group)
+        return retrainer_for(risk, theta, cache, settings, group)
     except NoRetrainerError as error:
         raise _refusal(config, error) from error
 
@@ -91,9 +102,10 @@ def retrainer_of(
     risk: object,
     model: TrainedModel,
     warn: Callable[[str], None] = warn,
+    l2_scaling: L2Scaling | None = None,
 ) -> Retrainer:
     """The same for θ̂ as it was read."""
-    return retrainer_for_key(folder, config, risk, model.theta, model.key, warn=warn)
+    return retrainer_for_key(folder, config, risk, model.theta, model.key, warn=warn, l2_scaling=l2_scaling)
 
 
 def make_retrainer(session: Session, model: TrainedModel) -> Retrainer:
@@ -103,6 +115,15 @@ def make_retrainer(session: Session, model: TrainedModel) -> Retrainer:
         StageError: no retrainer takes this model.
     """
     return retrainer_of(session.folder, session.config, session.risk, model)
+
+
+def refuse_sum_for_points(config: Config) -> None:
+    """Raise UsageError where single points are to keep n·λ: all that is said of them is the paper's."""
+    if config["retrain"]["l2_scaling"] == "sum" and not makes_groups(config):
+        raise UsageError(
+            "retrain.l2_scaling=sum is for groups, as removals=groups makes them: single points have the "
+            "paper's convention, retrain.l2_scaling=mean"
+        )
 
 
 def retrain_settings(config: Config) -> RetrainSettings:

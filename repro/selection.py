@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from erm.dataset import Dataset
 from repro.configuration.compose import Config
 from repro.configuration.validation import is_shipped
 from repro.errors import UsageError
 from repro.problem import make_removal_kind
 from repro.user_code import naming_own_code
+from retrain.removal import Removal, removal
 
 
 def points_without_predictions(config: Config, num_train: int) -> list[int] | None:
@@ -35,6 +37,68 @@ def points_by_influence(config: Config, influence: Float[np.ndarray, " n"]) -> l
         UsageError: as `points_without_predictions`.
     """
     return _points(config, make_removal_kind(config), len(influence), influence=influence)
+
+
+def makes_groups(config: Config) -> bool:
+    """Whether the removals may take several rows each, so that tables and figures are those of groups."""
+    kind = make_removal_kind(config)
+    return getattr(getattr(kind, "func", kind), "makes_groups", False) is True
+
+
+def needs_influence(config: Config) -> bool:
+    """Whether predictions choose the removals."""
+    return "influence" in _parameters(make_removal_kind(config))
+
+
+def refuse_groups(config: Config, stage: str) -> None:
+    """Raise UsageError for a stage that knows single points alone."""
+    if makes_groups(config):
+        raise UsageError(
+            f"{stage} shows single points, and removals={selection_name(config)} makes groups: "
+            "choose removals=influential or another kind of single points"
+        )
+
+
+def chosen_groups(
+    config: Config, dataset: Dataset, influence: Float[np.ndarray, " n"] | None = None
+) -> list[Removal]:
+    """The groups that `removals` makes, each once, in the order in which it names them.
+
+    Args:
+        config: names the kind.
+        dataset: the examples.
+        influence: I_up,loss of one method for one test point, for a kind that needs it.
+
+    Raises:
+        UsageError: a setting does not fit, or a group is empty, names what is no row, leaves nothing or no
+            example of a class.
+    """
+    num_train = len(dataset.y_train)
+    offered = {"labels": dataset.y_train, "features": dataset.x_train}
+    offered |= {} if influence is None else {"influence": influence}
+    found = _made(config, make_removal_kind(config), num_train, **offered)
+    counts = np.bincount(dataset.y_train)
+    groups = list(dict.fromkeys(_checked_group(config, rows, num_train) for rows in found))
+    for rows in groups:
+        left = counts - np.bincount(dataset.y_train[list(rows)], minlength=len(counts))
+        if (gone := np.flatnonzero((left == 0) & (counts > 0))).size:
+            raise UsageError(
+                f"removals={selection_name(config)}: a removal of {len(rows)} rows, the first of them "
+                f"{rows[0]}, leaves no training example of class {gone[0]}"
+            )
+    return groups
+
+
+def _checked_group(config: Config, rows: Any, num_train: int) -> Removal:
+    where = f"removals={selection_name(config)}"
+    if not isinstance(rows, tuple) or not all(isinstance(row, int | np.integer) for row in rows):
+        raise UsageError(f"{where}: {rows!r:.60} is no removal; expected a tuple of training rows")
+    if not rows:
+        raise UsageError(f"{where}: a removal is empty; expected at least one training row")
+    try:
+        return removal((int(row) for row in rows), num_train)
+    except ValueError as error:
+        raise UsageError(f"{where}: {error}") from error
 
 
 def top_k(config: Config, num_train: int) -> int:
@@ -80,12 +144,32 @@ def describe_selection(config: Config, num_train: int, num_tests: int) -> str:
     return f"{len(points):,} chosen training point{plural}" + ("" if name == "indices" else f" ({name})")
 
 
+def describe_groups(config: Config, groups: list[Removal]) -> str:
+    """Groups in words, for the title of a figure."""
+    sizes = [len(rows) for rows in groups]
+    return (
+        f"{len(groups):,} groups of {min(sizes):,} to {max(sizes):,} rows, removals={selection_name(config)}"
+    )
+
+
 def _parameters(kind: Callable[..., Any]) -> set[str]:
     return set(inspect.signature(kind).parameters)
 
 
 def _points(config: Config, kind: Callable[..., Any], num_train: int, **arguments: Any) -> list[int]:
-    """The rows of the kind's removals, each of which has to be a single row: others are not solved yet."""
+    """The rows of the kind's removals, each of which has to be a single row."""
+    removals = _made(config, kind, num_train, **arguments)
+    for found in removals:
+        if not _is_one_row(found, num_train):
+            raise UsageError(
+                f"removals._target_={config['removals']['_target_']} returned the removal {found!r:.60}, "
+                f"expected a tuple of one training row, such as (3,), within 0 … {num_train - 1}"
+            )
+    return [int(row) for (row,) in dict.fromkeys(removals)]
+
+
+def _made(config: Config, kind: Callable[..., Any], num_train: int, **arguments: Any) -> list[Any]:
+    """What the kind returns, which has to be a list."""
     offered = {"num_examples": num_train, "top_k": top_k(config, num_train)} | arguments
     parameters = _parameters(kind)
     name = f"removals._target_={config['removals']['_target_']}"
@@ -99,13 +183,7 @@ def _points(config: Config, kind: Callable[..., Any], num_train: int, **argument
         raise UsageError(
             f"{name} returned {removals!r:.60}, expected a list of removals, such as [(3,), (8,)]"
         )
-    for removal in removals:
-        if not _is_one_row(removal, num_train):
-            raise UsageError(
-                f"{name} returned the removal {removal!r:.60}, expected a tuple of one training row, such as "
-                f"(3,), within 0 … {num_train - 1}"
-            )
-    return [int(row) for (row,) in dict.fromkeys(removals)]
+    return removals
 
 
 def _is_one_row(removal: Any, num_train: int) -> bool:

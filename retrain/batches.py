@@ -60,7 +60,7 @@ def own_batches(wanted: Sequence[Removal], state: CacheState, size: int, group: 
     """
     composed = [
         Batch(removals=removals, stored=stored)
-        for batch in _batches(wanted, size, multiple_of=group.size)
+        for batch in _batches_of_like_size(wanted, size, multiple_of=group.size)
         for stored in (False, True)
         if (
             removals := tuple(
@@ -92,19 +92,32 @@ def stored_differences(
     return problem.broadcast(differences.to(problem.x.device))
 
 
+def _batches_of_like_size(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Sequence[Removal]]:
+    """Single rows by themselves, and groups by how many rows they have: like models take as many passes."""
+    points = [rows for rows in wanted if len(rows) <= 1]
+    groups = sorted((rows for rows in wanted if len(rows) > 1), key=lambda rows: (len(rows), rows))
+    return [*_batches(points, size, multiple_of), *_batches(groups, size, multiple_of)]
+
+
 def _batches(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Sequence[Removal]]:
     """Consecutive batches of near-equal length, none longer than `size`, so many that ranks share evenly."""
     count = -(-len(wanted) // (size * multiple_of)) * multiple_of
     return [wanted[len(wanted) * k // count : len(wanted) * (k + 1) // count] for k in range(count)]
 
 
-def batch_size_that_fits(problem: RemovalProblem, group: Group) -> int:
-    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
+def batch_size_that_fits(problem: RemovalProblem, group: Group, *, pairs: int = MEMORY) -> int:
+    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine.
+
+    Args:
+        problem: the risks R₋S.
+        group: the ranks.
+        pairs: of L-BFGS, for each model.
+    """
     if problem.x.device.type == "cuda":
         free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
     else:
         free, ranks = psutil.virtual_memory().available, group.ranks_here
     size = problem.num_classes * problem.num_features
     # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
-    model_bytes = 8 * ((2 * MEMORY + 8) * size + CHUNK_ROWS * problem.num_classes)
+    model_bytes = 8 * ((2 * pairs + 8) * size + CHUNK_ROWS * problem.num_classes)
     return int(min(MAX_BATCH, max(1, free // (4 * ranks * model_bytes))))

@@ -47,7 +47,8 @@ def gradient_rounding_bound(
     sums = 2 * math.sqrt(2 * num_classes) * _gamma(problem.longest_sum)
     elementwise = (35 * num_classes + 160) * UNIT_ROUNDOFF
     residuals = (sums + elementwise) * problem.mean_length
-    regulariser = 4 * UNIT_ROUNDOFF * problem.l2 * (weight_norm + difference_norms)
+    l2 = l2_of_models(problem, num_removed)
+    regulariser = 4 * UNIT_ROUNDOFF * l2 * (weight_norm + difference_norms)
     # Not number / tensor, which torch takes for number · (1 / tensor) and rounds twice.
     factors = torch.full_like(num_removed, 2 * n) / (n - num_removed.clamp(min=1))
     bound: Tensor = factors * (logits + residuals) + regulariser
@@ -59,11 +60,18 @@ def logit_rounding(num_features: int, num_classes: int) -> float:
     return _gamma(num_features) + (num_classes + 16) * UNIT_ROUNDOFF
 
 
+def l2_of_models(problem: RemovalProblem, num_removed: Float[Tensor, " B"]) -> Float[Tensor, " B"] | float:
+    """λ of each R₋S, the modulus of its strong convexity: λ, or λ·n/(n − |S|) where n·λ is kept."""
+    n = problem.num_examples
+    return problem.l2 * (n / (n - num_removed)) if problem.scales_l2 else problem.l2
+
+
 def distance_bound(
-    gradient_norms: Float[Tensor, " B"], rounding_bounds: Float[Tensor, " B"], l2: float
+    gradient_norms: Float[Tensor, " B"],
+    rounding_bounds: Float[Tensor, " B"],
+    l2: Float[Tensor, " B"] | float,
 ) -> Float[Tensor, " B"]:
     """‖θ − θ*‖ ≤ (‖∇R₋S(θ)‖ + rounding)/l2, by strong convexity."""
-    assert l2 > 0
     return (gradient_norms + rounding_bounds) / l2
 
 

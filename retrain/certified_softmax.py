@@ -78,13 +78,15 @@ class CertifiedSoftmax:
     ) -> Iterator[Rechecked]:
         """By plain formulas: see `retrain.recheck.recheck`; a file of the cache at a time."""
         for part in self.cache.parts(removals):
-            yield recheck(self.risk, self.theta, part, x_test, y_test)
+            yield recheck(
+                self.risk, self.theta, part, x_test, y_test, scales_l2=self.settings.l2_scaling == "sum"
+            )
 
     def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
         return amplification(self.risk, self.theta, self.cache.parts(removals))
 
     def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
-        """√2‖x‖/λ."""
+        """√2‖x‖/λ; a removal's λ is this or larger."""
         features = self.risk.features(x_test).double()
         return loss_error_bound(features, features.new_tensor([1 / self.risk.l2]))[:, 0]
 

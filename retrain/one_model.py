@@ -44,8 +44,13 @@ def solve_one(
     device = risk.x.device
     kept = torch.ones(risk.num_examples, dtype=torch.bool, device=device)
     kept[list(removed)] = False
-    without = replace(risk, x=risk.x.double()[:, problem.active.to(device)][kept], y=risk.y[kept])
     batch = RemovalBatch((removed,), problem.weights.device)
+    without = replace(
+        risk,
+        x=risk.x.double()[:, problem.active.to(device)][kept],
+        y=risk.y[kept],
+        l2=float(problem.l2_of(batch)),
+    )
 
     def measured(theta: Float[Tensor, " p"]) -> Measurement:
         weights = problem.broadcast(theta.to(problem.weights).view_as(problem.weights))

@@ -32,6 +32,8 @@ class Path:
     """Of the last gradient of any precision, for displays."""
     unrounded: Bool[Tensor, " b"]
     """Models that float32 numbers keep from the tolerance."""
+    memory: int = MEMORY
+    """Pairs that it keeps."""
     steps: list[Tensor] = field(default_factory=list)
     gradient_changes: list[Tensor] = field(default_factory=list)
 
@@ -44,13 +46,13 @@ class Path:
 
     def move(self, candidate: Float64[Tensor, "b K d"], gradients: Tensor, norms: Tensor) -> None:
         """Move the models whose gradient did not grow, and remember what every step taught."""
-        self.steps = [*self.steps, candidate - self.differences][-MEMORY:]
+        self.steps = [*self.steps, candidate - self.differences][-self.memory :]
         # Without curvature a pair is passed over: after a step so long that the gradient overflowed, and
         # after
         # gradients of two precisions, whose difference is rounding.
         change = gradients - self.gradients
         taught = change.flatten(1).isfinite().all(dim=1)[:, None, None]
-        self.gradient_changes = [*self.gradient_changes, torch.where(taught, change, 0.0)][-MEMORY:]
+        self.gradient_changes = [*self.gradient_changes, torch.where(taught, change, 0.0)][-self.memory :]
         moved = (norms.isfinite() & (norms <= MAX_GROWTH * self.norms))[:, None, None]
         self.differences = torch.where(moved, candidate, self.differences)
         self.gradients = torch.where(moved, gradients, self.gradients)
@@ -64,7 +66,9 @@ class Path:
         self.norms = torch.full_like(self.norms, torch.inf)
 
 
-def path_from(differences: Float64[Tensor, "B K d"], gradients: Float64[Tensor, "B K d"]) -> Path:
+def path_from(
+    differences: Float64[Tensor, "B K d"], gradients: Float64[Tensor, "B K d"], memory: int = MEMORY
+) -> Path:
     """A path that begins at Δ, where the gradients are known."""
     norms = gradients.flatten(1).norm(dim=1)
     rows = torch.arange(len(differences), device=differences.device)
@@ -75,6 +79,7 @@ def path_from(differences: Float64[Tensor, "B K d"], gradients: Float64[Tensor, 
         norms=norms,
         shown_norms=norms,
         unrounded=torch.zeros_like(rows, dtype=torch.bool),
+        memory=memory,
     )
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from retrain.problem import RemovalProblem
+from retrain.removal import RemovalBatch
 
 KEPT_CURVATURE = 0.998
 """Share of each Hessian block's trace that the factor is built from. Measured on MNIST: it takes 0.6 of the
@@ -48,15 +49,44 @@ def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Precond
             where float64 cannot, a
             shifted H: a preconditioner affects the number of passes, never the solution.
     """
+    hessian_sum = problem.hessian_sum(dtype, KEPT_CURVATURE)
+    factor = _factored(problem, hessian_sum.div_(problem.num_examples))
+    return build_preconditioner(problem, torch.float64) if factor is None else factor
+
+
+def refreshed_preconditioner(
+    problem: RemovalProblem,
+    removals: RemovalBatch,
+    differences: Float[Tensor, "b K d"],
+    dtype: torch.dtype,
+) -> Preconditioner:
+    """Factor the mean Hessian of some models, all taken at their mean Δ.
+
+    Args:
+        problem: the risks R₋S.
+        removals: what the models leave out.
+        differences: where they stand.
+        dtype: as of `build_preconditioner`.
+    """
+    here = problem.here(removals)
+    share = here.kept(len(problem.x)).double().mean(dim=1)
+    blocks = problem.hessian_sum_at(differences.mean(dim=0), share, dtype, KEPT_CURVATURE)
+    factor = _factored(problem, blocks.div_(problem.num_examples - float(removals.sizes.mean())))
+    if factor is None:
+        return refreshed_preconditioner(problem, removals, differences, torch.float64)
+    return factor
+
+
+def _factored(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"]) -> Preconditioner | None:
+    """The factor of C + l2·P from C; None where float32 finds none, and float64 may."""
     size = (problem.num_classes - 1) * problem.num_features
-    blocks = problem.hessian_sum(dtype, KEPT_CURVATURE).div_(problem.num_examples)
     # l2·P restricted to the first K − 1 classes, P = I − 11ᵀ/K.
     blocks.diagonal(dim1=1, dim2=3).sub_(problem.l2 / problem.num_classes)
     hessian = blocks.view(size, size)
     hessian.diagonal().add_(problem.l2)
     factor, failed_at = torch.linalg.cholesky_ex(hessian)
-    if int(failed_at) and dtype == torch.float32:
-        return build_preconditioner(problem, torch.float64)
+    if int(failed_at) and hessian.dtype == torch.float32:
+        return None
     shift = torch.finfo(hessian.dtype).eps * float(hessian.diagonal().sum())
     while int(failed_at):
         # With l2 > 0 the Hessian is positive definite, so this is rounding; a shift above it brings it back.

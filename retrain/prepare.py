@@ -15,6 +15,7 @@ def removal_problem(
     *,
     active: Bool[Tensor, " features"] | None = None,
     device: torch.device | None = None,
+    scales_l2: bool = False,
 ) -> RemovalProblem:
     """Prepare the risks R₋S around θ̂, in float64.
 
@@ -23,6 +24,7 @@ def removal_problem(
         theta: its minimiser.
         active: the features that take part; `active_features` when None.
         device: where to compute; the risk's own when None.
+        scales_l2: whether a removal keeps n·λ instead of λ.
     """
     device = device or risk.x.device
     weights = risk.weights(theta.double()).to(risk.x.device)
@@ -50,6 +52,7 @@ def removal_problem(
         mean_length=mean_length,
         mean_squared_length=mean_squared_length,
         l2=risk.l2,
+        scales_l2=scales_l2,
     )
 
 

@@ -19,7 +19,7 @@ Shape legend: n examples here, d features that are ever non-zero, K classes, B m
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -70,6 +70,12 @@ class RemovalProblem:
     mean_squared_length: float
     """Mean of ‖xⱼ‖² over all examples."""
     l2: float
+    scales_l2: bool = False
+    """Whether a removal keeps n·λ, so that its λ is λ·n/(n − |S|)."""
+
+    def l2_of(self, removals: RemovalBatch) -> Float64[Tensor, "B 1 1"] | float:
+        """λ of each R₋S."""
+        return self.l2 * (self.num_examples / self._divisor(removals)) if self.scales_l2 else self.l2
 
     @property
     def num_classes(self) -> int:
@@ -123,6 +129,25 @@ class RemovalProblem:
         """
         return self.hessian_sum_of(slice(None), dtype, kept)
 
+    def hessian_sum_at(
+        self, difference: Float[Tensor, "K d"], share: Float[Tensor, " n"], dtype: torch.dtype, kept: float
+    ) -> Float[Tensor, "q d q d"]:
+        """The same at θ̂ + Δ, each example weighted.
+
+        Args:
+            difference: Δ.
+            share: the weight of each example here, not negative.
+            dtype: float32 or float64.
+            kept: as of `hessian_sum`.
+        """
+        x, _, log_probabilities = self.single if dtype == torch.float32 else self.double
+        probabilities = torch.softmax(log_probabilities + x @ difference.to(dtype).T, dim=1)
+        weighted = x * share.to(dtype).sqrt()[:, None]
+        total: Tensor = self.total(
+            cross_entropy_hessian_sum(weighted, probabilities, stored=self.num_classes - 1, kept=kept)
+        )
+        return total
+
     def hessian_sum_of(self, rows: slice, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
         """The same over some of the examples here."""
         x, probabilities, _ = self.single if dtype == torch.float32 else self.double
@@ -132,10 +157,16 @@ class RemovalProblem:
         """What the removals take of the examples here."""
         return removals
 
+    def prepared(self, removals: RemovalBatch) -> RemovalBatch:
+        """The same removals, with what every gradient of those of several rows needs, and no Δ changes."""
+        if not removals.groups:
+            return removals
+        return replace(removals, residual_sums=self._sums_of_groups(removals))
+
     def gradient_at_fit(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂) in closed form: no pass over the examples."""
-        removed = self.total(self._removed_sum(self.here(removals), None))
-        return (self.residual_sum - removed) / self._divisor(removals) + self.l2 * self.weights
+        removed = self._removed_sum(removals, None)
+        return (self.residual_sum - removed) / self._divisor(removals) + self.l2_of(removals) * self.weights
 
     def estimate(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, not for a norm.
@@ -163,10 +194,10 @@ class RemovalProblem:
         """Everything but the two products is float64, whatever the precision of the data."""
         # Rounding to float32 leaves Δ with a small part common to all classes, which no probability sees.
         moving = centred(differences)
-        changed = self.total(self._probability_change_sum(moving, data))
-        removed = self.total(self._removed_sum(self.here(removals), moving))
+        changed = self.total(self._probability_change_sum(self.here(removals), moving, data))
+        removed = self._removed_sum(removals, moving)
         summed = self.residual_sum + changed - removed
-        return summed / self._divisor(removals) + self.l2 * (self.weights + differences)
+        return summed / self._divisor(removals) + self.l2_of(removals) * (self.weights + differences)
 
     def _divisor(self, removals: RemovalBatch) -> Float[Tensor, "B 1 1"]:
         return (self.num_examples - removals.sizes)[:, None, None]
@@ -174,18 +205,36 @@ class RemovalProblem:
     def _removed_sum(
         self, removals: RemovalBatch, differences: Float[Tensor, "B K d"] | None
     ) -> Float[Tensor, "B K d"]:
-        """Σᵢ∈S xᵢ(pᵢ + δpᵢ − yᵢ), δp = 0 where no Δ is given; a single row of each is one product for all."""
+        """What is to be subtracted from a sum over all examples: Σᵢ∈S xᵢ(pᵢ + δpᵢ − yᵢ), δp = 0 without Δ.
+
+        Of a removal of several rows it is the part at θ̂ alone: `_probability_change_sum` masks their δp.
+        """
+        removed = self.total(self._removed_points(self.here(removals), differences))
+        if removals.groups:
+            known = removals.residual_sums
+            removed = removed + (self._sums_of_groups(removals) if known is None else known)
+        return removed
+
+    def _removed_points(
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"] | None
+    ) -> Float[Tensor, "B K d"]:
+        """xᵢ(pᵢ + δpᵢ − yᵢ) of the removals of one row, by one product for all; 0 of the others."""
         summed = self.weights.new_zeros(len(removals), *self.weights.shape)
         places, rows = removals.points
         if len(places):
             x = self.x[rows]
             logits = None if differences is None else torch.einsum("bkd,bd->bk", differences[places], x)
             summed[places] = self._residuals(rows, logits)[:, :, None] * x[:, None, :]
-        for place, members in removals.groups:
-            for chunk in torch.split(members, CHUNK_ROWS):
-                logits = None if differences is None else self.x[chunk] @ differences[place].T
-                summed[place].addmm_(self._residuals(chunk, logits).T, self.x[chunk])
         return summed
+
+    def _sums_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
+        """Σᵢ∈S xᵢ(pᵢ − yᵢ) at θ̂ of the removals of several rows, and 0 of the others."""
+        summed = self.weights.new_zeros(len(removals), *self.weights.shape)
+        for place, members in self.here(removals).groups:
+            for chunk in torch.split(members, CHUNK_ROWS):
+                summed[place].addmm_(self._residuals(chunk, None).T, self.x[chunk])
+        total: Tensor = self.total(summed)
+        return total
 
     def _residuals(
         self, rows: Int[Tensor, " m"], logits: Float[Tensor, "m K"] | None
@@ -198,9 +247,13 @@ class RemovalProblem:
         return probabilities - self.labels[rows]
 
     def _probability_change_sum(
-        self, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
     ) -> Float[Tensor, "B K d"]:
-        """Σⱼ xⱼ δpⱼ, for the first K − 1 classes by products and the last by difference."""
+        """Σⱼ xⱼ δpⱼ, for the first K − 1 classes by products and the last by difference.
+
+        Of a removal of several rows over those that are left: a mask, and so two products for all models
+        whatever they leave out. Of one row, over all examples.
+        """
         x, probabilities, log_probabilities = data
         free, num_models = self.num_classes - 1, len(differences)
         num_columns = num_models + -num_models % ALIGNMENT
@@ -210,12 +263,14 @@ class RemovalProblem:
         columns = columns.flatten(0, 1)
         summed = torch.zeros_like(columns)
         logits = x.new_empty(min(CHUNK_ROWS, len(x)), len(columns))
+        kept = removals.kept(len(x)) if removals.groups else None
         for start in range(0, len(x), CHUNK_ROWS):
             rows = slice(start, start + CHUNK_ROWS)
             chunk = torch.mm(x[rows], columns.T, out=logits[: len(x[rows])])
-            to_probability_change_(
-                chunk.view(-1, free, num_columns), probabilities[rows], log_probabilities[rows]
-            )
+            by_class = chunk.view(-1, free, num_columns)
+            to_probability_change_(by_class, probabilities[rows], log_probabilities[rows])
+            if kept is not None:
+                by_class[:, :, :num_models].mul_(kept[rows, None])
             summed.addmm_(chunk.T, x[rows])
         by_model = summed.view(free, num_columns, -1)[:, :num_models].transpose(0, 1).to(differences.dtype)
         return torch.cat([by_model, -by_model.sum(1, keepdim=True)], dim=1)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import gradient_rounding_bound
+from retrain.certificate import gradient_rounding_bound, l2_of_models
 from retrain.prepare import removal_problem
 from retrain.problem import CHUNK_ROWS
 from retrain.removal import Removal
@@ -41,6 +41,8 @@ def recheck(
     part: RetrainedWeights,
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
+    *,
+    scales_l2: bool = False,
 ) -> Rechecked:
     """Recompute gradients and test losses of stored models in float64.
 
@@ -54,19 +56,26 @@ def recheck(
         part: stored models.
         x_test: test examples without bias column.
         y_test: their labels.
+        scales_l2: whether removals keep n·λ instead of λ.
     """
     norms, changes = [], []
     before = risk.losses(theta, x_test, y_test)
     for rows in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         differences = aligned(torch.from_numpy(part.differences[rows]), like=risk.x)
         weights = risk.weights(theta) + differences
-        norms.append(plain_gradients(risk, weights, part.select(rows).removals).flatten(1).norm(dim=1))
+        norms.append(
+            plain_gradients(risk, weights, part.select(rows).removals, scales_l2=scales_l2)
+            .flatten(1)
+            .norm(dim=1)
+        )
         changes += [risk.losses(one.flatten(), x_test, y_test) - before for one in weights]
     found = torch.cat(norms).cpu().numpy()
     lengths = torch.from_numpy(part.lengths()).to(risk.x)
     sizes = torch.from_numpy(part.sizes()).to(risk.x)
-    rounding = gradient_rounding_bound(removal_problem(risk, theta), sizes, lengths).cpu().numpy()
-    recorded_rounding = risk.l2 * part.distance_bounds - part.gradient_norms
+    problem = removal_problem(risk, theta, scales_l2=scales_l2)
+    rounding = gradient_rounding_bound(problem, sizes, lengths).cpu().numpy()
+    l2 = np.asarray(l2_of_models(problem, sizes))
+    recorded_rounding = l2 * part.distance_bounds - part.gradient_norms
     return Rechecked(
         removals=part.removals,
         gradient_norms=found,
@@ -77,7 +86,11 @@ def recheck(
 
 
 def plain_gradients(
-    risk: SoftmaxRisk, weights: Float[Tensor, "b K d"], removals: tuple[Removal, ...]
+    risk: SoftmaxRisk,
+    weights: Float[Tensor, "b K d"],
+    removals: tuple[Removal, ...],
+    *,
+    scales_l2: bool = False,
 ) -> Float[Tensor, "b K d"]:
     """∇R₋S at each model's own weights: the sum over all examples less the removed ones, then mean and L2."""
     num_models, num_classes, num_features = weights.shape
@@ -93,4 +106,5 @@ def plain_gradients(
             residuals = torch.softmax(risk.x[chunk] @ weights[place].T, dim=1) - risk.labels[chunk]
             summed[place] -= residuals.T @ risk.x[chunk]
     left = torch.tensor([risk.num_examples - len(rows) for rows in removals]).to(summed)
-    return summed / left[:, None, None] + risk.l2 * weights
+    scale = risk.num_examples / left if scales_l2 else torch.ones_like(left)
+    return summed / left[:, None, None] + risk.l2 * scale[:, None, None] * weights

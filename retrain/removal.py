@@ -11,7 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 Removal = tuple[int, ...]
@@ -53,6 +53,8 @@ class RemovalBatch:
 
     removals: tuple[Removal, ...]
     device: torch.device
+    residual_sums: Float64[Tensor, "B K d"] | None = None
+    """What `RemovalProblem.prepared` found, of those of several rows."""
 
     def __len__(self) -> int:
         return len(self.removals)
@@ -74,11 +76,30 @@ class RemovalBatch:
         """The removals of several rows: the place of each in the batch, and its rows."""
         return [(place, self._tensor(rows)) for place, rows in enumerate(self.removals) if len(rows) > 1]
 
+    @cached_property
+    def has_groups(self) -> bool:
+        """Whether any removal has several rows."""
+        return any(len(rows) > 1 for rows in self.removals)
+
+    def kept(self, num_rows: int) -> Bool[Tensor, "n B"]:
+        """Which rows a model keeps: all but those that a removal of several rows takes.
+
+        A removal of one row takes none here: its row is subtracted from the sum over all.
+
+        Args:
+            num_rows: the examples here.
+        """
+        mask = torch.ones(num_rows, len(self), dtype=torch.bool, device=self.device)
+        for place, members in self.groups:
+            mask[members, place] = False
+        return mask
+
     def take(self, places: Int[Tensor, " b"]) -> "RemovalBatch":
         """Some of these removals."""
         if len(places) == len(self) and places.tolist() == list(range(len(self))):
             return self
-        return RemovalBatch(tuple(self.removals[place] for place in places.tolist()), self.device)
+        sums = None if self.residual_sums is None else self.residual_sums[places]
+        return RemovalBatch(tuple(self.removals[place] for place in places.tolist()), self.device, sums)
 
     def within(self, rows: slice) -> "RemovalBatch":
         """Of each removal the part among these rows, counted from the first of them."""

@@ -16,16 +16,19 @@ from erm.softmax import SoftmaxRisk
 from parallel.collectives import all_gather_object
 from parallel.group import ALONE, Group
 from retrain.batches import Batch, batch_size_that_fits, cache_state, own_batches, stored_differences
-from retrain.certificate import distance_bound, gradient_rounding_bound
+from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
 from retrain.gather import gather_weights
+from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.one_model import solve_one
+from retrain.path import MEMORY
 from retrain.preconditioner import Preconditioner, build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, Removal, RemovalBatch
 from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.sharded import sharded_problem, shared_hessian_problem
-from retrain.solver import BatchSolution, PassReport, solve_batch
+from retrain.solution import BatchSolution, PassReport
+from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
 
@@ -77,8 +80,9 @@ def solve_missing(
     trace: tuple[PassTotal, ...] = ()
     if missing:
         report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
-        problem = _problem(risk, theta, group, sharded=sharded)
-        fits = settings.batch_size or batch_size_that_fits(problem, group)
+        problem = _problem(risk, theta, group, settings)
+        pairs = GROUP_MEMORY if any(len(rows) > 1 for rows in missing) else MEMORY
+        fits = settings.batch_size or batch_size_that_fits(problem, group, pairs=pairs)
         size = min(all_gather_object(fits, group))
         batches = own_batches(wanted, state, size, ALONE if sharded else group)
         work = _Work(
@@ -96,10 +100,14 @@ def solve_missing(
     return SolvedNow(removals=missing, trace=trace)
 
 
-def _problem(risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group, *, sharded: bool) -> RemovalProblem:
+def _problem(
+    risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group, settings: RetrainSettings
+) -> RemovalProblem:
+    scales_l2 = settings.l2_scaling == "sum"
     if group.size == 1:
-        return removal_problem(risk, theta, device=group.device)
-    return (sharded_problem if sharded else shared_hessian_problem)(risk, theta, group)
+        return removal_problem(risk, theta, device=group.device, scales_l2=scales_l2)
+    make = sharded_problem if settings.shard == "data" else shared_hessian_problem
+    return make(risk, theta, group, scales_l2=scales_l2)
 
 
 def _first_precision(settings: RetrainSettings) -> torch.dtype:
@@ -187,7 +195,7 @@ def _storable(problem: RemovalProblem, removals: RemovalBatch, solution: BatchSo
         removals=removals.removals,
         differences=_with_all_features(differences, problem.active).cpu().numpy(),
         gradient_norms=norms.cpu().numpy(),
-        distance_bounds=distance_bound(norms, rounding, problem.l2).cpu().numpy(),
+        distance_bounds=distance_bound(norms, rounding, l2_of_models(problem, removals.sizes)).cpu().numpy(),
         passes=solution.passes.cpu().numpy(),
         tolerances=np.full(len(removals), solution.tolerance),
     )

@@ -7,7 +7,9 @@ from pydantic import Field
 
 from erm.settings import Positive, check_settings
 from retrain.removal import Removal
-from retrain.solver import PassReport
+from retrain.solution import PassReport
+
+L2Scaling = Literal["mean", "sum"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +21,8 @@ class RetrainSettings:
         precision: "mixed" runs the passes that cannot certify in float32, "float64" none.
         batch_size: models solved together; chosen from the free memory when None.
         shard: what the ranks share out, "models" or "data".
+        l2_scaling: which L2 the risk of a removal has. "mean" keeps λ, the paper's convention; "sum" keeps
+            n·λ, as scikit-learn's C does.
 
     Raises:
         ValueError: a setting is out of range.
@@ -34,6 +38,11 @@ class RetrainSettings:
     batch_size: Annotated[int | None, Field(ge=1, description="models together; null: from free memory")] = (
         None
     )
+
+    l2_scaling: Annotated[
+        L2Scaling,
+        Field(description="mean: a removal keeps λ; sum: it keeps n·λ, so its λ is λ·n/(n − |S|)"),
+    ] = "mean"
 
     def __post_init__(self) -> None:
         check_settings(self, "retrain")

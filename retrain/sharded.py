@@ -53,24 +53,29 @@ class ShardedProblem(RemovalProblem):
 
 
 def shared_hessian_problem(
-    risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group
+    risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group, *, scales_l2: bool = False
 ) -> SharedHessianProblem:
     """The problem of ranks that share out the models. Arguments as of `removal_problem`."""
-    problem = removal_problem(risk, theta, device=group.device)
+    problem = removal_problem(risk, theta, device=group.device, scales_l2=scales_l2)
     return SharedHessianProblem(**_fields(problem), group=group)
 
 
-def sharded_problem(risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group) -> ShardedProblem:
+def sharded_problem(
+    risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group, *, scales_l2: bool = False
+) -> ShardedProblem:
     """The problem of ranks that share out the examples; each keeps its own.
 
     Args:
         risk: the empirical risk over all examples, maybe in host memory.
         theta: its minimiser.
         group: the ranks; each computes on its device.
+        scales_l2: as of `removal_problem`.
     """
     rows = group.own_rows(risk.num_examples)
     mine = replace(risk, x=risk.x[rows], y=risk.y[rows])
-    part = removal_problem(mine, theta, active=active_features(risk, theta), device=group.device)
+    part = removal_problem(
+        mine, theta, active=active_features(risk, theta), device=group.device, scales_l2=scales_l2
+    )
     means = part.x.new_tensor([part.mean_length, part.mean_squared_length])
     means = all_reduce_sum(means * (part.num_examples / risk.num_examples), group)
     mean_length, mean_squared_length = means.tolist()

@@ -12,16 +12,17 @@ float32 Δ keeps its float64 Δ.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 
+from retrain.group_solver import solve_groups
 from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.preconditioner import Preconditioner
-from retrain.problem import Measurement, RemovalProblem
+from retrain.problem import RemovalProblem
 from retrain.removal import RemovalBatch
+from retrain.solution import BatchSolution, PassReport, pass_report
 
 MAX_PASSES = 20
 SINGLE_FLOOR = 1e-9
@@ -30,46 +31,6 @@ MAX_SINGLE_PASSES = 3
 """Float32 passes at the most, so that a model whose gradient float32 cannot resolve is not kept waiting."""
 STAGNATION = 0.5
 """A model whose gradient norm shrinks by less than this from one rounded Δ to the next is rounded no more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchSolution:
-    """The models of one batch, in the order of its removals, as float64 measured them."""
-
-    differences: Float64[Tensor, "B K d"]
-    """Δ of each, where `gradient_norms` was measured: in float32 numbers wherever these suffice."""
-    gradient_norms: Float64[Tensor, " B"]
-    """‖∇R₋S(θ̂ + Δ)‖₂."""
-    passes: Int[Tensor, " B"]
-    """Passes over the data that each model took part in."""
-    tolerance: float
-
-    @property
-    def converged(self) -> Bool[Tensor, " B"]:
-        return self.gradient_norms <= self.tolerance
-
-    def keep_better(self, positions: Int[Tensor, " b"], found: Measurement) -> None:
-        """Overwrite the models at these positions where the measurement has the smaller norm."""
-        better = found.norms < self.gradient_norms[positions]
-        self.differences[positions[better]] = found.differences[better]
-        self.gradient_norms[positions[better]] = found.norms[better]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PassReport:
-    """What one pass did, for progress displays."""
-
-    number: int
-    """From 1, within the batch."""
-    num_models: int
-    """That took part; the others of the batch have converged."""
-    num_converged: int
-    """Of the batch, after the pass."""
-    dtype: torch.dtype
-    max_gradient_norm: float
-    """As this pass computed it, in its own precision."""
-    contraction: float
-    """The largest gradient norm of these models after the pass over that before it."""
 
 
 def solve_batch(
@@ -104,6 +65,35 @@ def solve_batch(
         passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
+    if removals.has_groups:
+        solve_groups(
+            problem,
+            preconditioner,
+            removals,
+            solution,
+            single_precision=single_precision,
+            start=start,
+            report=report,
+        )
+    else:
+        _solve_points(problem, preconditioner, removals, solution, single_precision, start, report)
+    lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
+    if len(lost):
+        # Every step of theirs overflowed. They stand at θ̂.
+        solution.keep_better(lost, problem.measure(removals.take(lost), solution.differences[lost]))
+    return solution
+
+
+def _solve_points(
+    problem: RemovalProblem,
+    preconditioner: Preconditioner,
+    removals: RemovalBatch,
+    solution: BatchSolution,
+    single_precision: bool,
+    start: Float64[Tensor, "B K d"] | None,
+    report: Callable[[PassReport], None],
+) -> None:
+    """The same for removals of one row, into the solution."""
     if start is None:
         path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(removals))
         step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
@@ -118,11 +108,6 @@ def solve_batch(
         path.keep(~solution.converged)
         step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
     _measure_until_converged(problem, preconditioner, removals, path, step, solution, report)
-    lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
-    if len(lost):
-        # Every step of theirs overflowed. They stand at θ̂.
-        solution.keep_better(lost, problem.measure(removals.take(lost), solution.differences[lost]))
-    return solution
 
 
 def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64[Tensor, "B K d"]:
@@ -153,7 +138,7 @@ def _approach(
         norms = gradients.flatten(1).norm(dim=1)
         solution.passes.add_(1)
         path.move(candidate, gradients, norms)
-        report(_pass_report(number, solution, torch.float32, norms, before))
+        report(pass_report(number, solution, torch.float32, norms, before))
         step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
         # If the next step contracts as this one did, will float32 still resolve what it leaves?
         if float(norms.max() * (norms / before).max()) <= max(solution.tolerance, SINGLE_FLOOR):
@@ -182,19 +167,6 @@ def _measure_until_converged(
         path.unrounded |= before.isfinite() & (found.norms > STAGNATION * before)
         solution.passes[path.positions] += 1
         solution.keep_better(path.positions, found)
-        report(_pass_report(number, solution, torch.float64, found.norms, shown))
+        report(pass_report(number, solution, torch.float64, found.norms, shown))
         path.keep(~solution.converged[path.positions])
         step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
-
-
-def _pass_report(
-    number: int, solution: BatchSolution, dtype: torch.dtype, norms: Tensor, before: Tensor
-) -> PassReport:
-    return PassReport(
-        number=number,
-        num_models=len(norms),
-        num_converged=int(solution.converged.sum()),
-        dtype=dtype,
-        max_gradient_norm=float(norms.max()),
-        contraction=float(norms.max() / before.max()),
-    )

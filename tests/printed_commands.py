@@ -32,6 +32,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro plot plot.limits=0.05 top_k=200",
         "repro plot plot=paper",
         "repro run --method cg model.l2=0.1 'test_index=[8,33,46]'",
+        "repro lds --method cg --method grad_dot removals.count=100 'test_index=[8,33,46]'",
         "repro compare",
         "repro compare 'compare.settings=[cg,\"lissa depth=20000\"]'",
         "repro diagnose",
@@ -51,6 +52,9 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run data=digits --method cg",
         "repro report data=digits --open",
         "repro ground-truth data=digits --out truth.csv",
+        "repro run data=digits --method cg removals=groups",
+        "repro lds data=digits --method cg",
+        "repro lds data=digits --method cg --method grad_dot",
         "repro diagnose data=digits",
         "repro diagnose data=digits --method cg",
         "repro compare data=digits",
@@ -113,7 +117,9 @@ FILLED = {
 }
 """Words that a reader fills in, and a line that the tests run with the words filled in."""
 
-NAMES = frozenset({"repro check", "repro ground-truth", "repro influence", "repro run", "repro sweep"})
+NAMES = frozenset(
+    {"repro check", "repro ground-truth", "repro influence", "repro lds", "repro run", "repro sweep"}
+)
 """Commands that a sentence names, without the words that make a line of them: their --help answers."""
 
 HERE = "tests/test_printed_commands.py"

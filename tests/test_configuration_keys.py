@@ -15,7 +15,11 @@ from repro.configuration.schema import Top, settings_of_group
 from repro.folder.naming import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
-SELECTS = {"test_index", "top_k", "removals.count", "removals.seed", "removals.indices"}
+SELECTS = {
+    "test_index", "top_k", "removals.count", "removals.seed", "removals.indices", "removals.sizes",
+    "removals.keep", "removals.path", "removals.smallest", "removals.largest", "removals.num_sizes",
+    "removals.per_size", "removals.most", "retrain.l2_scaling",
+}  # fmt: skip
 CHANGES_NOTHING = {
     # Where and how fast, not what.
     "output_dir", "device", "data.root", "retrain.gpus", "retrain.shard", "retrain.timeout_minutes",

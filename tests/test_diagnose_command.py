@@ -17,7 +17,7 @@ from repro.page.examples import Pictures, describe_test_point
 from repro.page.retraining import read_retraining
 from repro.records.influence import InfluenceRecord
 from repro.session import Session
-from repro.stages.plot import plot
+from repro.stages.plot import plot_points
 from tests.command_line import FAST, repro, succeed
 
 CG = ("--method", "cg")
@@ -52,7 +52,7 @@ def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
     """What the report page of a run says of its first test point."""
     session = Session(compose(list(overrides)))
     with session.opened() as folder:
-        joined = plot(session).joined
+        joined = plot_points(session).joined
         retraining = read_retraining(folder, session.config, joined)
     target, dataset = next(iter(joined.summary)), session.dataset
     return describe_test_point(dataset, joined, retraining, target, {}, Pictures.of(dataset))

@@ -8,7 +8,7 @@ import typer
 from cli.command import command
 from cli.composing import compose, compose_methods
 from cli.console import say
-from cli.options import Folder, Method, Methods, Overrides, as_list
+from cli.options import Folder, Gpus, Method, Methods, Overrides, as_list, with_gpus
 from repro.configuration.files import groups
 from repro.errors import StageError, UsageError
 
@@ -108,6 +108,32 @@ def ground_truth(
     from repro.stages.ground_truth import export_ground_truth
 
     export_ground_truth(session_of(config), out)
+
+
+@command
+def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
+    """Score methods by how well they order models of random halves: Spearman's r, with a proven interval.
+
+    Runs what is missing, as `repro run` does: removals.count models that keep a random removals.keep of the
+    training points each. A method predicts the loss of each, and r compares the order with that of the actual
+    losses. The interval is how far r can move when every actual loss moves within its certificate. Writes
+    lds.json, and what `repro plot` writes.
+
+    Examples:
+
+        repro lds data=digits --method cg
+        repro lds --method cg --method grad_dot removals.count=100 'test_index=[8,33,46]'
+    """
+    overrides = with_gpus(overrides, gpus)
+    named = any(text.lstrip("+").startswith("removals=") for text in overrides)
+    # A run folder, given in place of overrides, has its own.
+    if not named and all("=" in text for text in overrides):
+        overrides = ["removals=halves", *overrides]
+    configs = compose_methods(overrides, list(method or []))
+    from cli.terminal import session_of
+    from repro.stages.lds import lds as stage
+
+    stage(session_of(configs[0]), configs)
 
 
 @command

@@ -12,7 +12,7 @@ from influence.scores import influence_scores
 from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.selection import points_by_influence, points_without_predictions
+from repro.selection import points_by_influence, points_without_predictions, refuse_groups
 from repro.session import Session
 
 REFERENCE_TOLERANCE = 1e-6
@@ -52,6 +52,7 @@ class Subject:
     @property
     def chosen(self) -> list[int] | None:
         """Training points that `removals` names; None when the predictions choose them."""
+        refuse_groups(self.config, "the diagnosis")
         return points_without_predictions(self.config, self.risk.num_examples)
 
 

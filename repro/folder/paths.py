@@ -34,6 +34,9 @@ class RunFolder:
     def influence_record(self, method: str) -> Path:
         return self.path / "influence" / f"{method}.json"
 
+    def influence_repeats(self, method: str) -> Path:
+        return self.path / "influence" / f"{method}.safetensors"
+
     def methods(self) -> list[str]:
         """The methods of which there is a table or a record, by name; only names that a method can have."""
         files = (self.path / "influence").glob("[!.]*")
@@ -50,6 +53,22 @@ class RunFolder:
     @property
     def table(self) -> Path:
         return self.path / "leave_one_out.csv"
+
+    @property
+    def groups(self) -> Path:
+        return self.path / "groups.csv"
+
+    @property
+    def removals(self) -> Path:
+        return self.path / "removals.json"
+
+    @property
+    def group_summary(self) -> Path:
+        return self.path / "groups.json"
+
+    @property
+    def datamodeling(self) -> Path:
+        return self.path / "lds.json"
 
     @property
     def summary(self) -> Path:

@@ -58,6 +58,8 @@ class SolutionRecord(BaseModel):
     """For this test point, what the method prepared for all of them included."""
     norm: float | None = None
     """‖s_test‖₂."""
+    l2_product: float | None = None
+    """λ s_testᵀθ̂, the part of s_testᵀ∇L that L2 has: what groups that keep n·λ are predicted without."""
     relative_residual: float | None = None
     hessian_vector_products: float | None
     trace: list[Annotated[list[float | None], Field(min_length=2)]]

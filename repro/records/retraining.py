@@ -29,6 +29,7 @@ class SolverSettings(BaseModel):
     precision: Literal["mixed", "float64"]
     batch_size: int | None
     shard: Literal["models", "data"]
+    l2_scaling: Literal["mean", "sum"] = "mean"
 
 
 class RetrainingRun(BaseModel):

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from plots.agreement import Agreement
@@ -45,25 +46,32 @@ Summary = dict[int, PointSummary]
 """By test point, in the order in which they were asked for."""
 
 
-def write_summary(folder: RunFolder, summary: Summary) -> None:
-    """Write summary.json: the first test point's at the top level, all under "test_points" if several."""
+def write_summary(folder: RunFolder, summary: Summary, path: Path | None = None, **facts: str) -> None:
+    """Write summary.json, or another file of this form.
+
+    `facts` are further keys of it. The first test point's stands at the top level, and all under
+    "test_points" if there are several.
+    """
     points = {str(target): point.as_json() for target, point in summary.items()}
-    first = next(iter(points.values()))
-    write_json_result(folder, folder.summary, first | ({"test_points": points} if len(points) > 1 else {}))
+    first = next(iter(points.values())) | facts
+    write_json_result(
+        folder, path or folder.summary, first | ({"test_points": points} if len(points) > 1 else {})
+    )
 
 
-def read_summary(folder: RunFolder, targets: list[int]) -> Summary:
-    """summary.json, maybe a stranger's; what it has as null is NaN.
+def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None) -> Summary:
+    """summary.json, or another file of this form, maybe a stranger's; what it has as null is NaN.
 
     Args:
         folder: the run.
         targets: the test points of its table.
+        path: the file, if not summary.json.
 
     Raises:
         OSError: it is not there.
         ValueError, LookupError, TypeError, AttributeError: it is not of the form that this tool writes.
     """
-    content = printable_strings(json.loads(folder.summary.read_text(encoding="utf-8")))
+    content = printable_strings(json.loads((path or folder.summary).read_text(encoding="utf-8")))
     points = content.get("test_points", {str(targets[0]): content})
     return {int(target): _point(point) for target, point in points.items()}
 

@@ -23,6 +23,7 @@ from repro.folder.checked_files import check_files, check_page
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
+from repro.group_checks import check_groups, recorded_scaling
 from repro.listener import Listener, ProgressReport
 from repro.model_file import load_model
 from repro.printable import printable
@@ -104,6 +105,12 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     refuse_other_models(config, risk)
     model = load_model(folder, config, dataset.checksum, device)
     verdicts = [check_fit(risk, model.theta, model.facts)]
+    if folder.groups.exists():
+        scaling = recorded_scaling(folder)
+        retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling=scaling)
+        verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
+        if not folder.table.exists():
+            return verdicts
     try:
         table = pd.read_csv(folder.table)
         targets = list(dict.fromkeys(table["test_index"].tolist()))
@@ -117,7 +124,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     _check_indices(table, dataset)
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None)
+    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling="mean")
     wanted = with_null_control(leave_one_out(table["train_index"]))
     plain: list[Rechecked] = []
     with listener.progress("checking") as tell:
@@ -129,7 +136,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     return [
         *verdicts,
         check_gradients(plain),
-        check_actual_changes(table, targets, truth, plain),
+        check_actual_changes(table, leave_one_out(table["train_index"]), targets, truth, plain),
         check_predictions(folder, table, model.key, risk.num_examples),
         check_summary(table, targets, summary, truth),
         *check_page(folder),

@@ -1,5 +1,6 @@
 """`repro ground-truth`: export the actual changes of any test points, to judge other estimators by."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pandas as pd
 from erm.files import write_atomically
 from repro.errors import StageError
 from repro.retraining import make_retrainer
+from repro.selection import makes_groups
 from repro.session import Session
 from retrain.changes import Changes
 
@@ -20,6 +22,8 @@ class Exported:
     test_points: int
     training_points: int
     """Training points that were left out."""
+    groups: int
+    """Groups of training points, if these were exported and not the points."""
     examples: int
     max_certificate: float
 
@@ -38,18 +42,45 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
             raise StageError(
                 f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
             )
-    table = _table(truth, targets)
+    grouped = makes_groups(session.config)
+    table = _table_of_groups(truth, targets) if grouped else _table(truth, targets)
+    if grouped and table.empty:
+        raise StageError(
+            f"{session.folder.weights} holds no models without groups. "
+            f"Run first: {session.command('retrain')}"
+        )
     write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
     write_atomically(out, lambda path: write(path, index=False))
     found = Exported(
         file=out,
         test_points=len(targets),
         training_points=len(truth.points),
+        groups=len(table) // len(targets) if grouped else 0,
         examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
     )
     session.listener.result(found)
     return found
+
+
+def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
+    columns = [column for column, rows in enumerate(truth.removals) if len(rows) > 1]
+    groups = [truth.removals[column] for column in columns]
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "test_index": target,
+                    "rows": [json.dumps(list(rows)) for rows in groups],
+                    "size": [len(rows) for rows in groups],
+                    "actual_change": truth.actual_change[row, columns],
+                    "certificate": truth.bound[row, columns],
+                }
+            )
+            for row, target in enumerate(targets)
+        ],
+        ignore_index=True,
+    )
 
 
 def _table(truth: Changes, targets: list[int]) -> pd.DataFrame:

@@ -30,6 +30,7 @@ from repro.records.influence import (
     write_failure,
     write_predictions,
 )
+from repro.records.repeats import Repeats, read_repeats, write_repeats
 from repro.selection import top_k
 from repro.session import Session
 from repro.sharded_curvature import sharded_curvature
@@ -100,7 +101,10 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     others = earlier_table[~earlier_table["test_index"].isin(targets)]
     parts = [others] if len(others) else []
     labels = session.dataset.y_train
-    write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
+    repeats = _earlier_repeats(folder, method) if kept else {}
+    repeats |= {one.target: one.solution.repeats for one in found if one.solution.repeats is not None}
+    written = write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
+    write_repeats(folder, method, written.table_checksum, repeats)
     for one in found:
         session.listener.result(one.in_figures(method, num_top))
 
@@ -113,6 +117,7 @@ class _Found:
     solution: Solution
     scores: Scores | None
     seconds: float
+    l2_product: float | None
 
     def as_record(self) -> SolutionRecord:
         solution = self.solution
@@ -122,6 +127,7 @@ class _Found:
             message=solution.message,
             seconds=self.seconds,
             norm=None if solution.status.failed else float(solution.value.norm()),
+            l2_product=self.l2_product,
             relative_residual=solution.relative_residual,
             hessian_vector_products=solution.num_hvps,
             trace=without_non_finite(solution.trace),
@@ -173,7 +179,13 @@ def _explain_all(
         solution = solve(risk.loss_gradient(theta, *session.test_examples([target]))[0])
         scores = None if solution.status.failed else influence_scores(risk, theta, solution)
         seconds = prepared + time.perf_counter() - started
-        return _Found(target=target, solution=solution, scores=scores, seconds=seconds)
+        return _Found(
+            target=target,
+            solution=solution,
+            scores=scores,
+            seconds=seconds,
+            l2_product=None if solution.status.failed else float(risk.l2 * theta.dot(solution.value)),
+        )
 
     started = time.perf_counter()
     try:
@@ -206,6 +218,12 @@ def _what_is_kept(record: InfluenceRecord, kept: InfluenceRecord) -> str:
     made = f", made with {' '.join(different)}," if different else ""
     points = ", ".join(map(str, kept.test_index))
     return f"\nIts earlier predictions{made} are kept, for test point {points}"
+
+
+def _earlier_repeats(folder: RunFolder, method: str) -> Repeats:
+    """Those of the test points that the table has now."""
+    record = read_record(folder, method)
+    return {} if record is None else read_repeats(folder, method, record.table_checksum)
 
 
 def _earlier(

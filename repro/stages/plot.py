@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from plots.groups import draw_agreement_by_size, draw_groups
 from repro.agreement import JoinedChanges, join_changes
 from repro.departures import method_titles
-from repro.drawing.figures import draw_errors_and_certificates, draw_scatter, remove_galleries
+from repro.drawing.figures import (
+    draw_errors_and_certificates,
+    draw_scatter,
+    remove_galleries,
+    write_figure,
+)
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
+from repro.group_agreement import JoinedGroups, join_groups, write_groups
 from repro.notices import warn
 from repro.records.summary import write_summary
+from repro.selection import describe_groups, makes_groups
 from repro.session import Session
 
 
@@ -23,7 +31,50 @@ class Plotted:
     figures: list[Path]
 
 
-def plot(session: Session, with_page: bool = False) -> Plotted:
+@dataclass(frozen=True, kw_only=True)
+class PlottedGroups:
+    """The same of groups of training rows."""
+
+    joined: JoinedGroups
+    folder: RunFolder
+    figures: list[Path]
+
+
+def plot(session: Session) -> Plotted | PlottedGroups:
+    """Write table, summary and figures: of single points, or of groups where `removals` makes these.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    return plot_groups(session) if makes_groups(session.config) else plot_points(session)
+
+
+def plot_groups(session: Session) -> PlottedGroups:
+    """Write `groups.csv`, `removals.json`, `groups.json` and the figures.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    with session.opened() as folder:
+        joined = join_groups(session)
+        config, predictions = session.config, joined.choice.predictions
+        write_groups(folder, joined)
+        write_summary(
+            folder, joined.summary, folder.group_summary, l2_scaling=config["retrain"]["l2_scaling"]
+        )
+        session.remember()
+        titles = method_titles(config, predictions)
+        selection = describe_groups(config, joined.choice.removals)
+        figures = [
+            *write_figure(folder, config, draw_groups(joined.table, titles, selection), "groups"),
+            *write_figure(folder, config, draw_agreement_by_size(joined.table, titles), "groups_by_size"),
+        ]
+        found = PlottedGroups(joined=joined, folder=folder, figures=figures)
+        session.listener.result(found)
+        return found
+
+
+def plot_points(session: Session, with_page: bool = False) -> Plotted:
     """Write `leave_one_out.csv`, `summary.json` and the figures.
 
     Args:

@@ -16,8 +16,9 @@ from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
+from repro.selection import refuse_groups
 from repro.session import Session
-from repro.stages.plot import Plotted, plot
+from repro.stages.plot import Plotted, plot_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,9 @@ def report(session: Session) -> Reported:
     Raises:
         StageError: an earlier stage is missing.
     """
+    refuse_groups(session.config, "the page")
     with session.opened() as folder:
-        plotted = plot(session, with_page=True)
+        plotted = plot_points(session, with_page=True)
         write_text_result(folder, folder.report, render(_page(session, plotted)))
         found = Reported(page=folder.report, num_bytes=folder.report.stat().st_size)
         session.listener.result(found)

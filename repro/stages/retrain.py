@@ -13,6 +13,7 @@ from parallel.collectives import broadcast_object
 from parallel.group import Group
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
+from repro.group_choice import groups_to_retrain
 from repro.listener import ProgressReport
 from repro.notices import note
 from repro.predictions import read_predictions, selected_removals
@@ -24,7 +25,7 @@ from repro.retraining import (
     retrainer_for_key,
     solve_and_record,
 )
-from repro.selection import capped, points_without_predictions
+from repro.selection import capped, makes_groups, points_without_predictions
 from repro.session import Session
 from retrain.removal import Removal, leave_one_out
 from retrain.settings import RetrainingProgress
@@ -101,8 +102,11 @@ def _read_job(session: Session, folder: RunFolder, risk: EmpiricalRisk, group: G
     if group.is_first:
         try:
             model = session.model(risk.initial_parameters().device)
-            chosen = points_without_predictions(session.config, risk.num_examples)
-            if chosen is None:
+            grouped = makes_groups(session.config)
+            chosen = None if grouped else points_without_predictions(session.config, risk.num_examples)
+            if grouped:
+                removals = groups_to_retrain(session, model)
+            elif chosen is None:
                 if (fewer := capped(session.config, risk.num_examples)) is not None:
                     note(fewer)
                 targets = session.targets(model)

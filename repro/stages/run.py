@@ -7,17 +7,17 @@ from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
-from repro.retraining import refuse_other_models
-from repro.selection import points_without_predictions
+from repro.retraining import refuse_other_models, refuse_sum_for_points
+from repro.selection import chosen_groups, makes_groups, needs_influence, points_without_predictions
 from repro.session import Session
 from repro.stages.influence import influence
-from repro.stages.plot import Plotted, plot
+from repro.stages.plot import Plotted, PlottedGroups, plot
 from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
 
-def run(session: Session, methods: list[Config]) -> Plotted:
+def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
     """Train, predict by each method, retrain, plot.
 
     Args:
@@ -51,13 +51,17 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         StageError, UsageError: what `retrain` would refuse after all other stages.
     """
     config = session.config
+    refuse_sum_for_points(config)
     refuse_other_models(config, session.risk)
     try:
         check_certifiable(config["model"].get("l2", 1.0))
         num_processes(config["retrain"]["gpus"], config["device"])
     except (LeaveOneOutError, NotEnoughGPUsError) as error:
         raise UsageError(str(error)) from error
-    points_without_predictions(config, len(session.dataset.y_train))
+    if not makes_groups(config):
+        points_without_predictions(config, len(session.dataset.y_train))
+    elif not needs_influence(config):
+        chosen_groups(config, session.dataset)
 
 
 def _predict(session: Session) -> str | None:

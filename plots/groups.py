@@ -1,0 +1,141 @@
+"""Groups of training rows left out: predicted against actual changes, and agreement by size."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from plots.agreement import agreement
+from plots.numbers import format_r, format_slope
+from plots.style import DARK, MUTED, NOTE_SIZE, PALETTE, styled
+
+COLUMNS = ("method", "test_index", "size", "predicted_change", "actual_change", "certificate")
+MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
+BINS = 8
+"""Sizes are taken together into so many bins of as many groups each."""
+FEWEST = 4
+"""Groups that a bin must have for r and slope to say anything."""
+
+
+def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = "") -> Figure:
+    """One panel per method, one row per test point; the colour of a group is its size.
+
+    Bars are certificates, and the dashed line is actual = slope × predicted + intercept.
+
+    Args:
+        table: one row per method, test point and group, with at least `COLUMNS`.
+        titles: a panel's title by method.
+        selection: how the groups were chosen.
+
+    Raises:
+        ValueError: a column or every row is missing.
+    """
+    _check(table)
+    methods, tests = table["method"].unique().tolist(), table["test_index"].unique().tolist()
+    sizes = table["size"].to_numpy(dtype=np.float64)
+    with styled():
+        figure = Figure(figsize=(0.9 + 2.6 * len(methods), 0.5 + 2.5 * len(tests)), layout="constrained")
+        panels = figure.subplots(len(tests), len(methods), squeeze=False)
+        for row, test in zip(panels, tests, strict=True):
+            for axes, method in zip(row, methods, strict=True):
+                chosen = table[(table["method"] == method) & (table["test_index"] == test)]
+                points = _draw_panel(axes, chosen, (float(sizes.min()), float(sizes.max())))
+                axes.set_title(titles.get(method, method))
+            row[0].set_ylabel(f"Predicted diff in loss\ntest point {test}")
+        for axes in panels[-1]:
+            axes.set_xlabel("Actual diff in loss")
+        figure.colorbar(points, ax=panels.ravel().tolist(), label="Rows in the group", aspect=40)
+        if selection:
+            figure.suptitle(selection, fontsize=NOTE_SIZE, color=MUTED)
+    return figure
+
+
+def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figure:
+    """r and slope of each method and test point against the size of the groups, by bins of like size.
+
+    Args:
+        table: as of `draw_groups`.
+        titles: a method's name in the key.
+
+    Raises:
+        ValueError: a column or every row is missing.
+    """
+    found = agreement_by_size(table)
+    several = table["test_index"].nunique() > 1
+    with styled():
+        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        panels = figure.subplots(1, len(MEASURES))
+        for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
+            for index, ((method, test), rows) in enumerate(
+                found.groupby(["method", "test_index"], sort=False)
+            ):
+                name = titles.get(str(method), str(method)) + (f", test point {test}" if several else "")
+                axes.plot(
+                    rows["size"].to_numpy(),
+                    rows[column].to_numpy(),
+                    color=PALETTE[index % len(PALETTE)],
+                    marker="o",
+                    markersize=3.5,
+                    linewidth=1.0,
+                    label=name,
+                )
+            axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def agreement_by_size(table: DataFrame) -> DataFrame:
+    """r and slope of each method and test point within bins of like size, as many groups in each.
+
+    Returns:
+        The columns method, test_index, size (the mean of the bin), groups, pearson and slope.
+    """
+    rows = []
+    for (method, test), chosen in table.groupby(["method", "test_index"], sort=False):
+        ordered = chosen.sort_values("size", kind="stable")
+        bins = max(1, min(BINS, len(ordered) // FEWEST))
+        for places in np.array_split(np.arange(len(ordered)), bins):
+            part = ordered.iloc[places]
+            fit = agreement(part["predicted_change"].to_numpy(), part["actual_change"].to_numpy())
+            rows.append((method, test, part["size"].mean(), len(part), fit.pearson, fit.slope))
+    return DataFrame(rows, columns=["method", "test_index", "size", "groups", "pearson", "slope"])
+
+
+def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> PathCollection:
+    actual, predicted, certificate = (
+        chosen[name].to_numpy(dtype=np.float64)
+        for name in ("actual_change", "predicted_change", "certificate")
+    )
+    points = axes.scatter(
+        actual, predicted, c=chosen["size"].to_numpy(), s=7, linewidths=0, cmap="viridis",
+        vmin=sizes[0], vmax=sizes[1], zorder=3,
+    )  # fmt: skip
+    points.set_gid("points")
+    axes.errorbar(actual, predicted, xerr=certificate, fmt="none", ecolor=MUTED, elinewidth=0.5, zorder=2)
+    axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8, zorder=1)
+    fit = agreement(predicted, actual)
+    if np.isfinite(fit.slope) and fit.slope:
+        start = (fit.intercept, 0.0)
+        axes.axline(start, slope=1 / fit.slope, color=DARK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+    axes.text(
+        0.04,
+        0.96,
+        f"r = {format_r(fit.pearson)}\nslope = {format_slope(fit.slope)}\n{fit.points:,} groups",
+        transform=axes.transAxes,
+        va="top",
+        zorder=4,
+        gid="statistics",
+    )
+    return points
+
+
+def _check(table: DataFrame) -> None:
+    missing = [name for name in COLUMNS if name not in table.columns]
+    if missing:
+        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    if table.empty:
+        raise ValueError("the table has no rows, so there is nothing to draw; score and retrain first")

@@ -1,0 +1,222 @@
+"""Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from influence.solution import small_sample_factor
+from plots.agreement import agreement
+from repro.errors import StageError
+from repro.folder.manifest import write_result, write_text_result
+from repro.folder.paths import RunFolder
+from repro.group_choice import GroupChoice, choose_groups
+from repro.model_file import TrainedModel
+from repro.predictions import Prediction
+from repro.records.influence import InfluenceRecord
+from repro.records.repeats import read_repeats
+from repro.records.summary import MethodSummary, PointSummary, Summary
+from repro.retraining import make_retrainer
+from repro.selection import selection_name
+from repro.session import Session
+from retrain.changes import Changes
+from retrain.removal import Removal
+from retrain.retrainer import with_null_control
+
+COLUMNS = (
+    "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
+    "certificate", "selection",
+)  # fmt: skip
+"""Of groups.csv."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class JoinedGroups:
+    """Predicted beside actual change, for every method, test point and group."""
+
+    choice: GroupChoice
+    table: pd.DataFrame
+    """The columns of groups.csv."""
+    summary: Summary
+
+
+def join_groups(session: Session) -> JoinedGroups:
+    """Join what `influence` predicted with what `retrain` found; nothing is written.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    model = session.model()
+    targets = session.targets(model)
+    choice = choose_groups(session, model)
+    removals = choice.removals
+    wanted = with_null_control(removals)
+    truth = make_retrainer(session, model).changes(*session.test_examples(targets), wanted)
+    missing = set(wanted).difference(truth.removals)
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(wanted)} models are missing from {session.folder.weights}. "
+            f"Run first: {session.command('retrain')}"
+        )
+    place_of = {rows: place for place, rows in enumerate(removals)}
+    column_of = {rows: column for column, rows in enumerate(truth.removals)}
+    parts = [
+        _part(
+            prediction,
+            target,
+            choice.groups[prediction.method, target],
+            place_of,
+            _changes_by_repeat(session, model, prediction, target),
+            session.config["retrain"]["l2_scaling"],
+        ).assign(
+            **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
+        )
+        for prediction in choice.predictions
+        for row, target in enumerate(targets)
+    ]
+    table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
+    table = table[list(COLUMNS)]
+    summary = group_summary(table, choice.predictions, truth, targets)
+    return JoinedGroups(choice=choice, table=table, summary=summary)
+
+
+def predicted_group_changes(
+    own: pd.DataFrame,
+    groups: list[Removal],
+    repeats: Float[np.ndarray, "r n"] | None = None,
+    l2_part: float = 0.0,
+) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+    """Sums of the members' predicted changes, −Σ I_up,loss/n, and their standard errors.
+
+    The members' errors are correlated, since all come from one s_test. So a sum's error is found from the
+    sums of each repeat; where these are not there it is NaN, but 0 for a method without noise, and a single
+    row's own.
+
+    Args:
+        own: a method's table for one test point, a row for each training point in order.
+        groups: training rows.
+        repeats: predicted changes of each training point by each repeat.
+        l2_part: what each row's change is too large by, where groups keep n·λ and lose no L2: λ s_testᵀθ̂/n.
+    """
+    changes = own["predicted_change"].to_numpy(dtype=np.float64) - l2_part
+    errors = own["predicted_stderr"].to_numpy(dtype=np.float64)
+    sums = np.array([changes[list(rows)].sum() for rows in groups])
+    if repeats is not None and len(repeats) > 1:
+        by_repeat = np.array([repeats[:, list(rows)].sum(axis=1) for rows in groups])
+        factor = small_sample_factor(len(repeats)) / len(repeats) ** 0.5
+        return sums, factor * by_repeat.std(axis=1, ddof=1)
+    exact = np.array([not errors[list(rows)].any() for rows in groups])
+    single = np.array([errors[rows[0]] if len(rows) == 1 else np.nan for rows in groups])
+    return sums, np.where(exact, 0.0, single)
+
+
+def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
+    """groups.csv, and removals.json with the rows that each `removal` of it names."""
+    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
+    lines = ",\n".join(json.dumps(list(rows)) for rows in joined.choice.removals)
+    write_text_result(folder, folder.removals, f"[\n{lines}\n]\n")
+
+
+def read_removals(folder: RunFolder) -> list[Removal]:
+    """The rows that each `removal` of groups.csv names.
+
+    Raises:
+        OSError: removals.json is not there.
+        ValueError, TypeError: it is not of the form that this tool writes.
+    """
+    content = json.loads(folder.removals.read_text(encoding="utf-8"))
+    if not isinstance(content, list) or any(
+        sorted({*map(int, rows)}) != rows or not rows for rows in content
+    ):
+        raise ValueError("removals.json is no list of ascending rows")
+    return [tuple(rows) for rows in content]
+
+
+def group_summary(
+    table: pd.DataFrame, predictions: list[Prediction], truth: Changes, targets: list[int]
+) -> Summary:
+    """How well each method agrees, over groups of all sizes."""
+    nothing = truth.null_control
+    return {
+        target: PointSummary(
+            methods={
+                found.method: MethodSummary(
+                    agreement=agreement(
+                        rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy()
+                    ),
+                    seconds=found.seconds(target),
+                )
+                for found in predictions
+                for rows in [table[(table["method"] == found.method) & (table["test_index"] == target)]]
+            },
+            max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
+            null_control=float(truth.actual_change[row, nothing]),
+            null_control_certificate=float(truth.bound[row, nothing]),
+        )
+        for row, target in enumerate(targets)
+    }
+
+
+def _part(
+    prediction: Prediction,
+    target: int,
+    groups: list[Removal],
+    place_of: dict[Removal, int],
+    repeats: Float[np.ndarray, "r n"] | None,
+    scaling: str,
+) -> pd.DataFrame:
+    own = prediction.selected[prediction.selected["test_index"] == target]
+    changes, errors = predicted_group_changes(
+        own, groups, repeats, l2_part(prediction.record, target, len(own), scaling)
+    )
+    return pd.DataFrame(
+        {
+            "method": prediction.method,
+            "test_index": target,
+            "removal": [place_of[rows] for rows in groups],
+            "size": [len(rows) for rows in groups],
+            "predicted_change": changes,
+            "predicted_stderr": errors,
+        }
+    )
+
+
+def _changes_by_repeat(
+    session: Session, model: TrainedModel, prediction: Prediction, target: int
+) -> Float[np.ndarray, "r n"] | None:
+    """What each repeat of a stochastic method predicts of each training point; None where it is not kept."""
+    kept = read_repeats(session.folder, prediction.method, prediction.record.table_checksum).get(target)
+    if kept is None or kept.shape[1] != len(model.theta):
+        return None
+    risk = session.risk_on(model.theta.device)
+    products = risk.per_example_gradient_dots(model.theta, kept.to(model.theta))
+    if session.config["retrain"]["l2_scaling"] == "sum":
+        products = products - risk.l2 * (kept.to(model.theta) @ model.theta)[:, None]
+    found: np.ndarray = products.cpu().numpy() / risk.num_examples
+    return found
+
+
+def l2_part(record: InfluenceRecord, target: int, num_examples: int, scaling: str) -> float:
+    """What a row's predicted change is too large by: see `predicted_group_changes`.
+
+    Raises:
+        StageError: the record is of a version that did not keep it.
+    """
+    if scaling == "mean":
+        return 0.0
+    found = next((one.l2_product for one in record.solutions if one.test_index == target), None)
+    if found is None:
+        raise StageError(
+            f"the record of {record.method} does not say how much of its predictions is L2, which "
+            "retrain.l2_scaling=sum needs: predict again by the same method"
+        )
+    return found / num_examples
+
+
+def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:
+    return {
+        "actual_change": truth.actual_change[row, columns],
+        "certificate": truth.bound[row, columns],
+    }

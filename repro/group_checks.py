@@ -1,0 +1,117 @@
+"""The verdicts of `repro check` on groups: does groups.csv follow from the data and the stored weights?"""
+
+import json
+
+import numpy as np
+import pandas as pd
+import torch
+
+from diagnosis.verdict import Verdict
+from erm.dataset import Dataset
+from repro.checks import check_actual_changes, check_gradients, check_summary
+from repro.folder.paths import RunFolder
+from repro.group_agreement import l2_part, predicted_group_changes, read_removals
+from repro.listener import Listener, ProgressReport
+from repro.printable import printable
+from repro.records.influence import read_record, read_table
+from repro.records.summary import read_summary
+from retrain.recheck import Rechecked
+from retrain.removal import Removal, removal
+from retrain.retrainer import Retrainer, with_null_control
+from retrain.settings import L2Scaling
+
+
+def check_groups(
+    folder: RunFolder, dataset: Dataset, retrainer: Retrainer, key: str, scaling: str, listener: Listener
+) -> list[Verdict]:
+    """What groups.csv and removals.json say, against the weights.
+
+    Args:
+        folder: the run.
+        dataset: its examples.
+        retrainer: has its weights.
+        key: names θ̂.
+        scaling: which L2 the groups have: `recorded_scaling`.
+        listener: told how far it is.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError: a file is missing, or not of the form that this tool
+            writes.
+    """
+    table = pd.read_csv(folder.groups)
+    table["method"] = table["method"].map(lambda name: printable(str(name)))
+    groups = [removal(rows, len(dataset.y_train)) for rows in read_removals(folder)]
+    targets = list(dict.fromkeys(table["test_index"].tolist()))
+    _check_places(table["removal"], len(groups), "removal")
+    _check_places(table["test_index"], len(dataset.y_test), "test_index")
+    removed = [groups[place] for place in table["removal"]]
+    x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
+    wanted = with_null_control(removed)
+    plain: list[Rechecked] = []
+    with listener.progress("checking groups") as tell:
+        for part in retrainer.recheck(x_test, y_test, wanted):
+            plain.append(part)
+            done = sum(len(found.removals) for found in plain)
+            tell(ProgressReport(stage="plain formulas", done=done, total=len(wanted), unit="models"))
+    truth = retrainer.changes(x_test, y_test, wanted)
+    summary = read_summary(folder, targets, folder.group_summary)
+    return [
+        _of_groups(verdict)
+        for verdict in (
+            check_gradients(plain),
+            check_actual_changes(table, removed, targets, truth, plain),
+            _check_predictions(folder, table, groups, key, scaling),
+            check_summary(table, targets, summary, truth),
+        )
+    ]
+
+
+def recorded_scaling(folder: RunFolder) -> L2Scaling:
+    """Which L2 the groups of groups.csv have, as groups.json says.
+
+    Raises:
+        OSError, ValueError: it is missing, or says nothing of the kind.
+    """
+    content = json.loads(folder.group_summary.read_text(encoding="utf-8"))
+    found = content.get("l2_scaling") if isinstance(content, dict) else None
+    if found not in ("mean", "sum"):
+        raise ValueError(f"groups.json has l2_scaling={found!r:.20}")
+    return "sum" if found == "sum" else "mean"
+
+
+def _check_places(places: "pd.Series[int]", count: int, column: str) -> None:
+    """Raise IndexError for a place that is none: Python takes negative ones, counted from the end."""
+    numbers = places.to_numpy(dtype=np.int64)
+    if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= count:
+        raise IndexError(f"{column} of the table of groups: expected 0 … {count - 1}")
+
+
+def _check_predictions(
+    folder: RunFolder, table: pd.DataFrame, groups: list[Removal], key: str, scaling: str
+) -> Verdict:
+    """Predictions of groups are the sums of their members' in the methods' own tables."""
+    faults = []
+    for method, rows in table.groupby("method"):
+        record = read_record(folder, str(method))
+        own = None if record is None else read_table(folder, record)
+        if record is None or own is None or record.model_checksum != key:
+            faults.append(f"{method} has no predictions of this θ̂")
+            continue
+        for target, part in rows.groupby("test_index"):
+            members = [groups[place] for place in part["removal"]]
+            chosen = own[own["test_index"] == target]
+            part_of_l2 = l2_part(record, int(str(target)), len(chosen), scaling)
+            sums, _ = predicted_group_changes(chosen, members, None, part_of_l2)
+            if not np.array_equal(part["predicted_change"].to_numpy(), sums):
+                faults.append(f"{method}: predictions for test point {target} are not sums of members'")
+            if [len(rows) for rows in members] != part["size"].tolist():
+                faults.append(f"{method}: sizes for test point {target} are not those of removals.json")
+    return Verdict(
+        check="predictions",
+        passed=not faults,
+        evidence="; ".join(faults) or "every prediction is the sum of its members' in its method's own table",
+    )
+
+
+def _of_groups(verdict: Verdict) -> Verdict:
+    return Verdict(check=f"groups: {verdict.check}", passed=verdict.passed, evidence=verdict.evidence)

@@ -1,0 +1,197 @@
+"""Kinds of removals that take several rows each: random groups, halves, those of a file, those of a study.
+
+As `retrain/removal_kinds.py`, and besides each may have parameters for these:
+
+- `labels`: of the n training examples.
+- `features`: of these, float64, as the data set has them.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import Field
+
+from erm.settings import Count, Seed
+from retrain.removal import Removal
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Sizes = Annotated[list[Share], Field(min_length=1, description="shares of the rows that a group takes")]
+PerSize = Annotated[Count, Field(description="groups of each size")]
+GroupSeed = Annotated[Seed, Field(description="of what is drawn")]
+Subsets = Annotated[Count, Field(description="models")]
+Keep = Annotated[Share, Field(description="share of the rows that each model keeps")]
+GroupFile = Annotated[
+    str, Field(min_length=1, description=".json, a list of lists of rows, or .npy, a row each")
+]
+Smallest = Annotated[Share, Field(description="share of the rows in the smallest groups")]
+Largest = Annotated[Share, Field(description="share of the rows in the largest groups")]
+NumSizes = Annotated[Count, Field(description="sizes from smallest to largest, evenly spaced")]
+Most = Annotated[Count, Field(description="groups at the most")]
+
+TAIL = 1.5
+"""Tail groups are drawn from so many times the rows of the largest one (Koh et al. 2019, section 4)."""
+CENTRES = (4, 8, 16, 32, 64, 128)
+MOST_LEAVES = 2000
+"""Hierarchical clustering takes n² numbers: of more rows, so many k-means centres are clustered."""
+
+
+def makes_groups(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a kind whose removals may have several rows; any other may only take single rows."""
+    kind.makes_groups = True  # type: ignore[attr-defined]
+    return kind
+
+
+@makes_groups
+def random_groups(*, num_examples: int, sizes: Sizes, count: PerSize, seed: GroupSeed) -> list[Removal]:
+    """`count` groups of each size, each drawn uniformly without replacement.
+
+    Raises:
+        ValueError: a size rounds to no row or to all.
+    """
+    generator = np.random.default_rng(seed)
+    return [
+        _drawn(generator, np.arange(num_examples), _rows_of(share, num_examples, "removals.sizes"))
+        for share in sizes
+        for _ in range(count)
+    ]
+
+
+@makes_groups
+def halves(*, num_examples: int, count: Subsets, keep: Keep, seed: GroupSeed) -> list[Removal]:
+    """What `count` models leave out that keep a random share of the rows each.
+
+    Linear datamodeling scores are judged on such models (Park et al. 2023, "TRAK", section 4).
+
+    Raises:
+        ValueError: a model would keep no row or all.
+    """
+    left_out = num_examples - _rows_of(keep, num_examples, "removals.keep")
+    generator = np.random.default_rng(seed)
+    return [_drawn(generator, np.arange(num_examples), left_out) for _ in range(count)]
+
+
+@makes_groups
+def groups_of_file(*, path: GroupFile) -> list[Removal]:
+    """The groups that a file lists, in its order.
+
+    Raises:
+        ValueError: it cannot be read, is no list of lists of rows, or names a group twice.
+    """
+    found = [tuple(sorted(rows)) for rows in _row_lists(Path(path).expanduser())]
+    seen: dict[Removal, int] = {}
+    for place, rows in enumerate(found):
+        if rows in seen:
+            raise ValueError(f"removals.path={path}: lists {seen[rows]} and {place} name the same rows")
+        seen[rows] = place
+    return found
+
+
+@makes_groups
+def study_groups(
+    *,
+    num_examples: int,
+    labels: Int[np.ndarray, " n"],
+    features: Float[np.ndarray, "n features"],
+    influence: Float[np.ndarray, " n"],
+    smallest: Smallest,
+    largest: Largest,
+    num_sizes: NumSizes,
+    per_size: PerSize,
+    most: Most,
+    seed: GroupSeed,
+) -> list[Removal]:
+    """Groups as Koh et al. (2019) chose them, of `num_sizes` sizes evenly from `smallest` to `largest`.
+
+    Of each size `per_size` each of: random rows, rows of one class, rows of large positive and rows of large
+    negative influence, drawn from the tails. And the clusters of the features, by k-means and hierarchical,
+    whose sizes lie in the range. Where there are more than `most`, so many are drawn.
+
+    Raises:
+        ValueError: a size rounds to no row, or `smallest` is above `largest`.
+    """
+    if smallest > largest:
+        raise ValueError(f"removals.smallest={smallest} is above removals.largest={largest}")
+    first = _rows_of(smallest, num_examples, "removals.smallest")
+    last = _rows_of(largest, num_examples, "removals.largest")
+    generator = np.random.default_rng(seed)
+    order = np.argsort(influence, kind="stable")
+    tail = min(num_examples, round(TAIL * last))
+    pools = [np.arange(num_examples), order[-tail:], order[:tail]]
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    found: list[Removal] = []
+    for size in np.linspace(first, last, num_sizes).round().astype(int).tolist():
+        large_classes = [rows for rows in classes if len(rows) > size]
+        for _ in range(per_size):
+            found += [_drawn(generator, pool, size) for pool in pools]
+            if large_classes:
+                found.append(_drawn(generator, large_classes[generator.integers(len(large_classes))], size))
+    found += [rows for rows in _clusters(features, seed) if first <= len(rows) <= last]
+    whole = list(dict.fromkeys(rows for rows in found if _leaves_every_class(rows, labels)))
+    if len(whole) <= most:
+        return whole
+    chosen = generator.choice(len(whole), size=most, replace=False)
+    return [whole[place] for place in sorted(chosen.tolist())]
+
+
+def _rows_of(share: float, num_examples: int, key: str) -> int:
+    """A share as a number of rows; ValueError where it is none of them or all."""
+    rows = round(share * num_examples)
+    if not 1 <= rows < num_examples:
+        raise ValueError(
+            f"{key}={share:g} is {rows} of the {num_examples} training rows; expected 1 … {num_examples - 1}"
+        )
+    return rows
+
+
+def _drawn(generator: np.random.Generator, pool: Int[np.ndarray, " m"], size: int) -> Removal:
+    return tuple(sorted(generator.choice(pool, size=size, replace=False).tolist()))
+
+
+def _leaves_every_class(rows: Removal, labels: Int[np.ndarray, " n"]) -> bool:
+    kept = np.bincount(labels) - np.bincount(labels[list(rows)], minlength=int(labels.max()) + 1)
+    return bool((kept[np.bincount(labels) > 0] > 0).all())
+
+
+def _clusters(features: Float[np.ndarray, "n features"], seed: int) -> Iterator[Removal]:
+    """The clusters of k-means and of Ward's hierarchical clustering, of each number of `CENTRES`."""
+    # Imported here, since they take longer to import than most commands run.
+    from scipy.cluster.hierarchy import fcluster, linkage
+    from sklearn.cluster import KMeans, MiniBatchKMeans
+
+    numbers = [count for count in CENTRES if count < len(features)]
+    for count in numbers:
+        yield from _parts(KMeans(count, n_init=1, random_state=seed % 2**32).fit_predict(features))
+    leaves, leaf_of = features, np.arange(len(features))
+    if len(features) > MOST_LEAVES:
+        made = MiniBatchKMeans(MOST_LEAVES, n_init=1, random_state=seed % 2**32).fit(features)
+        leaves, leaf_of = made.cluster_centers_, made.labels_
+    tree = linkage(leaves, method="ward")
+    for count in numbers:
+        yield from _parts(fcluster(tree, count, criterion="maxclust")[leaf_of])
+
+
+def _parts(cluster_of: Int[np.ndarray, " n"]) -> Iterator[Removal]:
+    for cluster in np.unique(cluster_of):
+        yield tuple(np.flatnonzero(cluster_of == cluster).tolist())
+
+
+def _row_lists(path: Path) -> list[list[int]]:
+    """What the file lists; ValueError where that is no list of lists of whole numbers."""
+    expected = "expected a list of lists of training rows, such as [[3, 8], [5]]"
+    try:
+        if path.suffix == ".npy":
+            content = np.load(path, allow_pickle=False).tolist()
+        else:
+            content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"removals.path={path}: cannot be read ({error}); {expected}") from error
+    if not isinstance(content, list) or not content or not all(isinstance(rows, list) for rows in content):
+        raise ValueError(f"removals.path={path}: {expected}")
+    for place, rows in enumerate(content):
+        if not all(isinstance(row, int) and not isinstance(row, bool) for row in rows):
+            raise ValueError(f"removals.path={path}: list {place} holds what is no row; {expected}")
+    return content

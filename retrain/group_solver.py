@@ -1,0 +1,170 @@
+"""Solve the models of a batch of large removals: what they leave out changes the Hessian itself.
+
+Without a quarter of the rows the factor of H at θ̂ contracts by 0.1 a pass and not by 0.01, and a float32 Δ
+cannot be as near to its minimiser as it has to be. So, unlike for single rows (`retrain/solver.py`):
+
+- L-BFGS remembers `MEMORY` pairs, and each model takes as many float32 passes as float32 can resolve;
+- where what is left would cost more passes than a factor, the mean Hessian of the models that are left is
+  factored, at their mean Δ. Rows of large loss, or of one class, move all models of a batch the same way;
+- Δ is rounded to float32 only where that is below the tolerance.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float64
+from torch import Tensor
+
+from retrain.path import Path, inverse_hessian_product, path_from
+from retrain.preconditioner import Preconditioner, refreshed_preconditioner
+from retrain.problem import RemovalProblem
+from retrain.removal import RemovalBatch
+from retrain.solution import BatchSolution, PassReport, pass_report
+
+MAX_PASSES = 60
+MEMORY = 20
+"""Pairs of step and gradient change."""
+SINGLE_RESOLUTION = 1e-5
+"""A float32 pass resolves a gradient to about so much of what the removal has changed it by."""
+HALF_UNIT = 2.0**-25
+"""Rounding to float32 moves Δ by so much of its length, or a little less."""
+ROUNDED_SHARE = 0.5
+"""A Hessian's typical share of the largest step: what is left of a rounding of Δ in the gradient."""
+PATIENCE = 3
+"""Passes with one factor before another is thought of; its contraction is known then."""
+MAX_FACTORS = 3
+"""Refreshed for one batch."""
+
+
+@dataclass(kw_only=True)
+class _Course:
+    """One batch on its way."""
+
+    problem: RemovalProblem
+    removals: RemovalBatch
+    preconditioner: Preconditioner
+    path: Path
+    solution: BatchSolution
+    single: Bool[Tensor, " b"]
+    """Models whose next pass is a float32 one."""
+    floors: Float64[Tensor, " b"]
+    """Gradient norms that float32 cannot go below."""
+    factors: int = 0
+    """How many were refreshed."""
+    worst: tuple[float, ...] = ()
+    """The largest gradient norm after each pass with this factor."""
+
+
+def solve_groups(
+    problem: RemovalProblem,
+    preconditioner: Preconditioner,
+    removals: RemovalBatch,
+    solution: BatchSolution,
+    *,
+    single_precision: bool,
+    start: Float64[Tensor, "B K d"] | None,
+    report: Callable[[PassReport], None],
+) -> None:
+    """Minimise R₋S for every removal S of a batch, into `solution`. Arguments as of `solve_batch`."""
+    removals = problem.prepared(removals)
+    first = problem.gradient_at_fit(removals)
+    if start is None:
+        path = path_from(torch.zeros_like(solution.differences), first, MEMORY)
+    else:
+        found = problem.measure(removals, start)
+        solution.keep_better(torch.arange(len(removals), device=problem.x.device), found)
+        solution.passes.add_(1)
+        path = path_from(start, found.gradients, MEMORY)
+    floors = SINGLE_RESOLUTION * first.flatten(1).norm(dim=1)
+    single = torch.full_like(path.norms, single_precision and start is None, dtype=torch.bool)
+    course = _Course(
+        problem=problem,
+        removals=removals,
+        preconditioner=preconditioner,
+        path=path,
+        solution=solution,
+        single=single,
+        floors=floors,
+    )
+    _leave(course, ~solution.converged)
+    for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
+        if not len(path.positions):
+            return
+        _pass(course, number, report)
+        _refresh(course)
+
+
+def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) -> None:
+    """One step of every model, and its gradient: of float32 or of float64, as each model has it."""
+    problem, path, solution = course.problem, course.path, course.solution
+    step = problem.broadcast(-inverse_hessian_product(path, course.preconditioner))
+    candidate, before = path.differences + step, path.norms
+    gradients, norms = torch.empty_like(candidate), torch.empty_like(before)
+    single = torch.nonzero(course.single).flatten()
+    double = torch.nonzero(~course.single).flatten()
+    if len(single):
+        taken = course.removals.take(single)
+        gradients[single] = problem.broadcast(problem.estimate(taken, candidate[single]))
+        norms[single] = gradients[single].flatten(1).norm(dim=1)
+    if len(double):
+        candidate[double] = _rounded(candidate[double], path.unrounded[double], solution.tolerance)
+        found = problem.measure(course.removals.take(double), candidate[double])
+        gradients[double], norms[double] = problem.broadcast(found.gradients), found.norms
+        solution.keep_better(path.positions[double], found)
+    path.move(candidate, gradients, norms)
+    solution.passes[path.positions] += 1
+    dtype = torch.float32 if len(single) else torch.float64
+    report(pass_report(number, solution, dtype, norms, before))
+    path.unrounded |= ~course.single & (norms > 0.5 * before)
+    # If the next step contracts as this one did, will float32 still resolve what it leaves?
+    switched = course.single & (norms * (norms / before).clamp(max=1) <= course.floors)
+    course.single = course.single & ~switched
+    course.worst = (*course.worst, float(path.norms.max()))
+    _leave(course, ~solution.converged[path.positions])
+
+
+def _leave(course: _Course, staying: Bool[Tensor, " b"]) -> None:
+    """Drop the models that have converged."""
+    if bool(staying.all()):
+        return
+    course.path.keep(staying)
+    course.removals = course.removals.take(torch.nonzero(staying).flatten())
+    course.single, course.floors = course.single[staying], course.floors[staying]
+
+
+def _rounded(
+    differences: Float64[Tensor, "b K d"], unrounded: Bool[Tensor, " b"], tolerance: float
+) -> Float64[Tensor, "b K d"]:
+    """Δ as it will be stored: in float32 numbers where these are near enough to it."""
+    left = ROUNDED_SHARE * HALF_UNIT * differences.flatten(1).norm(dim=1)
+    exact = unrounded | (left > tolerance)
+    return torch.where(exact[:, None, None], differences, differences.float().double())
+
+
+def _refresh(course: _Course) -> None:
+    """A factor for the models that are left, where it pays."""
+    problem, path = course.problem, course.path
+    if len(course.worst) <= PATIENCE or course.factors == MAX_FACTORS or not len(path.positions):
+        return
+    ahead = _passes_ahead(course.worst, course.solution.tolerance)
+    # K(K − 1)/2 blocks of 2nd² operations, against two products of 2nd(K − 1) for each model.
+    cost = problem.num_classes * problem.num_features / (4 * len(path.positions))
+    if ahead <= cost + 2 * PATIENCE:
+        return
+    course.preconditioner = refreshed_preconditioner(
+        problem, course.removals, path.differences, course.preconditioner.factor.dtype
+    )
+    course.factors += 1
+    course.worst = ()
+
+
+def _passes_ahead(worst: tuple[float, ...], tolerance: float) -> float:
+    """How many more passes the tolerance takes, at the contraction of the last `PATIENCE`; at most all."""
+    before, now = worst[-1 - PATIENCE], worst[-1]
+    if not now > tolerance:
+        return 0.0
+    if not now < before < math.inf:
+        return float(MAX_PASSES)
+    return min(float(MAX_PASSES), PATIENCE * math.log(now / tolerance) / math.log(before / now))

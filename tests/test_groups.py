@@ -1,0 +1,269 @@
+"""Groups of training rows: which are left out, what is predicted of them, what the run folder says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from plots.groups import agreement_by_size, draw_groups
+from repro.group_agreement import predicted_group_changes
+from retrain.group_kinds import halves, random_groups, study_groups
+from tests.command_line import FAST, repro, succeed
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A run of random groups, by a method without noise and one with; test points 14 and 3."""
+    folder = tmp_path_factory.mktemp("groups") / "run"
+    overrides = [
+        *FAST, "removals=random_groups", "removals.sizes=[0.01,0.1,0.3]", "removals.count=5",
+        "test_index=[14,3]", f"output_dir={folder}",
+    ]  # fmt: skip
+    succeed("run", "--method", "exact", "--method", "lissa_auto", *overrides)
+    return folder, overrides
+
+
+def by_point(path: Path, column: str) -> dict[Any, float]:
+    """A column of a method's table, by test point and training point."""
+    return pd.read_csv(path).set_index(["test_index", "train_index"])[column].to_dict()
+
+
+def test_the_table_of_groups_is_sums_of_members_beside_certified_changes(
+    grouped: tuple[Path, list[str]],
+) -> None:
+    folder, _ = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    removals = json.loads((folder / "removals.json").read_text())
+    assert list(table.columns) == [
+        "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
+        "certificate", "selection",
+    ]  # fmt: skip
+    assert len(table) == 2 * 2 * 15
+    assert len(removals) == 15
+    assert table["size"].tolist() == [len(removals[place]) for place in table["removal"]]
+    assert not (folder / "leave_one_out.csv").exists()
+    own = by_point(folder / "influence" / "exact.csv", "predicted_change")
+    exact = table[table["method"] == "exact"]
+    for row in exact.itertuples():
+        members = [own[row.test_index, i] for i in removals[int(str(row.removal))]]
+        assert row.predicted_change == pytest.approx(sum(members), rel=1e-9)
+    # Of 3 rows out of 300 the first order is nearly all; of 90 it is not.
+    error = (exact["actual_change"] - exact["predicted_change"]).abs()
+    assert error[exact["size"] == 3].max() < 0.3 * error[exact["size"] == 90].max()
+    assert table["certificate"].max() < 1e-5
+
+
+def test_check_follows_groups_to_the_weights_and_notices_what_does_not(
+    grouped: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    folder, _ = grouped
+    said = succeed("check", folder)
+    assert "groups: actual changes: 60 rows" in said.replace("\n", " ")
+    from shutil import copytree
+
+    from repro.folder.manifest import write_text_result
+    from repro.folder.paths import RunFolder
+
+    forged = RunFolder(copytree(folder, tmp_path / "forged"))
+    table = pd.read_csv(forged.groups)
+    table["actual_change"] += 1e-6 * (table.index == 0)
+    write_text_result(forged, forged.groups, table.to_csv(index=False))
+    result = repro("check", forged.path)
+    assert result.exit_code == 1
+    assert "BAD   groups: actual changes" in result.output
+    removals = json.loads(forged.removals.read_text())
+    write_text_result(forged, forged.removals, json.dumps([*removals[1:], removals[0]]))
+    result = repro("check", forged.path)
+    assert result.exit_code == 1
+    assert "BAD   groups: predictions" in result.output
+
+
+def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tmp_path: Path) -> None:
+    folder, overrides = grouped
+    out = tmp_path / "truth.csv"
+    assert "15 groups of training points" in succeed("ground-truth", "--out", out, *overrides)
+    exported, table = pd.read_csv(out), pd.read_csv(folder / "groups.csv")
+    removals = json.loads((folder / "removals.json").read_text())
+    known = {
+        (row.test_index, json.dumps(removals[int(str(row.removal))])): row.actual_change
+        for row in table.itertuples()
+    }
+    assert {(row.test_index, row.rows): row.actual_change for row in exported.itertuples()} == known
+
+
+def test_stages_of_single_points_refuse_groups(grouped: tuple[Path, list[str]]) -> None:
+    _, overrides = grouped
+    result = repro("report", *overrides)
+    assert result.exit_code == 2
+    assert "removals=random_groups makes groups" in result.stderr
+
+
+BAD = {
+    "empty": ([[1, 2], []], "a removal is empty"),
+    "a row twice": ([[4, 4]], "names training row 4 twice"),
+    "a group twice": ([[4, 5], [7], [5, 4]], "lists 0 and 2 name the same rows"),
+    "out of range": ([[4, 300]], "names training row 300: expected 0 … 299"),
+    "everything": ([list(range(300))], "leaves nothing to fit"),
+    "no lists": ([3, 8], "expected a list of lists of training rows"),
+    "no rows": ([["a"]], "list 0 holds what is no row"),
+    "no list": ({"a": 1}, "expected a list of lists of training rows"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_file_of_bad_groups_is_named_and_nothing_is_written(name: str, tmp_path: Path) -> None:
+    content, said = BAD[name]
+    file = tmp_path / "groups.json"
+    file.write_text(json.dumps(content))
+    run = tmp_path / "run"
+    result = repro("run", *FAST, "removals=file", f"removals.path={file}", f"output_dir={run}")
+    assert result.exit_code == 2, result.output
+    assert said in result.stderr
+    assert not (run / "model.safetensors").exists()
+
+
+def test_a_removal_of_a_whole_class_is_refused(tmp_path: Path) -> None:
+    from sklearn.datasets import load_digits
+
+    zeros = np.flatnonzero(load_digits().target[:300] == 0)
+    np.save(tmp_path / "groups.npy", zeros[None])
+    result = repro("run", *FAST, "removals=file", f"removals.path={tmp_path}/groups.npy", "--method", "exact")
+    assert result.exit_code == 2
+    assert "leaves no training example of class 0" in result.stderr
+
+
+@pytest.mark.parametrize("size", ["0", "1", "1.0", "-0.1"])
+def test_a_size_of_nothing_or_everything_is_refused(size: str) -> None:
+    result = repro("run", *FAST, "removals=random_groups", f"removals.sizes=[{size}]")
+    assert result.exit_code == 2
+    assert "removals.sizes" in result.stderr
+
+
+def test_a_size_that_rounds_to_no_row_is_refused() -> None:
+    result = repro("run", *FAST, "removals=random_groups", "removals.sizes=[0.001]")
+    assert result.exit_code == 2
+    assert "removals.sizes=0.001 is 0 of the 300 training rows; expected 1 … 299" in result.stderr
+
+
+def test_halves_and_random_groups_have_their_sizes_and_follow_the_seed() -> None:
+    kept = halves(num_examples=101, count=7, keep=0.5, seed=3)
+    assert [len(rows) for rows in kept] == [51] * 7
+    assert kept == halves(num_examples=101, count=7, keep=0.5, seed=3)
+    assert kept != halves(num_examples=101, count=7, keep=0.5, seed=4)
+    drawn = random_groups(num_examples=1000, sizes=[0.01, 0.2], count=3, seed=0)
+    assert [len(rows) for rows in drawn] == [10, 10, 10, 200, 200, 200]
+    assert all(list(rows) == sorted(set(rows)) for rows in drawn)
+
+
+def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
+    generator = np.random.default_rng(0)
+    labels = np.arange(400) % 4
+    features = generator.normal(size=(400, 3)) + 10 * labels[:, None]
+    influence = generator.normal(size=400)
+    settings = {"smallest": 0.01, "largest": 0.3, "num_sizes": 10, "per_size": 2, "most": 1700, "seed": 0}
+    groups = study_groups(num_examples=400, labels=labels, features=features, influence=influence, **settings)
+    assert len(set(groups)) == len(groups)
+    assert {len(rows) for rows in groups} <= set(range(4, 121))
+    order = np.argsort(influence)
+    tails = [set(order[:180].tolist()), set(order[-180:].tolist())]
+    for tail in tails:
+        assert sum(set(rows) <= tail for rows in groups if len(rows) >= 40) >= 12
+    of_one_class = [rows for rows in groups if len(set(labels[list(rows)])) == 1]
+    assert len(of_one_class) >= 10
+    # No class is ever left without an example, though the clusters are the classes.
+    assert all(len(rows) < 100 for rows in of_one_class)
+    fewer = study_groups(
+        num_examples=400, labels=labels, features=features, influence=influence, **settings | {"most": 20}
+    )
+    assert len(fewer) == 20
+    assert set(fewer) <= set(groups)
+
+
+def test_errors_of_sums_come_from_the_repeats_of_the_sums(grouped: tuple[Path, list[str]]) -> None:
+    folder, _ = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    noisy = table[table["method"] == "lissa_auto"]
+    errors = noisy["predicted_stderr"].to_numpy()
+    assert np.isfinite(errors).all()
+    exact = table[table["method"] == "exact"]["predicted_change"].to_numpy()
+    # Known from the exact predictions: nearly all within 4 standard errors, and hardly any within a tenth.
+    scores = np.abs(noisy["predicted_change"].to_numpy() - exact) / errors
+    assert np.mean(scores < 4) > 0.9
+    assert np.mean(scores < 0.1) < 0.4
+    # The members are correlated: adding their errors up, or their squares, is wrong.
+    own = by_point(folder / "influence" / "lissa_auto.csv", "predicted_stderr")
+    removals = json.loads((folder / "removals.json").read_text())
+    large = noisy[noisy["size"] == 90]
+    members = [
+        [own[row.test_index, i] for i in removals[int(str(row.removal))]] for row in large.itertuples()
+    ]
+    by_sum = np.array([sum(found) for found in members])
+    assert (large["predicted_stderr"].to_numpy() < by_sum).all()
+
+
+def test_repeats_of_another_table_are_not_used(tmp_path: Path) -> None:
+    from repro.folder.paths import RunFolder
+    from repro.records.repeats import read_repeats, write_repeats
+
+    folder, repeats = RunFolder(tmp_path), {3: torch.arange(6.0, dtype=torch.float64).view(2, 3)}
+    (tmp_path / "influence").mkdir()
+    write_repeats(folder, "lissa", "sum", repeats)
+    assert read_repeats(folder, "lissa", "sum")[3].equal(repeats[3])
+    assert read_repeats(folder, "lissa", "another") == {}
+    write_repeats(folder, "lissa", "sum", {})
+    assert read_repeats(folder, "lissa", "sum") == {}
+
+
+def test_errors_of_a_sum_are_not_made_up() -> None:
+    own = pd.DataFrame({"predicted_change": [1.0, 2.0, 4.0], "predicted_stderr": [0.1, 0.2, 0.0]})
+    changes, errors = predicted_group_changes(own, [(0, 1), (1,), (2,)])
+    assert changes.tolist() == [3.0, 2.0, 4.0]
+    assert np.isnan(errors[0])
+    assert errors[1:].tolist() == [0.2, 0.0]
+
+
+def test_agreement_by_size_takes_like_sizes_together(grouped: tuple[Path, list[str]]) -> None:
+    folder, _ = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    found = agreement_by_size(table)
+    assert found.groupby(["method", "test_index"])["groups"].sum().tolist() == [15] * 4
+    assert found["size"].between(3, 90).all()
+    figure = draw_groups(table, {"exact": "Exact"}, "fifteen groups")
+    panels = [axes for axes in figure.axes if axes.get_label() != "<colorbar>"]
+    shown = [artist for axes in panels for artist in axes.collections if artist.get_gid() == "points"]
+    assert len(shown) == 4
+    sizes = np.asarray(shown[0].get_array())
+    assert sorted(sizes.tolist()) == [3] * 5 + [30] * 5 + [90] * 5
+
+
+def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
+    grouped: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    _, overrides = grouped
+    run = tmp_path / "run"
+    mine = [*overrides[:-1], "--method", "exact", "--method", "lissa_auto", f"output_dir={run}"]
+    tables = {}
+    for scaling in ("mean", "sum"):
+        said = succeed("run", *mine, f"retrain.l2_scaling={scaling}")
+        # Models of one L2 are never taken for those of the other.
+        assert "16 solved now" in said
+        tables[scaling] = pd.read_csv(run / "groups.csv")
+        assert json.loads((run / "groups.json").read_text())["l2_scaling"] == scaling
+        succeed("check", run)
+    mean, kept = tables["mean"], tables["sum"]
+    apart = (mean["actual_change"] - kept["actual_change"]).abs()
+    assert (apart > 100 * (mean["certificate"] + kept["certificate"])).mean() > 0.9
+    # First order has to be right of each: without its own part of L2 neither would be.
+    small = (kept["method"] == "exact") & (kept["size"] == 3)
+    for own, other in ((mean, kept), (kept, mean)):
+        right = (own["actual_change"] - own["predicted_change"])[small].abs()
+        wrong = (own["actual_change"] - other["predicted_change"])[small].abs()
+        assert right.mean() < 0.7 * wrong.mean()
+    assert np.isfinite(kept["predicted_stderr"]).all()
+    result = repro("run", *FAST, "retrain.l2_scaling=sum", "removals=all", f"output_dir={tmp_path}/points")
+    assert result.exit_code == 2
+    assert "retrain.l2_scaling=sum is for groups" in result.stderr

@@ -1,0 +1,79 @@
+"""The linear datamodeling score, and the interval that certificates leave of it."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+
+from plots.rank_interval import spearman_interval
+from tests.command_line import FAST, repro, succeed
+
+
+def every_order_within(actual: np.ndarray, bound: np.ndarray) -> list[tuple[int, ...]]:
+    """All orders that some truths within the bounds have, by their definition: place k can follow place k − 1
+    if some value above it is left."""
+    found = []
+    for order in itertools.permutations(range(len(actual))):
+        value = -np.inf
+        for place in order:
+            value = max(value, actual[place] - bound[place])
+            if value > actual[place] + bound[place]:
+                break
+        else:
+            found.append(order)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_interval_holds_every_order_that_the_bounds_allow(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    predicted, actual = rng.normal(size=6), rng.normal(size=6)
+    bound = rng.uniform(0, 0.8, size=6) * (rng.random(6) < 0.7)
+    found = spearman_interval(predicted, actual, bound)
+    correlations = []
+    for order in every_order_within(actual, bound):
+        ranks = np.empty(6)
+        ranks[list(order)] = np.arange(6)
+        correlations.append(float(spearmanr(predicted, ranks).statistic))
+    assert found.value == pytest.approx(float(spearmanr(predicted, actual).statistic))
+    assert found.lowest <= min(correlations) + 1e-12
+    assert found.highest >= max(correlations) - 1e-12
+    # And it is no wider than it has to be by much.
+    assert min(correlations) - found.lowest <= 0.35
+    assert found.highest - max(correlations) <= 0.35
+
+
+def test_exact_truths_leave_no_interval_and_unknown_ones_leave_everything() -> None:
+    rng = np.random.default_rng(0)
+    predicted, actual = rng.normal(size=50), rng.normal(size=50)
+    exact = spearman_interval(predicted, actual, np.zeros(50))
+    assert exact.lowest == pytest.approx(exact.value)
+    assert exact.highest == pytest.approx(exact.value)
+    unknown = spearman_interval(predicted, actual, np.full(50, np.inf))
+    assert unknown.lowest == pytest.approx(-1)
+    assert unknown.highest == pytest.approx(1)
+    assert np.isnan(spearman_interval(np.ones(50), actual, np.zeros(50)).value)
+
+
+def test_half_models_score_the_exact_method_above_the_baseline(tmp_path: Path) -> None:
+    overrides = [*FAST, "removals.count=40", "test_index=[14,3]", f"output_dir={tmp_path}/run"]
+    said = succeed("lds", "--method", "exact", "--method", "grad_dot", *overrides)
+    assert "40 models" in said
+    found = json.loads((tmp_path / "run" / "lds.json").read_text())
+    exact, baseline = (found["methods"][name]["mean"] for name in ("exact", "grad_dot"))
+    assert found["models"] == 40
+    assert exact["value"] > 0.8 > baseline["value"]
+    assert exact["highest"] - exact["lowest"] < 1e-3
+    points = found["methods"]["exact"]["test_points"]
+    assert exact["value"] == pytest.approx(np.mean([points[name]["value"] for name in ("14", "3")]))
+    removals = json.loads((tmp_path / "run" / "removals.json").read_text())
+    assert [len(rows) for rows in removals] == [150] * 40
+
+
+def test_single_points_have_no_such_score() -> None:
+    result = repro("lds", *FAST, "removals=all")
+    assert result.exit_code == 2
+    assert "removals=all makes single points" in result.stderr
