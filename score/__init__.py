@@ -1,1 +1,1 @@
-"""Scores of other tools judged by actual changes: how well they agree, and the simplest change that mends them."""
+"""Scores of other tools judged by actual changes: how well they agree, and what would mend them."""

@@ -61,7 +61,8 @@ def rows_by_class() -> Fault:
 def ranks_only() -> Fault:
     return Fault(
         name=RANKS_ONLY,
-        words="only the order of the scores follows the truth: compare Spearman's r and the overlap, no sizes",
+        words="only the order of the scores follows the truth: compare Spearman's r and the overlap, "
+        "no sizes",
     )
 
 

@@ -63,8 +63,8 @@ def pearson_interval(
 def spearman_interval(
     x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"], e: Float[np.ndarray, " m"]
 ) -> Interval:
-    """Spearman's r of x and y': Pearson's of their ranks, each of which moves no further than certificates let
-    points overtake each other."""
+    """Spearman's r of x and y': Pearson's of their ranks, which move as far as certificates let points
+    overtake each other."""
     if not _varies(x) or not _varies(y):
         return UNDEFINED
     ranks = stats.rankdata(y)

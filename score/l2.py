@@ -1,6 +1,6 @@
 """Is L2 where it belongs: in the training gradients, and not in the test gradient?
 
-Σᵢ ∇L(zᵢ, θ̂) = n∇R(θ̂) = 0, so the exact scores s_testᵀ∇L(zᵢ)/n add up to 0 whatever s_test is. Without L2 in the
+Σᵢ ∇L(zᵢ, θ̂) = n∇R(θ̂) = 0, so scores s_testᵀ∇L(zᵢ)/n add up to 0 whatever s_test is. Without L2 in the
 training gradient all are off by −λs_testᵀθ̂/n, and so is their mean. L2 in the test gradient adds
 λθ̂ᵀH⁻¹∇L(zᵢ)/n to them, the same for every test point. Both are smaller than what linearisation errs by, so
 they are looked for against an exact solution of the same problem where there is one.
@@ -37,7 +37,9 @@ class Against:
 
 
 def against_reference(
-    x: Float[np.ndarray, " N"], reference: Float[np.ndarray, " N"], extra: Float[np.ndarray, " N"] | None = None
+    x: Float[np.ndarray, " N"],
+    reference: Float[np.ndarray, " N"],
+    extra: Float[np.ndarray, " N"] | None = None,
 ) -> Against:
     """Fit scores by an exact solution, a constant, and perhaps another term; least squares."""
     scale = float(np.abs(reference).max()) or 1.0

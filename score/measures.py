@@ -34,7 +34,7 @@ class Measures:
     max_abs_error: Interval
     """max |y − x|, in units of the loss."""
     decided: Interval
-    """Share of points whose |y − x| exceeds the certificate: there the prediction is wrong for certain. On the
+    """Share of points whose |y − x| exceeds the certificate: there the prediction is wrong for sure. On the
     others nobody can tell. As it is a statement about the certificates, its interval is a point."""
     top_overlap: Interval
     """Share of the `top_k` largest |y| that are among the `top_k` largest |x|."""

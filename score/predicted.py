@@ -1,11 +1,14 @@
 """What a file of scores holds, and which of its numbers belong to which test point and training point."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from score.truth import Truth
+
+Layout = Literal["test_rows", "train_rows", "either"]
 
 
 class ScoresError(ValueError):
@@ -18,8 +21,8 @@ class Scores:
 
     values: Float[np.ndarray, "a b"]
     """In any layout; a vector is one row."""
-    by_train: bool | None = None
-    """Whether a row is a training point, as the format says; None where it says nothing."""
+    layout: Layout = "test_rows"
+    """What a row is by the format; "either" where tools write both, so that neither is a fault."""
     test_index: tuple[int, ...] | None = None
     """Whose scores these are, where the file says it."""
     train_index: Int[np.ndarray, " b"] | None = None
@@ -55,10 +58,11 @@ def lay_out(scores: Scores, truth: Truth) -> Laid:
             f"holds {bad:,} of {values.size:,} scores that are NaN or infinite; leave such points out or "
             "mend the estimator first"
         )
-    if scores.by_train:
+    if scores.layout == "train_rows" and len(values) > 1:
         values = values.T
-    elif scores.train_index is None and not _fits(values.shape, truth) and _fits(values.shape[::-1], truth):
-        values, transposed = values.T, scores.by_train is None
+    if scores.train_index is None and not _fits(values.shape, truth) and _fits(values.shape[::-1], truth):
+        # A vector that stands upright is no other order of numbers.
+        values, transposed = values.T, scores.layout != "either"
     targets = _test_points(scores, values.shape, truth)
     if scores.test_index is None and len(values) == truth.num_test and len(values) != len(truth.points):
         values = values[list(targets)]
@@ -71,8 +75,7 @@ def lay_out(scores: Scores, truth: Truth) -> Laid:
         test_points=targets,
         rows=np.ascontiguousarray(values, dtype=np.float64),
         train_index=columns,
-        transposed=transposed and values.shape[0] > 0 and min(values.shape) >= 1 and scores.values.ndim == 2
-        and scores.values.shape[0] > 1,
+        transposed=transposed,
     )
 
 
@@ -106,8 +109,8 @@ def _test_points(scores: Scores, shape: tuple[int, ...], truth: Truth) -> tuple[
     of_tests = f"{len(known)} test point{'s' * (len(known) != 1)} ({', '.join(map(str, known[:5]))})"
     of_trains = f"{_least_columns(truth):,} training points" + ("" if truth.num_train else " or more")
     raise ScoresError(
-        f"has the shape {' × '.join(map(str, shape))}; the truth is of {of_tests} and {of_trains}. Expected one "
-        "row for each test point, and one column for each training point, in order"
+        f"has the shape {' × '.join(map(str, shape))}; the truth is of {of_tests} and {of_trains}. Expected "
+        "one row for each test point, and one column for each training point, in order"
     )
 
 
@@ -124,8 +127,8 @@ def _only_points_of_truth(
         return first
     expected = f"{least:,}" + ("" if truth.num_train else " or more")
     raise ScoresError(
-        f"has scores of {columns:,} training points; the truth is of {expected}, of which {len(first):,} were "
-        "left out. Score all of them, or exactly these, ascending"
+        f"has scores of {columns:,} training points; the truth is of {expected}, of which {len(first):,} "
+        "were left out. Score all of them, or exactly these, ascending"
     )
 
 

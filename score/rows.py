@@ -45,7 +45,7 @@ def find_rows(
     num_train: int,
     labels: Int[np.ndarray, " n"] | None,
 ) -> RowMap:
-    """The simplest order of rows under which scores follow the truth; the given one unless another gains much.
+    """The simplest order of rows in which scores follow the truth; the given one unless another gains much.
 
     Args:
         rows: scores by test point, of all training points or more.
@@ -187,7 +187,7 @@ def _r_at_all_shifts(
 def _agreement(
     rows: Sequence[Float[np.ndarray, " N"]], truths: Sequence[PointTruth], place: Int[np.ndarray, " n"]
 ) -> float:
-    """The mean over test points of |r|, or of the |r| of ranks if that is larger; of scores and their truth."""
+    """The mean over test points of |r| of scores and truth, or of their ranks where that is larger."""
     found = []
     for row, truth in zip(rows, truths, strict=True):
         places = place[truth.train_index]

@@ -1,5 +1,4 @@
-"""`score(predicted, truth)`: how well scores agree with actual changes, what is wrong with them, and how well they
-agree once that is mended."""
+"""How well scores agree with actual changes, what is wrong with them, and how well they agree once mended."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -70,8 +69,8 @@ class Score:
         return next(iter(self.measures.values()))
 
     def as_json(self) -> dict[str, Any]:
-        """The first test point's figures, each as value, low and high; `faults`, a list of names; what they are
-        and the figures with them mended; with several test points all of them under `test_points`."""
+        """The first test point's figures, each as value, low and high; `faults`, a list of names; the changes
+        and the figures with them; with several test points each under `test_points`."""
         first = next(iter(self.measures))
         content: dict[str, Any] = {"test_index": first, **self.measures[first].as_json()}
         content["faults"] = self.fault_names
@@ -115,7 +114,7 @@ def score_scores(scores: Scores, truth: Truth) -> Score:
     )
 
 
-Pair = tuple[PointTruth, Float[np.ndarray, " m"]]
+Pair = tuple[PointTruth, Float[np.ndarray, " _"]]
 
 
 def _as_given(laid: Laid, truth: Truth) -> dict[int, Pair]:
@@ -126,7 +125,7 @@ def _as_given(laid: Laid, truth: Truth) -> dict[int, Pair]:
     }
 
 
-def _measure(point: PointTruth, predicted: Float[np.ndarray, " m"]) -> Measures:
+def _measure(point: PointTruth, predicted: Float[np.ndarray, " _"]) -> Measures:
     return measure(predicted, point.actual_change, point.certificate)
 
 

@@ -32,7 +32,7 @@ class Mended:
 
     faults: tuple[Fault, ...]
     truths: tuple[PointTruth, ...]
-    predicted: tuple[Float[np.ndarray, " m"], ...]
+    predicted: tuple[Float[np.ndarray, " _"], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +40,8 @@ class _Aligned:
     """Scores of the left-out points beside their truth, and of all training points where there are all."""
 
     truths: tuple[PointTruth, ...]
-    left_out: tuple[Float[np.ndarray, " m"], ...]
-    every: tuple[Float[np.ndarray, " n"], ...] | None
+    left_out: tuple[Float[np.ndarray, " _"], ...]
+    every: tuple[Float[np.ndarray, " _"], ...] | None
     """NaN where a training point has no score."""
 
 
@@ -73,19 +73,15 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
 
 
 def _mended(
-    found: Sequence[Fault], aligned: _Aligned, predicted: Sequence[Float[np.ndarray, " m"]]
+    found: Sequence[Fault], aligned: _Aligned, predicted: Sequence[Float[np.ndarray, " _"]]
 ) -> Mended:
     return Mended(faults=tuple(found), truths=aligned.truths, predicted=tuple(predicted))
 
 
-def _in_order(
-    laid: Laid, truths: Sequence[PointTruth], truth: Truth
-) -> tuple[Laid, list[Fault], _Aligned]:
+def _in_order(laid: Laid, truths: Sequence[PointTruth], truth: Truth) -> tuple[Laid, list[Fault], _Aligned]:
     """Scores by training point, in the order of rows that follows the truth."""
     if laid.train_index is not None:
-        chosen = tuple(
-            select(laid, row, point.train_index) for row, point in enumerate(truths)
-        )
+        chosen = tuple(select(laid, row, point.train_index) for row, point in enumerate(truths))
         return laid, [], _Aligned(truths=tuple(truths), left_out=chosen, every=None)
     width = laid.rows.shape[1]
     num_train = truth.num_train or width
@@ -143,7 +139,7 @@ def _strength(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> float:
 
 
 def _sign(aligned: _Aligned) -> int:
-    """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where that is nothing certain."""
+    """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where none is certain."""
     by_size = _pooled_r(aligned.left_out, aligned.truths)
     by_rank = _pooled_r(
         [_rank(x) for x in aligned.left_out],
@@ -156,7 +152,7 @@ def _sign(aligned: _Aligned) -> int:
     return 1 if r > 0 else -1
 
 
-def _rank(values: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
+def _rank(values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " _"]:
     return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
 
 
@@ -168,12 +164,12 @@ def _ranked(point: PointTruth) -> PointTruth:
     )
 
 
-def _pooled_r(scores: Sequence[Float[np.ndarray, " m"]], truths: Sequence[PointTruth]) -> float:
+def _pooled_r(scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth]) -> float:
     pairs = zip(scores, truths, strict=True)
     return float(np.mean([correlation(x, point.actual_change) for x, point in pairs]))
 
 
-def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " m"]]) -> bool:
+def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " _"]]) -> bool:
     rows = turned if aligned.every is None else [row[np.isfinite(row)] for row in aligned.every]
     if all(is_ranking(row) for row in rows):
         return True
@@ -182,7 +178,7 @@ def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " m"]]) ->
 
 
 def _factor(
-    scores: Sequence[Float[np.ndarray, " m"]], truths: Sequence[PointTruth], num_train: int
+    scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth], num_train: int
 ) -> tuple[Fault | None, float]:
     """What the scores have to be multiplied by, and the fault's name; 1 where that is within their noise.
 
@@ -210,13 +206,13 @@ def _factor(
 
 
 def _l2(
-    scores: list[Float[np.ndarray, " m"]],
-    every: Sequence[Float[np.ndarray, " n"]] | None,
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]] | None,
     truths: Sequence[PointTruth],
     targets: Sequence[int],
     truth: Truth,
-) -> tuple[list[Fault], list[Float[np.ndarray, " m"]]]:
-    """Whether L2 is missing from the training gradient or in the test gradient, and the scores without that."""
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    """Whether L2 is missing from the training gradient or in the test gradient; the scores without that."""
     if every is None or _pooled_r(scores, truths) < SEES_L2:
         return [], scores
     terms = truth.l2_terms()
@@ -227,10 +223,10 @@ def _l2(
 
 
 def _by_truth(
-    scores: list[Float[np.ndarray, " m"]],
-    every: Sequence[Float[np.ndarray, " n"]],
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
     truths: Sequence[PointTruth],
-) -> tuple[list[Fault], list[Float[np.ndarray, " m"]]]:
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
     found = [
         constant_by_truth(x, point.actual_change, row[np.isfinite(row)])
         for x, point, row in zip(scores, truths, every, strict=True)
@@ -242,23 +238,21 @@ def _by_truth(
 
 
 def _by_reference(
-    scores: list[Float[np.ndarray, " m"]],
-    every: Sequence[Float[np.ndarray, " n"]],
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
     truths: Sequence[PointTruth],
-    references: Sequence[Float[np.ndarray, " n"]],
+    references: Sequence[Float[np.ndarray, " _"]],
     terms: L2Terms,
-) -> tuple[list[Fault], list[Float[np.ndarray, " m"]]]:
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
     inside = [np.isfinite(row) for row in every]
     pairs = [(row[at], ref[at]) for row, ref, at in zip(every, references, inside, strict=True)]
     plain = [against_reference(x, reference) for x, reference in pairs]
-    term: Float[np.ndarray, " n"] | None = None
+    term: Float[np.ndarray, " _"] | None = None
     if all(EXACT < one.relative < WORTH_ASKING for one in plain):
         asked = terms.of_test_gradient()
         if all(has_test_l2(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
             term = asked
-            plain = [
-                against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)
-            ]
+            plain = [against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
     found = [] if term is None else [faults.l2_test()]
     constants = [0.0] * len(plain)
     if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):

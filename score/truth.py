@@ -74,9 +74,7 @@ def truth_of_table(table: pd.DataFrame, num_train: int | None = None, num_test: 
         raise TruthError("actual changes must be finite, and certificates 0 or more")
     if bool(known.duplicated(["test_index", "train_index"]).any()):
         raise TruthError("has two actual changes for one test point and one training point")
-    points = {
-        int(str(target)): _point(rows) for target, rows in known.groupby("test_index", sort=False)
-    }
+    points = {int(str(target)): _point(rows) for target, rows in known.groupby("test_index", sort=False)}
     return Truth(points=points, num_train=num_train, num_test=num_test)
 
 

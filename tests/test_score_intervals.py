@@ -67,9 +67,7 @@ def test_the_interval_of_r_is_of_the_order_that_is_reached() -> None:
     x, y, e = problem(5, 1e-3)
     found = measure(x, y, e).pearson
     generator = np.random.default_rng(0)
-    values = [
-        measure(x, moved(x, y, e, generator), 0 * e).pearson.value for _ in range(2000)
-    ]
+    values = [measure(x, moved(x, y, e, generator), 0 * e).pearson.value for _ in range(2000)]
     assert 0 < found.high - found.low < 10 * (max(values) - min(values))
 
 

@@ -30,6 +30,26 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     Raises:
         StageError: an earlier stage is missing.
     """
+    table, truth = left_out_changes(session)
+    write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
+    write_atomically(out, lambda path: write(path, index=False))
+    found = Exported(
+        file=out,
+        test_points=table["test_index"].nunique(),
+        training_points=len(truth.points),
+        examples=session.risk.num_examples,
+        max_certificate=float(table["certificate"].max()),
+    )
+    session.listener.result(found)
+    return found
+
+
+def left_out_changes(session: Session) -> tuple[pd.DataFrame, Changes]:
+    """A row for each test point and training point that has been left out; and the changes of all removals.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
     with session.opened() as folder:
         model = session.model()
         targets = session.targets(model)
@@ -38,18 +58,7 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
             raise StageError(
                 f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
             )
-    table = _table(truth, targets)
-    write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
-    write_atomically(out, lambda path: write(path, index=False))
-    found = Exported(
-        file=out,
-        test_points=len(targets),
-        training_points=len(truth.points),
-        examples=session.risk.num_examples,
-        max_certificate=float(table["certificate"].max()),
-    )
-    session.listener.result(found)
-    return found
+    return _table(truth, targets), truth
 
 
 def _table(truth: Changes, targets: list[int]) -> pd.DataFrame:
