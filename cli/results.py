@@ -168,7 +168,7 @@ def _(found: ScoredFiles) -> None:
         "decided",
         "top overlap",
     ):
-        table.add_column(name, justify="left" if name == "scores" else "right", overflow="fold")
+        table.add_column(name, justify="left" if name == "scores" else "right", no_wrap=True)
     for one in found.scored:
         for target, measures in one.score.measures.items():
             names = ("pearson", "spearman", "slope", "max_abs_error", "decided", "top_overlap")

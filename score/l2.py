@@ -15,7 +15,7 @@ T_LEAST = 6.0
 """Standard errors by which a constant has to differ from 0."""
 CONSTANTS_AGREE = (0.6, 1.6)
 """Mean of all scores over the shift of the fitted line, where there is no exact solution to compare with."""
-WORTH_ASKING = 0.1
+WORTH_ASKING = 0.3
 """Relative distance from the exact solution beyond which L2 in the test gradient could not be seen."""
 EXACT = 1e-6
 """Relative distance from the exact solution below which nothing is left to explain."""

@@ -139,7 +139,7 @@ def select(laid: Laid, row: int, wanted: Int[np.ndarray, " m"]) -> Float[np.ndar
         ScoresError: some have none.
     """
     if laid.train_index is None:
-        return laid.rows[row, wanted]
+        return np.asarray(laid.rows[row, wanted])
     order = np.argsort(laid.train_index, kind="stable")
     sorted_index = laid.train_index[order]
     if len(np.unique(sorted_index)) != len(sorted_index):
@@ -151,4 +151,4 @@ def select(laid: Laid, row: int, wanted: Int[np.ndarray, " m"]) -> Float[np.ndar
             f"has no score for {len(missing):,} of the {len(wanted):,} training points that were left out, "
             f"such as {int(missing[0])}"
         )
-    return laid.rows[row, order[places]]
+    return np.asarray(laid.rows[row, order[places]])

@@ -5,7 +5,9 @@ import json
 import pickle
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,7 +42,7 @@ def bergson(folder: Path) -> None:
         "offsets": [0, 4, 8, 12],
         "itemsize": 16,
     }
-    records = np.zeros(30, dtype=np.dtype(form))  # type: ignore[call-overload]
+    records: Any = np.zeros(30, dtype=np.dtype(form))  # type: ignore[call-overload]
     for query in range(2):
         records[f"score_{query}"], records[f"written_{query}"] = VALUES[query], True
     records.tofile(folder / "scores.bin")
@@ -51,7 +53,7 @@ def write(kind: str, path: Path) -> None:
     influences = {
         str(i): {"label": 1, "influence": row.tolist(), "helpful": [1]} for i, row in enumerate(VALUES)
     }
-    {
+    written: dict[str, Callable[[], Any]] = {
         "npy": lambda: np.save(path, VALUES),
         "trak": lambda: np.save(path, VALUES.T.astype(np.float16)),
         "npz": lambda: np.savez_compressed(path, scores=VALUES, test_index=[4, 9]),
@@ -66,7 +68,8 @@ def write(kind: str, path: Path) -> None:
         "dattri": lambda: torch.save(torch.from_numpy(VALUES.T.copy()), path),
         "batches": lambda: torch.save([torch.from_numpy(row[None]) for row in VALUES], path),
         "bergson": lambda: bergson(path),
-    }[kind]()
+    }
+    written[kind]()
 
 
 KINDS = (

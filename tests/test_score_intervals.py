@@ -34,7 +34,7 @@ def moved(x: np.ndarray, y: np.ndarray, e: np.ndarray, generator: np.random.Gene
         np.sign(centred / np.linalg.norm(centred) - y / (np.linalg.norm(y) + 1e-300)),
         generator.uniform(-1, 1, len(y)),
     ][kind]
-    return y + np.clip(towards, -1, 1) * e * generator.choice([1.0, 0.999])
+    return np.asarray(y + np.clip(towards, -1, 1) * e * generator.choice([1.0, 0.999]))
 
 
 @given(seed=st.integers(0, 10**9), size=st.sampled_from([1e-9, 1e-3, 0.05, 0.3, 3.0]))

@@ -148,6 +148,6 @@ def _drawn(scored: list[Scored]) -> tuple[pd.DataFrame, Any, dict[str, str]]:
     table = pd.concat(parts, ignore_index=True)
     agreements = {
         (str(method), int(str(target))): agreement(rows["predicted_change"], rows["actual_change"])
-        for (method, target), rows in table.groupby(["method", "test_index"])  # type: ignore[misc]
+        for (method, target), rows in table.groupby(["method", "test_index"])
     }
     return table, agreements, titles

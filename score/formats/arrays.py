@@ -77,7 +77,7 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
     return _numbers(np.frombuffer(bytes(content), dtype=dtype), shape, order)
 
 
-def _header(file: IO[bytes], path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+def _header(file: IO[bytes] | zipfile.ZipExtFile, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns come first, and dtype; checked, nothing of the array read."""
     try:
         version = npy.read_magic(file)

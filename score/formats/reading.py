@@ -28,6 +28,8 @@ LAYOUTS: dict[str, Layout] = {
 """What a row is in the files of a tool."""
 PICKLE = b"\x80"
 ZIP = b"PK\x03\x04"
+LEAST_HEADER = 2**16
+"""Bytes; a file that claims more than it holds is told so, unless the claim is beyond all reason."""
 ZARR = ("zarr.json", ".zarray")
 
 
@@ -64,10 +66,11 @@ def _read(path: Path) -> Scores:
         return read_parquet(path)
     if head.startswith(ZIP):
         return _archive(path)
-    if head[:1] == PICKLE and head[1] <= 5:
-        raise needs_code("is a pickle", path, f"__import__('pickle').load(open('{path.name}', 'rb'))")
-    if len(head) > 8 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**40:
+    # Its length first: the lowest byte of one may be what a pickle begins with, all eight are never so small.
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < max(path.stat().st_size, LEAST_HEADER):
         return read_safetensors(path)
+    if head[:1] == PICKLE and head[1] <= 5:
+        raise needs_code("is a pickle", path, f"numpy.load('{path.name}', allow_pickle=True)")
     if head.lstrip()[:1] in (b"{", b"["):
         return read_json(path)
     if b"\x00" in head:

@@ -31,7 +31,7 @@ def read_csv(path: Path) -> Scores:
         raise ScoresError(
             f"is no file of scores that can be read: {' '.join(str(error).split())[:120]}"
         ) from error
-    return _matrix(table, "csv") if not named else of_table(table, "csv")
+    return _matrix(table.rename(columns=str), "csv") if not named else of_table(table, "csv")
 
 
 def read_parquet(path: Path) -> Scores:

@@ -52,17 +52,10 @@ def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         try:
             header = json.loads(file.read(length))
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            facts = {
-                name: (
-                    str(entry["dtype"]),
-                    [int(one) for one in entry["shape"]],
-                    *map(int, entry["data_offsets"]),
-                )
-                for name, entry in entries.items()
-            }
+            facts = [_fact(name, entry) for name, entry in entries.items()]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ScoresError(f"has a damaged header ({type(error).__name__})") from error
-        for name, (dtype, shape, begin, end) in facts.items():
+        for name, dtype, shape, begin, end in facts:
             if dtype not in DTYPES:
                 raise ScoresError(f"holds {name} of type {dtype}, expected real numbers")
             check_shape(shape or [1])
@@ -74,6 +67,12 @@ def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
             if dtype == "BF16":
                 values = (values.astype(np.uint32) << 16).view(np.float32)
             yield name, values.reshape(shape)
+
+
+def _fact(name: str, entry: dict[str, Any]) -> tuple[str, str, list[int], int, int]:
+    """Name, dtype, shape, and where the numbers begin and end."""
+    begin, end = entry["data_offsets"]
+    return name, str(entry["dtype"]), [int(one) for one in entry["shape"]], int(begin), int(end)
 
 
 def read_pt(path: Path) -> Scores:
