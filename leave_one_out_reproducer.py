@@ -8,7 +8,18 @@ import importlib.util
 import sys
 from pathlib import Path
 
-PACKAGES = ("cli", "diagnosis", "erm", "influence", "parallel", "plots", "report", "repro", "retrain")
+PACKAGES = (
+    "cli",
+    "diagnosis",
+    "erm",
+    "influence",
+    "parallel",
+    "plots",
+    "report",
+    "repro",
+    "retrain",
+    "score",
+)
 HOME = Path(__file__).parent
 
 

@@ -28,12 +28,16 @@ if TYPE_CHECKING:
     from repro.stages.plot import Plotted, PlottedGroups
     from repro.stages.report import Reported
     from repro.stages.retrain import Retrained
+    from repro.stages.score import Scored, ScoredFiles
     from repro.stages.train import Trained
+    from score.interval import Interval
 
 MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
 BASELINE = ("base", "cyan")
 """Of what is there for comparison and counts for nothing."""
 FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
+
+SCORE_FORMATS = {"pearson": ".4f", "spearman": ".4f", "slope": ".4g", "decided": ".0%", "top_overlap": ".0%"}
 
 
 Words = Callable[[Any], None]
@@ -221,6 +225,61 @@ def _left_out(found: Exported) -> str:
     if found.groups:
         return f"{found.groups} groups of training points"
     return f"{found.training_points} left-out training points"
+
+
+@words
+def _(found: ScoredFiles) -> None:
+    """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
+    table = _table(f"actual change on score, against {found.against}")
+    for name in (
+        "scores",
+        "test point",
+        "pearson",
+        "spearman",
+        "slope",
+        "max error",
+        "decided",
+        "top overlap",
+    ):
+        table.add_column(name, justify="left" if name == "scores" else "right", no_wrap=True)
+    for one in found.scored:
+        for target, measures in one.score.measures.items():
+            names = ("pearson", "spearman", "slope", "max_abs_error", "decided", "top_overlap")
+            cells = (_within(getattr(measures, name), SCORE_FORMATS.get(name, ".1e")) for name in names)
+            table.add_row(one.name, str(target), *cells)
+    rows = [
+        {"scores": one.name, "test_index": target} | measures.as_json()
+        for one in found.scored
+        for target, measures in one.score.measures.items()
+    ]
+    show(table, "score", rows)
+    for one in found.scored:
+        _say_faults(one)
+    for path in found.written:
+        say_wrote(path)
+
+
+def _say_faults(one: Scored) -> None:
+    score = one.score
+    lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
+    if score.faults:
+        before, after = score.pearson.value, next(iter(score.mended.values()))
+        slope = format(score.slope.value, ".3g")
+        lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
+        lines.append(
+            f"{one.name}: so mended, r {before:.4f} → {after.pearson.value:.4f}, slope {slope} → "
+            f"{after.slope.value:.4g}"
+        )
+    say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
+
+
+def _within(found: Interval, form: str) -> str:
+    """A figure and how far certificates let it move; that is left out where it does not show."""
+    if math.isnan(found.value):
+        return "undefined"
+    reach = max(found.high - found.value, found.value - found.low)
+    shown = format(found.value, form)
+    return shown if format(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"
 
 
 @words

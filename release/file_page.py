@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-FLOORS = ("cli", "repro", "report", "diagnosis", "influence", "retrain", "plots", "parallel", "erm")
+FLOORS = ("cli", "repro", "report", "diagnosis", "influence", "retrain", "score", "plots", "parallel", "erm")
 HEAD = """# Files
 
 One line per file, as its own docstring says it, from the floor that a user meets down to the mathematics.

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from repro.functions import influence as influence
     from repro.functions import leave_out as leave_out
     from repro.functions import softmax_regression as softmax_regression
+    from repro.scoring import score as score
 
-_HOMES = {"Experiment": "repro.experiment"} | dict.fromkeys(
+_HOMES = {"Experiment": "repro.experiment", "score": "repro.scoring"} | dict.fromkeys(
     ("certify", "fit", "influence", "leave_out", "softmax_regression"), "repro.functions"
 )
-__all__ = ["Experiment", "certify", "fit", "influence", "leave_out", "softmax_regression"]
+__all__ = ["Experiment", "certify", "fit", "influence", "leave_out", "score", "softmax_regression"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,11 +6,17 @@ from typing import Any
 from repro.configuration.compose import Config
 from repro.configuration.defaults import defaults
 from repro.configuration.files import groups
+from repro.configuration.schema import EXTERNAL
 from repro.predictions import Prediction
 
 
 def departures(method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that are not those of the method's file; all settings if the method's file is gone."""
+    """The settings that are not those of the method's file; all settings if the method's file is gone.
+
+    Predictions that came from a file have none.
+    """
+    if settings.get("_target_") == EXTERNAL:
+        return {}
     known = method in groups()["influence"]
     usual = defaults(method).solver_settings if known else {}
     return {key: value for key, value in settings.items() if key not in usual or value != usual[key]}

@@ -11,7 +11,19 @@ from repro.configuration.files import VARIABLE, own_folder
 from repro.errors import StageError, UsageError
 
 PACKAGE = Path(__file__).parents[1]
-PARTS = ("cli", "configs", "diagnosis", "erm", "influence", "parallel", "plots", "report", "repro", "retrain")
+PARTS = (
+    "cli",
+    "configs",
+    "diagnosis",
+    "erm",
+    "influence",
+    "parallel",
+    "plots",
+    "report",
+    "repro",
+    "retrain",
+    "score",
+)
 
 
 @contextmanager

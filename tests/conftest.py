@@ -12,7 +12,7 @@ import torch
 from jaxtyping import install_import_hook
 
 install_import_hook(
-    ["diagnosis", "erm", "influence", "parallel", "plots", "report", "retrain"], "beartype.beartype"
+    ["diagnosis", "erm", "influence", "parallel", "plots", "report", "retrain", "score"], "beartype.beartype"
 )
 
 # A shell starts what runs in the background with SIGINT ignored, and its children inherit that: the signals

@@ -118,7 +118,15 @@ FILLED = {
 """Words that a reader fills in, and a line that the tests run with the words filled in."""
 
 NAMES = frozenset(
-    {"repro check", "repro ground-truth", "repro influence", "repro lds", "repro run", "repro sweep"}
+    {
+        "repro check",
+        "repro ground-truth",
+        "repro influence",
+        "repro lds",
+        "repro run",
+        "repro score",
+        "repro sweep",
+    }
 )
 """Commands that a sentence names, without the words that make a line of them: their --help answers."""
 
@@ -145,6 +153,7 @@ BY_START = {
 PAGES = {
     "docs/extending.md": "tests/test_extending.py::outputs",
     "docs/python.md": "tests/test_python_page.py::page",
+    "docs/score.md": "tests/test_score_command.py::test_the_page_runs_from_top_to_bottom",
     "docs/ground-truth.md": f"{HERE}::test_the_page_of_the_ground_truth_runs_from_top_to_bottom",
 }
 """Pages whose blocks a test runs from top to bottom."""

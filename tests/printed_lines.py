@@ -27,6 +27,7 @@ CODE = (
     "plots",
     "report",
     "retrain",
+    "score",
     "benchmarks",
     "examples",
 )

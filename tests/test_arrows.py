@@ -10,12 +10,13 @@ from release import file_page
 from tests.command_line import PROJECT
 
 BELOW = {
-    "cli": {"repro", "report", "diagnosis", "influence", "retrain", "plots", "parallel", "erm"},
-    "repro": {"report", "diagnosis", "influence", "retrain", "plots", "parallel", "erm"},
+    "cli": {"repro", "score", "report", "diagnosis", "influence", "retrain", "plots", "parallel", "erm"},
+    "repro": {"score", "report", "diagnosis", "influence", "retrain", "plots", "parallel", "erm"},
     "report": {"diagnosis", "plots"},
     "diagnosis": {"influence", "erm", "plots"},
     "influence": {"erm"},
     "retrain": {"erm", "parallel"},
+    "score": set(),
     "plots": set(),
     "parallel": set(),
     "erm": set(),

@@ -13,7 +13,18 @@ from retrain.weight_file import RetrainedWeights, WeightFileError, packed, read_
 from retrain.weights import WeightCache
 from tests.command_line import PROJECT
 
-PACKAGES = ("cli", "diagnosis", "erm", "influence", "parallel", "plots", "report", "repro", "retrain")
+PACKAGES = (
+    "cli",
+    "diagnosis",
+    "erm",
+    "influence",
+    "parallel",
+    "plots",
+    "report",
+    "repro",
+    "retrain",
+    "score",
+)
 LOADS_PICKLES = re.compile(
     r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("

@@ -137,6 +137,63 @@ def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
 
 
 @command
+def score(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="What another tool wrote: scores of every training point"),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="TRUTH",
+            help="A run folder, or a file of repro ground-truth. Default: the run folder of --into, or that "
+            "of the default configuration",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="TOOL",
+            help="Whose layout the files have: dattri, trak, bergson, captum, kronfluence, pydvl, quanda, "
+            "plain; auto: as the file says itself",
+        ),
+    ] = "auto",
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            metavar="FOLDER",
+            help="A run folder in which the scores become a method like any other",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Judge the scores of another tool by actual changes, and name what is wrong with them.
+
+    A score is the change of a test loss when a training point is removed, −I_up,loss/n: a row for each test
+    point, a column for each training point. Reads .npy, .npz, .csv, .parquet, .json, .safetensors, .pt and
+    the folders of bergson and quanda, by what is in them; executes nothing. Every figure stands with how far
+    the certificates of the truth let it move. Writes score.json and a figure into the run folder, or beside
+    the file. Exits 0 whatever the scores are worth.
+
+    Examples:
+
+        repro score scores.npy --against outputs/demo
+        repro score scores.npy --against truth.parquet
+        repro score first.npy second.npy --into outputs/demo
+    """
+    from cli.terminal import Terminal
+    from repro.folder.naming import run_folder
+    from repro.stages.score import score_files
+
+    truth = against or into or run_folder(compose([])).path
+    score_files(files, truth, layout, into, Terminal())
+
+
+@command
 def check(
     folder: Folder,
     data_root: Annotated[

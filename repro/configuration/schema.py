@@ -11,6 +11,8 @@ from pydantic import Field
 from erm.settings import Count, Positive, Setting, settings_of_class
 from repro.configuration.declared import declared
 
+EXTERNAL = "external"
+"""In the record of a method the `_target_` of predictions that came from a file: no code of anybody's."""
 FIRST_NAMES = {
     "erm.data.mnist.load_mnist": "erm.data.torchvision_images.load_mnist",
     "erm.data.mnist.load_fashion_mnist": "erm.data.torchvision_images.load_fashion_mnist",

@@ -87,6 +87,10 @@ class RunFolder:
         return self.path / "compare.csv"
 
     @property
+    def score(self) -> Path:
+        return self.path / "score.json"
+
+    @property
     def figures(self) -> Path:
         return self.path / "plots"
 

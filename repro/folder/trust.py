@@ -23,7 +23,7 @@ import hydra
 from erm.paths import expanded
 from repro.configuration.files import VARIABLE as OWN_FOLDER
 from repro.configuration.files import make_own_modules_importable, own_folder, shipped_targets
-from repro.configuration.schema import FIRST_NAMES
+from repro.configuration.schema import EXTERNAL, FIRST_NAMES
 from repro.configuration.validation import MADE_OF
 from repro.errors import UsageError
 from repro.folder.stored_config import StoredConfigError, interpolations, read_stored_config, targets
@@ -32,9 +32,9 @@ from repro.user_code import is_own
 
 VARIABLE = "REPRO_TRUST_CODE"
 OPTION = "--trust-code"
-SHIPPED = shipped_targets() | frozenset(FIRST_NAMES.values())
-"""What may always be named: the targets of the package's own YAML files, and what some of them were called at
-first."""
+SHIPPED = shipped_targets() | frozenset(FIRST_NAMES.values()) | {EXTERNAL}
+"""What may always be named: the targets of the package's own YAML files, what some of them were called at
+first, and the word for predictions from a file, which names no code."""
 NAME = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 

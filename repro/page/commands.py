@@ -14,9 +14,10 @@ from repro.configuration.compose import Config
 from repro.configuration.defaults import defaults
 from repro.configuration.files import VARIABLE, own_folder
 from repro.configuration.grammar import override
+from repro.configuration.schema import EXTERNAL
 from repro.configuration.shortest import shortest_overrides
 from repro.departures import departures
-from repro.folder.naming import DETERMINES_THETA
+from repro.folder.naming import DETERMINES_THETA, run_folder
 from repro.page.retraining import Retraining
 from repro.predictions import Prediction
 from repro.retraining import SOLVER_KEYS
@@ -25,7 +26,12 @@ from repro.retraining import SOLVER_KEYS
 def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
     """The command lines that make this run and its page again."""
     shared = [text for text in shortest_overrides(config) if not _is_recorded(text)]
-    methods = {p.method: method_overrides(p.method, p.record.settings) for p in predictions}
+    external = [p.record.settings for p in predictions if p.record.settings.get("_target_") == EXTERNAL]
+    methods = {
+        p.method: method_overrides(p.method, p.record.settings)
+        for p in predictions
+        if p.record.settings.get("_target_") != EXTERNAL
+    }
     retrained = [*shared, *_retrain_overrides(retraining)]
     if any(methods.values()):
         lines = [
@@ -35,6 +41,9 @@ def commands(config: Config, predictions: Sequence[Prediction], retraining: Retr
         ]
     else:
         lines = [["run", *(word for name in methods for word in ("--method", name)), *retrained]]
+    if external:
+        files = [str(settings.get("file")) for settings in external]
+        lines.append(["score", *files, "--into", str(run_folder(config).path)])
     lines.append(["report", *shared])
     folder = own_folder()
     environment = [] if folder is None else [f"{VARIABLE}={shlex.quote(str(folder))}"]

@@ -34,16 +34,10 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     Raises:
         StageError: an earlier stage is missing.
     """
-    with session.opened() as folder:
-        model = session.model()
-        targets = session.targets(model)
-        truth = make_retrainer(session, model).changes(*session.test_examples(targets))
-        if not truth.removals:
-            raise StageError(
-                f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
-            )
     grouped = makes_groups(session.config)
-    table = _table_of_groups(truth, targets) if grouped else _table(truth, targets)
+    table, truth = left_out_changes(session)
+    if grouped:
+        table = _table_of_groups(truth, session.targets(session.model()))
     if grouped and table.empty:
         raise StageError(
             f"{session.folder.weights} holds no models without groups. "
@@ -53,14 +47,31 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     write_atomically(out, lambda path: write(path, index=False))
     found = Exported(
         file=out,
-        test_points=len(targets),
+        test_points=table["test_index"].nunique(),
         training_points=len(truth.points),
-        groups=len(table) // len(targets) if grouped else 0,
+        groups=len(table) // table["test_index"].nunique() if grouped else 0,
         examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
     )
     session.listener.result(found)
     return found
+
+
+def left_out_changes(session: Session) -> tuple[pd.DataFrame, Changes]:
+    """A row for each test point and training point that has been left out; and the changes of all removals.
+
+    Raises:
+        StageError: an earlier stage is missing.
+    """
+    with session.opened() as folder:
+        model = session.model()
+        targets = session.targets(model)
+        truth = make_retrainer(session, model).changes(*session.test_examples(targets))
+        if not truth.removals:
+            raise StageError(
+                f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
+            )
+    return _table(truth, targets), truth
 
 
 def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:

@@ -1,0 +1,150 @@
+"""The truth that scores are judged by: in a run folder, or in a file of `repro ground-truth`.
+
+leave_one_out.csv is enough for the statistics, and needs neither data nor torch. θ̂ is asked only where L2
+is in question.
+"""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from repro.configuration.compose import compose
+from repro.configuration.mistakes import no_run
+from repro.errors import StageError, UsageError
+from repro.folder.opening import open_run
+from repro.folder.paths import RunFolder
+from repro.notices import warn
+from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.session import Session
+from score.formats.tables import MAGIC, parquet_table
+from score.predicted import ScoresError
+from score.truth import L2Terms, Truth, TruthError, truth_of_table
+
+PRECISE = ("influence.exact.Exact", "influence.cg.CG")
+PRECISE_RESIDUAL = 1e-6
+W_TOLERANCE = 1e-2
+"""Of H⁻¹θ̂: the term that it makes is told from 0 and from twice itself, no more."""
+
+
+def truth_at(path: Path) -> Truth:
+    """The truth in a run folder, which is open for the length of this call, or in a table.
+
+    Raises:
+        UsageError: there is none.
+        StageError: the run folder has no leave-one-out models yet.
+    """
+    if path.is_dir():
+        folder = RunFolder(path)
+        if not folder.manifest.exists():
+            raise UsageError(no_run(path, folder.manifest.name))
+        with open_run(folder):
+            return _truth_of_run(folder)
+    try:
+        return truth_of_table(_table(path))
+    except FileNotFoundError as error:
+        raise UsageError(
+            f"{path}: no such file; name a run folder or a file of repro ground-truth"
+        ) from error
+    except (TruthError, ScoresError) as error:
+        raise UsageError(f"{path}: {error}") from error
+
+
+def _table(path: Path) -> pd.DataFrame:
+    with path.open("rb") as file:
+        parquet = file.read(4) == MAGIC
+    if parquet:
+        return parquet_table(path)
+    try:
+        return pd.read_csv(path)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise TruthError(f"is no table ({' '.join(str(error).split())[:80]})") from error
+
+
+def _truth_of_run(folder: RunFolder) -> Truth:
+    records = [record for name in folder.methods() if (record := read_record(folder, name)) is not None]
+    tables = [(record, table) for record in records if (table := read_table(folder, record)) is not None]
+    labels = _labels([table for _, table in tables])
+    try:
+        table = pd.read_csv(folder.table)
+    except FileNotFoundError:
+        table = _changes(folder)
+    truth = truth_of_table(table, num_train=None if labels is None else len(labels))
+    return Truth(
+        points=truth.points,
+        num_train=truth.num_train,
+        labels=labels,
+        l2_terms=functools.cache(lambda: _l2_terms(folder, list(truth.points), tables)),
+    )
+
+
+def _labels(tables: list[pd.DataFrame]) -> Int[np.ndarray, " n"] | None:
+    """Of all training points, as every table of predictions has them."""
+    if not tables:
+        return None
+    rows = tables[0][tables[0]["test_index"] == tables[0]["test_index"].iloc[0]]
+    return np.asarray(rows["label"].to_numpy(dtype=np.int64))
+
+
+def _changes(folder: RunFolder) -> pd.DataFrame:
+    from repro.stages.ground_truth import left_out_changes
+
+    return left_out_changes(Session(compose([str(folder.path)])))[0]
+
+
+def _l2_terms(
+    folder: RunFolder, targets: list[int], tables: list[tuple[InfluenceRecord, pd.DataFrame]]
+) -> L2Terms | None:
+    """What is needed to see where L2 is; None where the model has none, or cannot be had."""
+    session = Session(compose([str(folder.path)]))
+    model = session.config["model"]
+    l2 = model.get("l2")
+    if not isinstance(l2, float | int) or l2 <= 0:
+        return None
+    try:
+        known = next((table for record, table in tables if _is_precise(record, targets)), None)
+        reference = _predicted(known, targets) if known is not None else _solved(session, targets)
+    except (StageError, UsageError) as error:
+        warn(f"L2 is not looked for in the scores: {error}")
+        return None
+    return L2Terms(
+        reference=reference, of_test_gradient=functools.cache(lambda: _test_term(session, float(l2)))
+    )
+
+
+def _is_precise(record: InfluenceRecord, targets: list[int]) -> bool:
+    found = {one.test_index: one for one in record.solutions}
+    return (
+        record.settings.get("_target_") in PRECISE
+        and not record.settings.get("damping")
+        and set(targets) <= set(found)
+        and all((found[target].relative_residual or 0.0) <= PRECISE_RESIDUAL for target in targets)
+    )
+
+
+def _predicted(table: pd.DataFrame, targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
+    return {
+        target: table.loc[table["test_index"] == target, "predicted_change"].to_numpy(dtype=np.float64)
+        for target in targets
+    }
+
+
+def _solved(session: Session, targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
+    from repro.functions import influence
+
+    theta = session.model().theta
+    rows = influence(session.risk, theta, *session.test_examples(targets)).cpu().numpy()
+    return dict(zip(targets, rows, strict=True))
+
+
+def _test_term(session: Session, l2: float) -> Float[np.ndarray, " n"]:
+    """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point."""
+    from influence.cg import CG
+
+    risk, theta = session.risk, session.model().theta
+    solve = CG(tolerance=W_TOLERANCE, preconditioner="kronecker").at(risk.curvature(theta), lambda *_: None)
+    products = risk.per_example_gradient_dot(theta, solve(theta).value)
+    found: Float[np.ndarray, " n"] = (l2 * products / risk.num_examples).cpu().numpy()
+    return found

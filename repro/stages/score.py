@@ -1,0 +1,153 @@
+"""`repro score`: judge scores of other tools by the actual changes, and say what is wrong with them."""
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from erm.files import write_atomically, write_json
+from plots.agreement import agreement
+from plots.leave_one_out import draw_leave_one_out
+from plots.style import save
+from repro.configuration.files import groups, is_name
+from repro.configuration.mistakes import no_run
+from repro.drawing.figures import verbatim
+from repro.errors import UsageError
+from repro.external_method import write_external
+from repro.folder.manifest import write_json_result, write_result
+from repro.folder.opening import open_run
+from repro.folder.paths import RunFolder
+from repro.listener import Listener
+from repro.score_truth import truth_at
+from score.formats.reading import AUTO, LAYOUTS, read_scores
+from score.predicted import ScoresError
+from score.score import Score, score_scores
+from score.truth import Truth
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One file's score."""
+
+    name: str
+    file: Path
+    score: Score
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredFiles:
+    """All that were judged by one truth, and what was written."""
+
+    scored: list[Scored]
+    against: Path
+    into: Path | None
+    written: list[Path]
+
+
+def score_files(
+    files: list[Path], against: Path, tool: str, into: Path | None, listener: Listener
+) -> ScoredFiles:
+    """Judge files of scores; write score.json and plots/score into the run folder, or beside the first file.
+
+    Args:
+        files: what other tools wrote.
+        against: a run folder, or a file of `repro ground-truth`.
+        tool: whose layout the files have; "auto" for what they say themselves.
+        into: a run folder in which the scores become methods like any other.
+        listener: given the result.
+
+    Raises:
+        UsageError: a file cannot be read or cannot be compared with this truth; nothing is written then.
+        StageError: the run folder has no leave-one-out models.
+    """
+    if tool not in (AUTO, *LAYOUTS):
+        raise UsageError(f"--format {tool}: expected {AUTO} or one of {', '.join(sorted(LAYOUTS))}")
+    names = _names(files, for_methods=into is not None)
+    with ExitStack() as stack:
+        for folder in _run_folders(against, into):
+            stack.enter_context(open_run(folder))
+        truth = truth_at(against)
+        scored = [
+            Scored(name=name, file=file, score=_score(file, tool, truth))
+            for name, file in zip(names, files, strict=True)
+        ]
+        written = _write(scored, against, files[0])
+        for one in scored if into is not None else []:
+            assert into is not None
+            write_external(RunFolder(into), one.name, one.file, one.score)
+    found = ScoredFiles(scored=scored, against=against, into=into, written=written)
+    listener.result(found)
+    return found
+
+
+def _run_folders(against: Path, into: Path | None) -> list[RunFolder]:
+    """Those that are written into, each once."""
+    if into is not None and not (into / "checksums.json").exists():
+        raise UsageError(f"--into {no_run(into, 'checksums.json')}")
+    wanted = [path for path in (against, into) if path is not None and path.is_dir()]
+    return [RunFolder(path) for path in dict.fromkeys(wanted) if RunFolder(path).manifest.exists()]
+
+
+def _names(files: list[Path], for_methods: bool) -> list[str]:
+    """What the files are called in tables and figures: their names without suffix, where those differ."""
+    stems = [file.stem for file in files]
+    names = stems if len(set(stems)) == len(stems) else [file.name for file in files]
+    if len(set(names)) < len(names):
+        names = [str(file) for file in files]
+    if for_methods:
+        for name in names:
+            if not is_name(name) or "/" in name or name in groups()["influence"]:
+                raise UsageError(
+                    f"--into: {name} cannot name a method: another has the name, or it does not begin with a "
+                    "letter. Rename the file"
+                )
+    return names
+
+
+def _score(file: Path, tool: str, truth: Truth) -> Score:
+    try:
+        return score_scores(read_scores(file, tool), truth)
+    except FileNotFoundError as error:
+        raise UsageError(f"{file}: no such file") from error
+    except (ScoresError, MemoryError) as error:
+        raise UsageError(f"{file} {error}") from error
+
+
+def _write(scored: list[Scored], against: Path, first: Path) -> list[Path]:
+    content = {
+        "against": str(against),
+        "scores": {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored},
+    }
+    figure = draw_leave_one_out(*_drawn(scored), selection=None)
+    if against.is_dir():
+        folder = RunFolder(against)
+        write_json_result(folder, folder.score, content)
+        picture = folder.figure("png", "score")
+        write_result(folder, picture, lambda temporary: save(figure, temporary))
+        return [folder.score, picture]
+    home = first.parent
+    write_json(home / "score.json", content)
+    write_atomically(home / "score.png", lambda temporary: save(figure, temporary))
+    return [home / "score.json", home / "score.png"]
+
+
+def _drawn(scored: list[Scored]) -> tuple[pd.DataFrame, Any, dict[str, str]]:
+    """Table, statistics and titles of the figure: the scores as they are, and mended beside them."""
+    parts, titles = [], {}
+    for one in scored:
+        shown = {"": "predicted_change"} | ({" mended": "mended_change"} if one.score.faults else {})
+        for word, column in shown.items():
+            name = one.name + word
+            rows = one.score.pairs.assign(method=name, predicted_stderr=0.0)
+            parts.append(rows.assign(predicted_change=rows[column]).dropna(subset=["predicted_change"]))
+            titles[name] = verbatim(one.name) + (
+                f", mended: {', '.join(one.score.fault_names)}" if word else ""
+            )
+    table = pd.concat(parts, ignore_index=True)
+    agreements = {
+        (str(method), int(str(target))): agreement(rows["predicted_change"], rows["actual_change"])
+        for (method, target), rows in table.groupby(["method", "test_index"])
+    }
+    return table, agreements, titles

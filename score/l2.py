@@ -1,0 +1,98 @@
+"""Is L2 where it belongs: in the training gradients, and not in the test gradient?
+
+Σᵢ ∇L(zᵢ, θ̂) = n∇R(θ̂) = 0, so scores s_testᵀ∇L(zᵢ)/n add up to 0 whatever s_test is. Without L2 in the
+training gradient all are off by −λs_testᵀθ̂/n, and so is their mean. L2 in the test gradient adds
+λθ̂ᵀH⁻¹∇L(zᵢ)/n to them, the same for every test point. Both are smaller than what linearisation errs by, so
+they are looked for against an exact solution of the same problem where there is one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+T_LEAST = 6.0
+"""Standard errors by which a constant has to differ from 0."""
+CONSTANTS_AGREE = (0.6, 1.6)
+"""Mean of all scores over the shift of the fitted line, where there is no exact solution to compare with."""
+WORTH_ASKING = 0.3
+"""Relative distance from the exact solution beyond which L2 in the test gradient could not be seen."""
+EXACT = 1e-6
+"""Relative distance from the exact solution below which nothing is left to explain."""
+EXPLAINED = 0.5
+"""Share of what is left that L2 in the test gradient has to explain."""
+COEFFICIENT = (0.6, 1.6)
+"""Of that term: 1 if L2 is in the test gradient."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Against:
+    """Scores against an exact solution: scores = factor · (exact + constant) + the rest."""
+
+    constant: float
+    t: float
+    """The constant over its standard error."""
+    relative: float
+    """‖rest‖ over ‖scores − constant‖."""
+
+
+def against_reference(
+    x: Float[np.ndarray, " N"],
+    reference: Float[np.ndarray, " N"],
+    extra: Float[np.ndarray, " N"] | None = None,
+) -> Against:
+    """Fit scores by an exact solution, a constant, and perhaps another term; least squares."""
+    scale = float(np.abs(reference).max()) or 1.0
+    columns = [reference / scale, np.ones_like(x), *([] if extra is None else [extra / scale])]
+    design = np.stack(columns, axis=1)
+    found, *_ = np.linalg.lstsq(design, x, rcond=None)
+    rest = x - design @ found
+    freedom = max(1, len(x) - design.shape[1])
+    error = float(np.linalg.norm(rest)) / np.sqrt(freedom * len(x))
+    spread = float(np.linalg.norm(x - found[1])) or 1.0
+    rounding = 1e-7 * spread / np.sqrt(len(x))
+    factor = found[0] / scale
+    return Against(
+        constant=float(found[1] / factor) if factor else 0.0,
+        t=float(abs(found[1]) / (error + rounding)),
+        relative=float(np.linalg.norm(rest)) / spread,
+    )
+
+
+def has_test_l2(
+    x: Float[np.ndarray, " N"], reference: Float[np.ndarray, " N"], term: Float[np.ndarray, " N"]
+) -> bool:
+    """Whether L2 in the test gradient explains most of what the exact solution leaves."""
+    scale = float(np.abs(reference).max()) or 1.0
+    base = np.stack([reference / scale, np.ones_like(x)], axis=1)
+    fitted, *_ = np.linalg.lstsq(base, x, rcond=None)
+    without = x - base @ fitted
+    full = np.concatenate([base, (term / scale)[:, None]], axis=1)
+    found, *_ = np.linalg.lstsq(full, x, rcond=None)
+    left = x - full @ found
+    before, after = float(without @ without), float(left @ left)
+    if before == 0 or found[0] == 0:
+        return False
+    coefficient = float(found[2] / found[0])
+    return 1 - after / before >= EXPLAINED and COEFFICIENT[0] <= coefficient <= COEFFICIENT[1]
+
+
+def constant_by_truth(
+    x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"], all_scores: Float[np.ndarray, " N"]
+) -> float | None:
+    """The constant of scores x of the left-out points, in their own unit; None where none is certain.
+
+    The fitted line and the mean of all scores, which ought to be 0, have to agree on it.
+    """
+    if np.ptp(x) == 0:
+        return None
+    design = np.stack([y, np.ones_like(y)], axis=1)
+    scaled = design / np.abs(design).max(axis=0)
+    found, *_ = np.linalg.lstsq(scaled, x, rcond=None)
+    rest = x - scaled @ found
+    error = float(np.linalg.norm(rest)) / np.sqrt(max(1, len(x) - 2) * len(x))
+    mean = float(all_scores.mean())
+    if abs(found[1]) <= T_LEAST * error or mean == 0:
+        return None
+    inside = CONSTANTS_AGREE[0] <= mean / found[1] <= CONSTANTS_AGREE[1]
+    return mean if inside else None

@@ -1,0 +1,84 @@
+"""How well predicted changes of one test point agree with the actual ones, each figure with its interval."""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from score.interval import (
+    UNDEFINED,
+    Interval,
+    largest_error_interval,
+    line_intervals,
+    overlap_interval,
+    pearson_interval,
+    spearman_interval,
+)
+
+TOP_SHARE = 10
+"""One point in so many counts as a top point, and at most `TOP_MOST`."""
+TOP_MOST = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """Agreement over the points that were left out; x is the prediction, y the actual change."""
+
+    pearson: Interval
+    spearman: Interval
+    slope: Interval
+    """Of the least-squares line y = slope · x + intercept: 1 when the scale is right."""
+    intercept: Interval
+    max_abs_error: Interval
+    """max |y − x|, in units of the loss."""
+    decided: Interval
+    """Share of points whose |y − x| exceeds the certificate: there the prediction is wrong for sure. On the
+    others nobody can tell. As it is a statement about the certificates, its interval is a point."""
+    top_overlap: Interval
+    """Share of the `top_k` largest |y| that are among the `top_k` largest |x|."""
+    top_k: int
+    points: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Intervals as value, low and high."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {
+            name: value.as_json() if isinstance(value, Interval) else value for name, value in found.items()
+        }
+
+
+def measure(
+    predicted: Float[np.ndarray, " m"],
+    actual: Float[np.ndarray, " m"],
+    certificate: Float[np.ndarray, " m"],
+) -> Measures:
+    """Compare predictions with actual changes, finite all; certificates may be infinite.
+
+    Correlations need both sides to vary, the line needs predictions that vary; otherwise they are NaN.
+    """
+    x, y, e = predicted, actual, certificate
+    k = max(1, min(TOP_MOST, len(x) // TOP_SHARE))
+    known = np.isfinite(e).all()
+    # What is not bounded by anything moves every statistic as far as it goes.
+    e = e if known else np.full_like(e, 0.0)
+    slope, intercept = line_intervals(x, y, e)
+    found = {
+        "pearson": pearson_interval(x, y, e),
+        "spearman": spearman_interval(x, y, e),
+        "slope": slope,
+        "intercept": intercept,
+        "max_abs_error": largest_error_interval(x, y, e),
+        "top_overlap": overlap_interval(x, y, e, k),
+    }
+    if not known:
+        found = {name: _unbounded(name, interval) for name, interval in found.items()}
+    share = float((np.abs(y - x) > certificate).mean())
+    return Measures(**found, decided=Interval(share, share, share), top_k=k, points=len(x))
+
+
+def _unbounded(name: str, interval: Interval) -> Interval:
+    ends = {"pearson": (-1.0, 1.0), "spearman": (-1.0, 1.0), "top_overlap": (0.0, 1.0)}
+    low, high = ends.get(name, (-math.inf, math.inf))
+    return interval if interval is UNDEFINED else Interval(interval.value, low, high)

@@ -1,0 +1,265 @@
+"""The simplest change that makes scores agree with the truth.
+
+Looked for in this order: layout, order of rows, sign, ranks, factor, L2. Each step keeps what it was given
+unless another reading is better by a margin that noise does not reach, so honest scores, however noisy, come
+out as they went in.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from score import faults
+from score.faults import Fault
+from score.l2 import EXACT, T_LEAST, WORTH_ASKING, against_reference, constant_by_truth, has_test_l2
+from score.predicted import Laid, ScoresError, select
+from score.rows import LEAST_R, RowMap, correlation, find_rows
+from score.scale import follows_order_alone, is_ranking, likely_factor, mending_factors
+from score.truth import L2Terms, PointTruth, Truth
+
+CERTAIN = 6.0
+"""Standard errors 1/√m that a correlation has to differ from 0 by, before anything is said of its scores."""
+SEES_L2 = 0.98
+"""Correlation with the truth below which L2 could not be seen."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended:
+    """What is wrong, and the scores with that mended, for the points of each test point that have one."""
+
+    faults: tuple[Fault, ...]
+    truths: tuple[PointTruth, ...]
+    predicted: tuple[Float[np.ndarray, " _"], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Aligned:
+    """Scores of the left-out points beside their truth, and of all training points where there are all."""
+
+    truths: tuple[PointTruth, ...]
+    left_out: tuple[Float[np.ndarray, " _"], ...]
+    every: tuple[Float[np.ndarray, " _"], ...] | None
+    """NaN where a training point has no score."""
+
+
+def find_faults(laid: Laid, truth: Truth) -> Mended:
+    """Name what is wrong and mend it.
+
+    Raises:
+        ScoresError: there are more training points than the truth has, in no order that follows it.
+    """
+    truths = [truth.points[target] for target in laid.test_points]
+    found: list[Fault] = [faults.transpose()] if laid.transposed else []
+    laid, rows_faults, aligned = _in_order(laid, truths, truth)
+    found += rows_faults
+    sign = _sign(aligned)
+    if sign == 0:
+        return _mended([], aligned, aligned.left_out)
+    if sign < 0:
+        found.append(faults.sign())
+    turned = [sign * x for x in aligned.left_out]
+    if _only_ranks(aligned, turned):
+        return _mended([*found, faults.ranks_only()], aligned, turned)
+    width = truth.num_train or laid.rows.shape[1]
+    fault, factor = _factor(turned, aligned.truths, width)
+    found += [] if fault is None else [fault]
+    scaled = [factor * x for x in turned]
+    every = None if aligned.every is None else [sign * factor * x for x in aligned.every]
+    more, scaled = _l2(scaled, every, aligned.truths, laid.test_points, truth)
+    return _mended([*found, *more], aligned, scaled)
+
+
+def _mended(
+    found: Sequence[Fault], aligned: _Aligned, predicted: Sequence[Float[np.ndarray, " _"]]
+) -> Mended:
+    return Mended(faults=tuple(found), truths=aligned.truths, predicted=tuple(predicted))
+
+
+def _in_order(laid: Laid, truths: Sequence[PointTruth], truth: Truth) -> tuple[Laid, list[Fault], _Aligned]:
+    """Scores by training point, in the order of rows that follows the truth."""
+    if laid.train_index is not None:
+        chosen = tuple(select(laid, row, point.train_index) for row, point in enumerate(truths))
+        return laid, [], _Aligned(truths=tuple(truths), left_out=chosen, every=None)
+    width = laid.rows.shape[1]
+    num_train = truth.num_train or width
+    labels = truth.labels if truth.labels is not None and len(truth.labels) == num_train else None
+    order = find_rows(list(laid.rows), truths, num_train, labels)
+    found, layout = [], laid
+    if len(laid.rows) > 1:
+        # Test points one after the other for each training point: the right shape, the wrong order.
+        other = Laid(
+            test_points=laid.test_points,
+            rows=np.ascontiguousarray(laid.rows.reshape(width, len(laid.rows)).T),
+            train_index=None,
+            transposed=True,
+        )
+        again = find_rows(list(other.rows), truths, num_train, labels)
+        if _strength(other, truths, again) > _strength(laid, truths, order) + LEAST_R:
+            found, layout, order = [faults.transpose()], other, again
+    if width > num_train and order.is_identity:
+        raise ScoresError(
+            f"has scores of {width:,} training points, the truth is of {num_train:,}; at no offset do they "
+            "follow it. Score the same training points, in the same order"
+        )
+    if order.by_class:
+        found.append(faults.rows_by_class())
+    if order.shift:
+        found.append(faults.rows_shifted(order.shift, width, num_train))
+    return layout, found, _placed(layout, truths, order)
+
+
+def _placed(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> _Aligned:
+    there = [order.place[point.train_index] >= 0 for point in truths]
+    kept = tuple(
+        PointTruth(
+            train_index=point.train_index[inside],
+            actual_change=point.actual_change[inside],
+            certificate=point.certificate[inside],
+        )
+        for point, inside in zip(truths, there, strict=True)
+    )
+    every = tuple(np.where(order.place >= 0, row[order.place], np.nan) for row in laid.rows)
+    left_out = tuple(row[point.train_index] for row, point in zip(every, kept, strict=True))
+    return _Aligned(truths=kept, left_out=left_out, every=every)
+
+
+def _strength(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> float:
+    aligned = _placed(laid, truths, order)
+    return float(
+        np.mean(
+            [
+                abs(correlation(x, point.actual_change))
+                for x, point in zip(aligned.left_out, aligned.truths, strict=True)
+            ]
+        )
+    )
+
+
+def _sign(aligned: _Aligned) -> int:
+    """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where none is certain."""
+    by_size = _pooled_r(aligned.left_out, aligned.truths)
+    by_rank = _pooled_r(
+        [_rank(x) for x in aligned.left_out],
+        [_ranked(point) for point in aligned.truths],
+    )
+    r = max(by_size, by_rank, key=abs)
+    points = sum(len(x) for x in aligned.left_out)
+    if points < 3 or abs(r) < max(LEAST_R, CERTAIN / math.sqrt(points)):
+        return 0
+    return 1 if r > 0 else -1
+
+
+def _rank(values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " _"]:
+    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
+
+
+def _ranked(point: PointTruth) -> PointTruth:
+    return PointTruth(
+        train_index=point.train_index,
+        actual_change=_rank(point.actual_change),
+        certificate=point.certificate,
+    )
+
+
+def _pooled_r(scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth]) -> float:
+    pairs = zip(scores, truths, strict=True)
+    return float(np.mean([correlation(x, point.actual_change) for x, point in pairs]))
+
+
+def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " _"]]) -> bool:
+    rows = turned if aligned.every is None else [row[np.isfinite(row)] for row in aligned.every]
+    if all(is_ranking(row) for row in rows):
+        return True
+    pairs = zip(turned, aligned.truths, strict=True)
+    return all(follows_order_alone(x, point.actual_change) for x, point in pairs)
+
+
+def _factor(
+    scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth], num_train: int
+) -> tuple[Fault | None, float]:
+    """What the scores have to be multiplied by, and the fault's name; 1 where that is within their noise.
+
+    Test points count alike: each is brought to the size of its own truth first.
+    """
+    sizes = [float(np.abs(point.actual_change).max()) or 1.0 for point in truths]
+    x = np.concatenate([(s - s.mean()) / size for s, size in zip(scores, sizes, strict=True)])
+    y = np.concatenate(
+        [
+            (point.actual_change - point.actual_change.mean()) / size
+            for point, size in zip(truths, sizes, strict=True)
+        ]
+    )
+    r = correlation(x, y)
+    if r < LEAST_R:
+        return None, 1.0
+    least, most = mending_factors(r, likely_factor(x, y), len(x))
+    if least <= 1 <= most:
+        return None, 1.0
+    for name, value in ((faults.FACTOR_N, 1 / num_train), (faults.FACTOR_ONE_OVER_N, float(num_train))):
+        if least <= value <= most:
+            return faults.factor(1 / value, num_train, name), value
+    value = likely_factor(x, y)
+    return faults.factor(1 / value, num_train, faults.FACTOR), value
+
+
+def _l2(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]] | None,
+    truths: Sequence[PointTruth],
+    targets: Sequence[int],
+    truth: Truth,
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    """Whether L2 is missing from the training gradient or in the test gradient; the scores without that."""
+    if every is None or _pooled_r(scores, truths) < SEES_L2:
+        return [], scores
+    terms = truth.l2_terms()
+    known = None if terms is None else [terms.reference.get(target) for target in targets]
+    if terms is None or known is None or any(one is None for one in known):
+        return _by_truth(scores, every, truths)
+    return _by_reference(scores, every, truths, [one for one in known if one is not None], terms)
+
+
+def _by_truth(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
+    truths: Sequence[PointTruth],
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    found = [
+        constant_by_truth(x, point.actual_change, row[np.isfinite(row)])
+        for x, point, row in zip(scores, truths, every, strict=True)
+    ]
+    constants = [one for one in found if one is not None]
+    if 2 * len(constants) <= len(found):
+        return [], scores
+    return [faults.l2_train()], [x - (one or 0.0) for x, one in zip(scores, found, strict=True)]
+
+
+def _by_reference(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
+    truths: Sequence[PointTruth],
+    references: Sequence[Float[np.ndarray, " _"]],
+    terms: L2Terms,
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    inside = [np.isfinite(row) for row in every]
+    pairs = [(row[at], ref[at]) for row, ref, at in zip(every, references, inside, strict=True)]
+    plain = [against_reference(x, reference) for x, reference in pairs]
+    term: Float[np.ndarray, " _"] | None = None
+    if all(EXACT < one.relative < WORTH_ASKING for one in plain):
+        asked = terms.of_test_gradient()
+        if all(has_test_l2(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
+            term = asked
+            plain = [against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
+    found = [] if term is None else [faults.l2_test()]
+    constants = [0.0] * len(plain)
+    if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):
+        found = [faults.l2_train(), *found]
+        constants = [one.constant for one in plain]
+    mended = [
+        x - constant - (0.0 if term is None else term[point.train_index])
+        for x, constant, point in zip(scores, constants, truths, strict=True)
+    ]
+    return found, mended

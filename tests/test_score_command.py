@@ -1,0 +1,189 @@
+"""`repro score`: what it says, writes and refuses; and the page that leads a newcomer through it."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from repro import influence as predicted_changes
+from repro import leave_out, score
+from repro.errors import UsageError
+from repro.functions import fit, softmax_regression
+from tests.command_line import PROJECT, repro, succeed
+from tests.forged import write_pickle
+from tests.printed_lines import blocks
+
+TARGET = 3
+
+
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A finished run, which may be written into."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
+def clean(run: Path) -> np.ndarray:
+    """What CG predicts for every training point."""
+    return pd.read_csv(run / "influence" / "cg.csv")["predicted_change"].to_numpy(dtype=np.float64)
+
+
+def said(*arguments: str | Path) -> dict[str, object]:
+    """The object of the last file."""
+    lines = map(json.loads, succeed("score", *arguments, "--log-json").splitlines())
+    found: list[dict[str, object]] = [line for line in lines if line["event"] == "scored"]
+    return found[-1]
+
+
+def test_scores_are_judged_and_the_figures_written(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", clean(run))
+    np.save(tmp_path / "bad.npy", -300 * clean(run))
+    found = said(tmp_path / "good.npy", tmp_path / "bad.npy", "--against", run)
+    assert found["faults"] == ["sign", "factor_n"]
+    content = json.loads((run / "score.json").read_text())
+    assert content["scores"]["good"]["faults"] == []
+    summary = json.loads((run / "summary.json").read_text())["methods"]["cg"]
+    assert content["scores"]["good"]["pearson"]["value"] == pytest.approx(summary["pearson"], rel=1e-10)
+    assert content["scores"]["bad"]["mended"]["slope"]["value"] == pytest.approx(summary["slope"], rel=1e-6)
+    assert (run / "plots" / "score.png").stat().st_size > 10_000
+    assert "so mended, r " in succeed("score", tmp_path / "bad.npy", "--against", run)
+
+
+def test_l2_is_told_by_the_model_in_the_run_folder(run: Path, tmp_path: Path) -> None:
+    """λθ̂ in the test gradient, and λθ̂ left out of the training gradient, as plain formulas have them."""
+    import torch
+
+    from repro.experiment import Experiment
+
+    session = Experiment(str(run)).session
+    risk, theta = session.risk, session.model().theta
+    hessian = risk.curvature(theta).matrix()
+    gradient = risk.loss_gradient(theta, *session.test_examples([TARGET]))[0]
+    both = torch.linalg.solve(hessian, torch.stack([gradient, gradient + risk.l2 * theta], dim=1))
+    with_l2 = risk.per_example_gradient_dots(theta, both.T.contiguous()) / risk.num_examples
+    without = with_l2 - risk.l2 * (both.T @ theta)[:, None] / risk.num_examples
+    found = {}
+    for name, values in {
+        "none": with_l2[0],
+        "test": with_l2[1],
+        "train": without[0],
+        "both": without[1],
+    }.items():
+        np.save(tmp_path / f"{name}.npy", values.numpy())
+        found[name] = said(tmp_path / f"{name}.npy", "--against", run)["faults"]
+    assert found == {"none": [], "test": ["l2_test"], "train": ["l2_train"], "both": ["l2_train", "l2_test"]}
+
+
+def test_a_file_of_truth_is_enough(run: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.parquet"
+    succeed("ground-truth", run, "--out", truth)
+    np.save(tmp_path / "mine.npy", clean(run))
+    assert said(tmp_path / "mine.npy", "--against", truth)["faults"] == []
+    assert (tmp_path / "score.json").is_file()
+    assert (tmp_path / "score.png").is_file()
+
+
+def test_scores_become_a_method(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "mine.npy", clean(run))
+    succeed("score", tmp_path / "mine.npy", "--into", run)
+    succeed("plot", run)
+    methods = json.loads((run / "summary.json").read_text())["methods"]
+    assert methods["mine"]["pearson"] == pytest.approx(methods["cg"]["pearson"], rel=1e-12)
+    assert "Everything in" in succeed("check", run)
+    page = Path(str(run / "report.html"))
+    succeed("report", run)
+    assert "mine.npy --into" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("scores", "line"),
+    [
+        (np.zeros((7, 5)), "has the shape 7 × 5"),
+        (np.full(300, np.nan), "300 of 300 scores that are NaN"),
+        (np.zeros(299), "scores of 299 training points"),
+        (pd.DataFrame({"test_index": 5, "train_index": range(300), "score": 0.1}), "scores test point 5"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_in_a_line(
+    run: Path, tmp_path: Path, scores: np.ndarray | pd.DataFrame, line: str
+) -> None:
+    file = tmp_path / "mine.npy"
+    if isinstance(scores, pd.DataFrame):
+        scores.to_csv(file, index=False)
+    else:
+        np.save(file, scores)
+    refused = repro("score", file, "--against", run)
+    assert refused.exit_code == 2
+    assert line in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert not (run / "score.json").exists()
+
+
+def test_a_pickle_is_not_executed(run: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "executed"
+    refused = repro("score", write_pickle(tmp_path / "mine.pkl", canary), "--against", run)
+    assert refused.exit_code == 2
+    assert "executes code" in refused.stderr
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nowhere.npy", "--against", "{run}"),
+        ("{mine}", "--against", "nowhere"),
+        ("{mine}", "--against", "{mine}"),
+        ("{mine}", "--against", "{run}", "--format", "mine"),
+        ("{mine}", "--into", "{mine}"),
+        ("{cg}", "--into", "{run}"),
+    ],
+)
+def test_wrong_words_are_usage_errors(run: Path, tmp_path: Path, words: tuple[str, ...]) -> None:
+    for name in ("mine", "cg"):
+        np.save(tmp_path / f"{name}.npy", clean(run))
+    places = {"run": run, "mine": tmp_path / "mine.npy", "cg": tmp_path / "cg.npy"}
+    refused = repro("score", *(word.format(**places) for word in words))
+    assert refused.exit_code == 2, refused.output
+    assert not (run / "influence" / "mine.csv").exists()
+
+
+def test_a_function_judges_what_has_no_file() -> None:
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(80, 4, dtype=torch.float64, generator=generator)
+    y = torch.randint(0, 3, (80,), generator=generator)
+    risk = softmax_regression(x, y, l2=0.1)
+    theta = fit(risk).theta
+    truth = leave_out(risk, theta, [[i] for i in range(80)], x[:2], y[:2])
+    predicted = predicted_changes(risk, theta, x[:2], y[:2])
+    assert score(predicted, truth).fault_names == []
+    assert score(-80 * predicted, truth).fault_names == ["sign", "factor_n"]
+    with pytest.raises(UsageError, match="the truth is of 2 test points"):
+        score(predicted[0], truth)
+
+
+def test_the_page_runs_from_top_to_bottom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Blocks in their order; the verdicts are those that the page tells."""
+    import re
+    import shlex
+
+    monkeypatch.chdir(tmp_path)
+    page = (PROJECT / "docs" / "score.md").read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    shown = []
+    for language, block in re.findall(r"^```(\w+)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        if language == "python":
+            exec(block, names)
+            continue
+        for line in block.splitlines():
+            shown.append(succeed(*shlex.split(line)[1:]))
+    assert blocks(page, ("sh",))
+    assert "mine: sign: " in shown[1]
+    assert "mine: factor_n: " in shown[1]
+    assert "nothing is wrong" in shown[2]
+    assert "[] Interval(value=0.99" in capsys.readouterr().out
