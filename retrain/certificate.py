@@ -48,7 +48,9 @@ def gradient_rounding_bound(
     elementwise = (35 * num_classes + 160) * UNIT_ROUNDOFF
     residuals = (sums + elementwise) * problem.mean_length
     l2 = l2_of_models(problem, num_removed)
-    regulariser = 4 * UNIT_ROUNDOFF * l2 * (weight_norm + difference_norms)
+    # Where λ is λ·n/(n − |S|), it has two roundings of its own.
+    roundings = 6 if problem.scales_l2 else 4
+    regulariser = roundings * UNIT_ROUNDOFF * l2 * (weight_norm + difference_norms)
     # Not number / tensor, which torch takes for number · (1 / tensor) and rounds twice.
     factors = torch.full_like(num_removed, 2 * n) / (n - num_removed.clamp(min=1))
     bound: Tensor = factors * (logits + residuals) + regulariser

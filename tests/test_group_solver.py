@@ -114,6 +114,23 @@ def test_models_that_all_move_the_same_way_are_worth_a_factor_of_their_own(
     assert passes[1] < 0.9 * passes[0], passes
 
 
+def test_models_of_a_looser_tolerance_are_gone_on_with() -> None:
+    risk, fit = fitted_digits(NUM_TRAIN)
+    problem = removal_problem(risk, fit.theta)
+    factor = build_preconditioner(problem, torch.float64)
+    batch = batch_of(*random_groups(8, 5))
+    loose = solve_batch(problem, factor, batch, tolerance=1e-5, single_precision=True)
+    tight = solve_batch(
+        problem, factor, batch, tolerance=1e-10, single_precision=True, start=loose.differences
+    )
+    anew = solve_batch(problem, factor, batch, tolerance=1e-10, single_precision=True)
+    assert bool(tight.converged.all())
+    assert (tight.passes < anew.passes).all()
+    # λ-strong convexity: both are within 1e-10/λ of one minimiser.
+    apart = (tight.differences - anew.differences).flatten(1).norm(dim=1)
+    assert float(apart.max()) <= 2e-10 / risk.l2
+
+
 def test_batches_hold_groups_of_like_size_and_single_rows_by_themselves() -> None:
     groups = [tuple(range(first, first + size)) for first in range(4) for size in (2, 30, 500)]
     wanted = sorted([NOTHING, (3,), (8,), *groups])

@@ -97,9 +97,10 @@ def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tm
 
 def test_stages_of_single_points_refuse_groups(grouped: tuple[Path, list[str]]) -> None:
     _, overrides = grouped
-    result = repro("report", *overrides)
-    assert result.exit_code == 2
-    assert "removals=random_groups makes groups" in result.stderr
+    for command in (["report"], ["sweep", "--method", "cg"]):
+        result = repro(*command, *overrides[:-1], *([overrides[-1]] if command == ["report"] else []))
+        assert result.exit_code == 2
+        assert "removals=random_groups makes groups" in result.stderr
 
 
 BAD = {

@@ -91,6 +91,18 @@ def test_a_figure_before_retraining(run: Path) -> None:
     helps(f"repro plot {OVERRIDES}")
 
 
+GROUPS = "removals=random_groups 'removals.sizes=[0.05,0.2]' removals.count=4"
+
+
+def test_groups_before_retraining(run: Path) -> None:
+    helps(f"repro plot {OVERRIDES} {GROUPS}")
+
+
+def test_truth_of_groups_before_they_are_retrained(run: Path) -> None:
+    run_line(f"repro retrain {OVERRIDES}")
+    helps(f"repro ground-truth --out truth.csv {OVERRIDES} {GROUPS}")
+
+
 def warned(line: str) -> str:
     """Run a line that goes through with a warning; the one that the warning tells to run."""
     result = repro(*shlex.split(line)[1:])

@@ -23,6 +23,7 @@ from repro.folder.inside import refuse_what_leads_out
 from repro.listener import Listener
 from repro.notices import note
 from repro.printable import printable
+from repro.selection import refuse_groups
 from repro.session import Session
 from repro.sweep.job import METHODS_FILE, job, output_dir, read_job
 from repro.sweep.table import joined
@@ -128,7 +129,8 @@ def _check(overrides: list[str], methods: list[str]) -> Choices:
     first = [values[0] for values in choices]
     for position, values in enumerate(choices):
         for value in values:
-            compose_methods([*first[:position], value, *first[position + 1 :]], methods)
+            for config in compose_methods([*first[:position], value, *first[position + 1 :]], methods):
+                refuse_groups(config, "the table of a sweep")
     if f"{KEY}={UNRESOLVED}" in itertools.chain(*(values for values in choices if len(values) > 1)):
         raise UsageError(f"{KEY}: {UNRESOLVED} is no value to sweep over; name points, such as {KEY}=3,14")
     keys = tuple(str(found.key_or_group) for found in parsed)
