@@ -231,17 +231,9 @@ def _left_out(found: Exported) -> str:
 def _(found: ScoredFiles) -> None:
     """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
     table = _table(f"actual change on score, against {found.against}")
-    for name in (
-        "scores",
-        "test point",
-        "pearson",
-        "spearman",
-        "slope",
-        "max error",
-        "decided",
-        "top overlap",
-    ):
-        table.add_column(name, justify="left" if name == "scores" else "right", no_wrap=True)
+    table.add_column("scores", overflow="fold")
+    for name in ("test", "pearson", "spearman", "slope", "max error", "decided", "top"):
+        table.add_column(name, justify="right", overflow="fold")
     for one in found.scored:
         for target, measures in one.score.measures.items():
             names = ("pearson", "spearman", "slope", "max_abs_error", "decided", "top_overlap")
