@@ -106,6 +106,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         "provenance.json",
         "model.safetensors",
         *(f"influence/{name}.{suffix}" for name in METHODS for suffix in ("csv", "json")),
+        "influence/lissa.safetensors",
         "retrain/record.json",
         "leave_one_out.csv",
         "summary.json",
@@ -356,6 +357,7 @@ def test_more_gpus_than_there_are_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_every_choice_of_every_group_composes() -> None:
     needed = {"npz": ["data.path=mine.npz"], "indices": ["removals.indices=[1]"]}
+    needed["file"] = ["removals.path=groups.json"]
     for group, names in groups().items():
         for name in names:
             assert compose([f"{group}={name}", *needed.get(name, [])]).choices[group] == name
@@ -388,6 +390,7 @@ OPTIONS = {
     "diagnose": {"--method", "-m", *OPENS_A_FOLDER},
     "compare": OPENS_A_FOLDER,
     "ground-truth": {"--out", "-o", "--test-index", "-t", *OPENS_A_FOLDER},
+    "lds": {"--method", "-m", "--gpus", *OPENS_A_FOLDER},
     "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
     "check": {"--data-root", *OPENS_A_FOLDER},
     "config": {"--method", "-m", "--groups", "--log-json", "--help"},
