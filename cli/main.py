@@ -17,7 +17,7 @@ from repro.errors import TerminatedError
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
 COMMANDS = (
     train, influence, retrain, plot, run, report, diagnose, compare, ground_truth, lds, score, sweep,
-    check,    config,
+    check, config,
 )  # fmt: skip
 """In the order of `repro --help`."""
 

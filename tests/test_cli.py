@@ -391,6 +391,7 @@ OPTIONS = {
     "compare": OPENS_A_FOLDER,
     "ground-truth": {"--out", "-o", "--test-index", "-t", *OPENS_A_FOLDER},
     "lds": {"--method", "-m", "--gpus", *OPENS_A_FOLDER},
+    "score": {"--against", "--into", "--format", *OPENS_A_FOLDER},
     "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
     "check": {"--data-root", *OPENS_A_FOLDER},
     "config": {"--method", "-m", "--groups", "--log-json", "--help"},
