@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from repro import influence as predicted_changes
 from repro import leave_out, score
 from repro.errors import UsageError
+from repro.folder.manifest import write_text_result
+from repro.folder.paths import RunFolder
 from repro.functions import fit, softmax_regression
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import write_pickle
@@ -119,6 +122,30 @@ def test_what_cannot_be_judged_is_refused_in_a_line(
     assert line in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert not (run / "score.json").exists()
+
+
+def test_a_run_without_a_truth_is_refused(run: Path, tmp_path: Path) -> None:
+    """Its table has no row, as where nothing was left out alone."""
+    np.save(tmp_path / "mine.npy", clean(run))
+    head = (run / "leave_one_out.csv").read_text(encoding="utf-8").splitlines()[0]
+    write_text_result(RunFolder(run), run / "leave_one_out.csv", head + "\n")
+    refused = repro("score", tmp_path / "mine.npy", "--against", run)
+    assert refused.exit_code == 2
+    assert "has no rows" in refused.stderr
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_the_truth_as_matrices(run: Path, tmp_path: Path, suffix: str) -> None:
+    """A row for each test point and a column for each left-out point, the numbers of the table."""
+    succeed("ground-truth", run, "--out", tmp_path / "truth.csv")
+    succeed("ground-truth", run, "--out", tmp_path / f"truth.{suffix}")
+    table = pd.read_csv(tmp_path / "truth.csv")
+    read = np.load if suffix == "npz" else load_file
+    found = dict(read(tmp_path / f"truth.{suffix}"))
+    assert found["test_index"].tolist() == [TARGET]
+    np.testing.assert_array_equal(found["train_index"], table["train_index"])
+    for name in ("actual_change", "certificate"):
+        np.testing.assert_allclose(found[name], table[name].to_numpy()[None], rtol=1e-15)
 
 
 def test_a_pickle_is_not_executed(run: Path, tmp_path: Path) -> None:
