@@ -1,6 +1,8 @@
 """`repro score`: what it says, writes and refuses; and the page that leads a newcomer through it."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from repro.folder.paths import RunFolder
 from repro.functions import fit, softmax_regression
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import write_pickle
-from tests.printed_lines import blocks
+from tests.printed_lines import blocks, printed_lines
 
 TARGET = 3
 
@@ -192,13 +194,24 @@ def test_a_function_judges_what_has_no_file() -> None:
         score(predicted[0], truth)
 
 
+def test_the_examples_of_the_help(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are printed, where such files are."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "outputs/demo")
+    succeed("ground-truth", "outputs/demo", "--out", "truth.parquet")
+    for name in ("scores", "first", "second"):
+        np.save(f"{name}.npy", clean(run))
+    lines = [line.line for line in printed_lines() if line.where == "repro score --help"]
+    examples = [line for line in lines if ".npy" in line]
+    assert len(examples) == 3
+    for line in examples:
+        assert "nothing is wrong" in succeed(*shlex.split(line)[1:])
+
+
 def test_the_page_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Blocks in their order; the verdicts are those that the page tells."""
-    import re
-    import shlex
-
     monkeypatch.chdir(tmp_path)
     page = (PROJECT / "docs" / "score.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}
