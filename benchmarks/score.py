@@ -24,7 +24,7 @@ from repro.experiment import Experiment
 from repro.folder.paths import RunFolder
 from repro.records.influence import read_record, read_table
 from repro.score_truth import truth_at
-from score.predicted import Scores
+from score.predicted import Scores, ScoresError
 from score.score import Score, score_scores
 from score.truth import L2Terms, Truth
 
@@ -106,6 +106,14 @@ def judge(scores: Vector, truth: Truth) -> Score:
     return score_scores(Scores(values=scores[None]), truth)
 
 
+def _names(scores: Vector, truth: Truth) -> list[str]:
+    """What is called wrong; "refused" where scores of more points follow the truth at no offset."""
+    try:
+        return judge(scores, truth).fault_names
+    except ScoresError:
+        return ["refused"]
+
+
 def main() -> None:
     """The command line."""
     folder = read_arguments(__doc__, sys.argv[1:], target="FOLDER")
@@ -139,7 +147,7 @@ def _show(folder: Path) -> None:
     right: dict[tuple[str, int], list[bool]] = {}
     started = time.perf_counter()
     for case in cases(estimators, truth, terms):
-        named = judge(case.scores, truth).fault_names
+        named = _names(case.scores, truth)
         same = sorted(named) == sorted(case.faults)
         right.setdefault((case.estimator, len(case.faults)), []).append(same)
         if not same:

@@ -41,7 +41,10 @@ def truth_at(path: Path) -> Truth:
         if not folder.manifest.exists():
             raise UsageError(no_run(path, folder.manifest.name))
         with open_run(folder):
-            return _truth_of_run(folder)
+            try:
+                return _truth_of_run(folder)
+            except TruthError as error:
+                raise UsageError(f"{path} has no truth to judge by: its table {error}") from error
     try:
         return truth_of_table(_table(path))
     except FileNotFoundError as error:

@@ -131,12 +131,16 @@ NAMES = frozenset(
 """Commands that a sentence names, without the words that make a line of them: their --help answers."""
 
 HERE = "tests/test_printed_commands.py"
+SCORE = "tests/test_score_command.py"
 ELSEWHERE = {
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
     "python -m release.configuration_page > docs/configuration.md": (
         f"{HERE}::test_the_page_of_the_configuration_is_written"
     ),
     "python -m release.file_page > docs/files.md": "tests/test_arrows.py::test_the_page_of_files_is_current",
+    "repro score scores.npy --against outputs/demo": f"{SCORE}::test_the_examples_of_the_help",
+    "repro score scores.npy --against truth.parquet": f"{SCORE}::test_the_examples_of_the_help",
+    "repro score first.npy second.npy --into outputs/demo": f"{SCORE}::test_the_examples_of_the_help",
     "python -m cli": f"{HERE}::test_the_package_is_the_program",
     "repro --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
     "repro sweep --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",

@@ -1,20 +1,25 @@
 """`repro score`: what it says, writes and refuses; and the page that leads a newcomer through it."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file
 
 from repro import influence as predicted_changes
 from repro import leave_out, score
 from repro.errors import UsageError
+from repro.folder.manifest import write_text_result
+from repro.folder.paths import RunFolder
 from repro.functions import fit, softmax_regression
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import write_pickle
-from tests.printed_lines import blocks
+from tests.printed_lines import blocks, printed_lines
 
 TARGET = 3
 
@@ -121,6 +126,30 @@ def test_what_cannot_be_judged_is_refused_in_a_line(
     assert not (run / "score.json").exists()
 
 
+def test_a_run_without_a_truth_is_refused(run: Path, tmp_path: Path) -> None:
+    """Its table has no row, as where nothing was left out alone."""
+    np.save(tmp_path / "mine.npy", clean(run))
+    head = (run / "leave_one_out.csv").read_text(encoding="utf-8").splitlines()[0]
+    write_text_result(RunFolder(run), run / "leave_one_out.csv", head + "\n")
+    refused = repro("score", tmp_path / "mine.npy", "--against", run)
+    assert refused.exit_code == 2
+    assert "has no rows" in refused.stderr
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+def test_the_truth_as_matrices(run: Path, tmp_path: Path, suffix: str) -> None:
+    """A row for each test point and a column for each left-out point, the numbers of the table."""
+    succeed("ground-truth", run, "--out", tmp_path / "truth.csv")
+    succeed("ground-truth", run, "--out", tmp_path / f"truth.{suffix}")
+    table = pd.read_csv(tmp_path / "truth.csv")
+    read = np.load if suffix == "npz" else load_file
+    found = dict(read(tmp_path / f"truth.{suffix}"))
+    assert found["test_index"].tolist() == [TARGET]
+    np.testing.assert_array_equal(found["train_index"], table["train_index"])
+    for name in ("actual_change", "certificate"):
+        np.testing.assert_allclose(found[name], table[name].to_numpy()[None], rtol=1e-15)
+
+
 def test_a_pickle_is_not_executed(run: Path, tmp_path: Path) -> None:
     canary = tmp_path / "executed"
     refused = repro("score", write_pickle(tmp_path / "mine.pkl", canary), "--against", run)
@@ -165,13 +194,24 @@ def test_a_function_judges_what_has_no_file() -> None:
         score(predicted[0], truth)
 
 
+def test_the_examples_of_the_help(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are printed, where such files are."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(run, "outputs/demo")
+    succeed("ground-truth", "outputs/demo", "--out", "truth.parquet")
+    for name in ("scores", "first", "second"):
+        np.save(f"{name}.npy", clean(run))
+    lines = [line.line for line in printed_lines() if line.where == "repro score --help"]
+    examples = [line for line in lines if ".npy" in line]
+    assert len(examples) == 3
+    for line in examples:
+        assert "nothing is wrong" in succeed(*shlex.split(line)[1:])
+
+
 def test_the_page_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Blocks in their order; the verdicts are those that the page tells."""
-    import re
-    import shlex
-
     monkeypatch.chdir(tmp_path)
     page = (PROJECT / "docs" / "score.md").read_text(encoding="utf-8")
     names: dict[str, object] = {}

@@ -10,7 +10,7 @@ from cli.composing import compose, compose_methods
 from cli.console import say
 from cli.options import Folder, Gpus, Method, Methods, Overrides, as_list, with_gpus
 from repro.configuration.files import groups
-from repro.errors import StageError, UsageError
+from repro.errors import StageError
 
 REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
@@ -77,7 +77,12 @@ def compare(overrides: Overrides = None) -> None:
 def ground_truth(
     out: Annotated[
         Path,
-        typer.Option("--out", "-o", metavar="FILE", help="File to write; its name ends in .csv or .parquet"),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="File to write; its name ends in .csv, .parquet, .npz or .safetensors",
+        ),
     ],
     overrides: Overrides = None,
     test_index: Annotated[
@@ -102,8 +107,6 @@ def ground_truth(
         repro ground-truth data=digits --out truth.csv
     """
     config = compose([*as_list(overrides), *([f"test_index={test_index}"] if test_index else [])])
-    if out.suffix not in (".csv", ".parquet"):
-        raise UsageError(f"--out {out}: expected a name that ends in .csv or .parquet")
     from cli.terminal import session_of
     from repro.stages.ground_truth import export_ground_truth
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from erm.files import write_atomically
 from repro.errors import StageError
 from repro.retraining import make_retrainer
 from repro.selection import makes_groups
 from repro.session import Session
+from repro.truth_files import check_suffix, write_truth
 from retrain.changes import Changes
 
 
@@ -32,9 +32,11 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     """Write one row for each test point and each training point that has been left out.
 
     Raises:
+        UsageError: the file's name says no format.
         StageError: an earlier stage is missing.
     """
     grouped = makes_groups(session.config)
+    check_suffix(out, grouped)
     table, truth = left_out_changes(session)
     if grouped:
         table = _table_of_groups(truth, session.targets(session.model()))
@@ -43,8 +45,7 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
             f"{session.folder.weights} holds no models without groups. "
             f"Run first: {session.command('retrain')}"
         )
-    write = table.to_parquet if out.suffix == ".parquet" else table.to_csv
-    write_atomically(out, lambda path: write(path, index=False))
+    write_truth(table, out)
     found = Exported(
         file=out,
         test_points=table["test_index"].nunique(),
