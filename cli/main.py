@@ -9,7 +9,8 @@ import typer
 
 from cli.command import Commands
 from cli.commands.figure import influence, plot, report, retrain, run, train
-from cli.commands.tools import check, compare, config, diagnose, ground_truth, lds, score, sweep
+from cli.commands.tools import check, compare, config, diagnose, sweep
+from cli.commands.truth import ground_truth, lds, score
 from cli.console import say
 from cli.help import HelpfulCommand
 from repro.errors import TerminatedError

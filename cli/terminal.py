@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cli.progress import progress_bar
-from cli.results import say_result
+from cli.words import figure, judging  # noqa: F401, which register what they say
+from cli.words.registry import say_result
 from repro.configuration.compose import Config
 from repro.listener import Listener, Report
 from repro.session import Session

@@ -14,6 +14,7 @@ from repro.folder.paths import RunFolder
 from retrain.weight_file import read_weights
 from retrain.weights import WeightCache
 from tests.command_line import FAST, repro, succeed
+from tests.forged import forge_config
 
 METHODS = ("--method", "cg", "--method", "grad_dot")
 
@@ -139,3 +140,9 @@ def test_a_page_of_another_table_is_told_from_this_one_and_drawings_may_go(tmp_p
     for path in (folder / "plots").iterdir():
         path.unlink()
     assert "good  page" not in succeed("check", folder)
+
+
+def test_a_run_from_before_there_were_some_keys_passes(copied: RunFolder) -> None:
+    forge_config(copied, retrain={"tolerance": 1e-9, "precision": "mixed", "batch_size": None})
+    assert "follows from the data" in succeed("check", copied.path)
+    assert "0 solved now" in succeed("retrain", copied.path)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from erm.data.download import no_downloads
 from erm.dataset import Dataset
 from repro.configuration.compose import Config
+from repro.configuration.defaults import defaults
 from repro.configuration.moved import in_present_names
 from repro.configuration.validation import MADE_OF, checked
 from repro.errors import StageError, UsageError
@@ -19,6 +20,9 @@ from repro.folder.stored_config import StoredConfigError, read_stored_config
 from repro.folder.trust import refuse_code_in_disguise, refuse_code_of_others
 from repro.printable import printable
 from repro.problem import load_dataset
+
+LATER = ("retrain", "plot")
+"""Groups that have got keys since run folders were first written."""
 
 
 def recorded_config(folder: RunFolder) -> Config:
@@ -33,6 +37,9 @@ def recorded_config(folder: RunFolder) -> Config:
         values = in_present_names(read_stored_config(folder.config))
         if absent := [group for group in MADE_OF if not isinstance(values.get(group), dict)]:
             raise StoredConfigError(f"it has no {absent[0]}")
+        # Keys that there were not yet when it was written are as they are where nobody sets them.
+        usual = defaults()
+        values |= {group: usual[group] | dict(values.get(group) or {}) for group in LATER}
         # Where the run lay when it was made says nothing about where it lies now.
         sound = checked(values | {"output_dir": None})
     except (StoredConfigError, AttributeError, KeyError, TypeError) as error:

@@ -1,0 +1,133 @@
+"""The truth as a product: exported, and held against predictions and scores."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.command import command
+from cli.composing import compose, compose_methods
+from cli.options import Gpus, Methods, Overrides, as_list, with_gpus
+
+
+@command
+def ground_truth(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="File to write; its name ends in .csv, .parquet, .npz or .safetensors",
+        ),
+    ],
+    overrides: Overrides = None,
+    test_index: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--test-index",
+            "-t",
+            metavar="INDEX",
+            help="Test point; may be given several times. Short for test_index.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Export the actual changes of any test point, with certificates, for every point left out so far.
+
+    Nothing is retrained: a stored leave-one-out model answers for every test point. One row for each test
+    point and training point, with the columns test_index, train_index, actual_change, certificate.
+
+    Examples:
+
+        repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
+        repro ground-truth data=digits --out truth.csv
+    """
+    config = compose([*as_list(overrides), *([f"test_index={test_index}"] if test_index else [])])
+    from cli.terminal import session_of
+    from repro.stages.ground_truth import export_ground_truth
+
+    export_ground_truth(session_of(config), out)
+
+
+@command
+def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
+    """Score methods by how well they order models of random halves: Spearman's r, with a proven interval.
+
+    Runs what is missing, as `repro run` does: removals.count models that keep a random removals.keep of the
+    training points each. A method predicts the loss of each, and r compares the order with that of the actual
+    losses. The interval is how far r can move when every actual loss moves within its certificate. Writes
+    lds.json, and what `repro plot` writes.
+
+    Examples:
+
+        repro lds data=digits --method cg
+        repro lds --method cg --method grad_dot removals.count=100 'test_index=[8,33,46]'
+    """
+    overrides = with_gpus(overrides, gpus)
+    named = any(text.lstrip("+").startswith("removals=") for text in overrides)
+    # A run folder, given in place of overrides, has its own.
+    if not named and all("=" in text for text in overrides):
+        overrides = ["removals=halves", *overrides]
+    configs = compose_methods(overrides, list(method or []))
+    from cli.terminal import session_of
+    from repro.stages.lds import lds as stage
+
+    stage(session_of(configs[0]), configs)
+
+
+@command
+def score(
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="What another tool wrote: scores of every training point"),
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            metavar="TRUTH",
+            help="A run folder, or a file of repro ground-truth. Default: the run folder of --into, or that "
+            "of the default configuration",
+            show_default=False,
+        ),
+    ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="TOOL",
+            help="Whose layout the files have: dattri, trak, bergson, captum, kronfluence, pydvl, quanda, "
+            "plain; auto: as the file says itself",
+        ),
+    ] = "auto",
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            metavar="FOLDER",
+            help="A run folder in which the scores become a method like any other",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Judge the scores of another tool by actual changes, and name what is wrong with them.
+
+    A score is the change of a test loss when a training point is removed, −I_up,loss/n: a row for each test
+    point, a column for each training point. Reads .npy, .npz, .csv, .parquet, .json, .safetensors, .pt and
+    the folders of bergson and quanda, by what is in them; executes nothing. Every figure stands with how far
+    the certificates of the truth let it move. Writes score.json and a figure into the run folder, or beside
+    the file. Exits 0 whatever the scores are worth.
+
+    Examples:
+
+        repro score scores.npy --against outputs/demo
+        repro score scores.npy --against truth.parquet
+        repro score first.npy second.npy --into outputs/demo
+    """
+    from cli.terminal import Terminal
+    from repro.folder.naming import run_folder
+    from repro.stages.score import score_files
+
+    truth = against or into or run_folder(compose([])).path
+    score_files(files, truth, layout, into, Terminal())

@@ -1,0 +1,134 @@
+"""What the stages of the figure have found, in words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from cli.console import say, show
+from cli.words.registry import result_table, words
+
+if TYPE_CHECKING:
+    from repro.records.summary import PointSummary
+    from repro.stages.influence import Explained
+    from repro.stages.plot import Plotted, PlottedGroups
+    from repro.stages.report import Reported
+    from repro.stages.retrain import Retrained
+    from repro.stages.train import Trained
+
+FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
+
+
+@words
+def _(found: Trained) -> None:
+    facts = found.facts
+    of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
+    lines = (
+        f"run folder     {found.folder}",
+        f"objective      {facts.objective:.10f}   {of}",
+        f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
+        f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
+        f"seconds        {facts.seconds:.1f}",
+    )
+    numbers = ("objective", "test_accuracy", "gradient_norm", "converged", "passes", "seconds")
+    say(
+        "\n".join(lines),
+        "trained",
+        run_folder=found.folder,
+        examples=found.examples,
+        parameters=found.parameters,
+        test_examples=found.test_examples,
+        **{name: getattr(facts, name) for name in numbers},
+    )
+
+
+@words
+def _(found: Explained) -> None:
+    solution = found.record
+    say(
+        f"{found.method}: test point {solution.test_index}: {solution.message}\n"
+        f"  top {found.top_k} of {found.examples} predicted changes: "
+        f"{found.smallest_change:.3g} to {found.largest_change:.3g} in absolute value, "
+        f"{found.negative} negative, {found.positive} positive; {solution.seconds:.1f} s",
+        "predicted",
+        **{name: value for name, value in asdict(found).items() if name != "record"},
+        test_index=solution.test_index,
+        relative_residual=solution.relative_residual,
+        hessian_vector_products=solution.hessian_vector_products,
+        seconds=solution.seconds,
+    )
+
+
+@words
+def _(found: Retrained) -> None:
+    models, solved, seconds = found.result.models, len(found.result.solved.removals), found.result.seconds
+    per_model, plural = int(models.passes.sum()) / len(models), "" if len(models) == 2 else "s"
+    say(
+        f"{len(models) - 1} leave-one-out model{plural} and the null control: {solved} solved now in "
+        f"{seconds:.1f} s, {len(models) - solved} from {found.weights}\n"
+        f"largest gradient norm {models.largest_norm:.1e} (tolerance {found.tolerance:.0e}), "
+        f"{per_model:.1f} passes over the data per model",
+        "retrained",
+        models=len(models),
+        solved=solved,
+        seconds=seconds,
+        gradient_norm=models.largest_norm,
+        tolerance=found.tolerance,
+        passes_per_model=per_model,
+        missed=found.missed,
+    )
+
+
+@words
+def _(found: Plotted) -> None:
+    for target, point in found.joined.summary.items():
+        _say_point(target, point)
+    folder = found.folder
+    say(
+        f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
+        "wrote",
+        files=[folder.table, folder.summary, *found.figures],
+    )
+
+
+@words
+def _(found: PlottedGroups) -> None:
+    for target, point in found.joined.summary.items():
+        _say_point(target, point)
+    folder = found.folder
+    tables = [folder.groups, folder.removals, folder.group_summary]
+    say(
+        f"wrote {', '.join(map(str, tables))} and the figures in {folder.figures}",
+        "wrote",
+        files=[*tables, *found.figures],
+    )
+
+
+def _say_point(target: int, point: PointSummary) -> None:
+    columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
+    table = result_table(f"test point {target}: actual change on predicted change")
+    table.add_column("method", no_wrap=True)
+    for name in columns:
+        table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
+    rows = [{"method": name} | method.as_json() for name, method in point.methods.items()]
+    for row in rows:
+        table.add_row(str(row["method"]), *(_cell(name, row[name]) for name in columns))
+    show(table, "agreement", rows, test_index=target)
+    say(
+        f"largest certificate {point.max_certificate:.1e}; null control {point.null_control:.1e} "
+        f"(certificate {point.null_control_certificate:.1e})",
+        "certified",
+        test_index=target,
+        **{name: value for name, value in point.as_json().items() if name != "methods"},
+    )
+
+
+def _cell(name: str, value: Any) -> str:
+    return "undefined" if math.isnan(value) else format(value, FORMATS.get(name, ".1e"))
+
+
+@words
+def _(found: Reported) -> None:
+    size = found.num_bytes / 1e6
+    say(f"wrote {found.page} ({size:.1f} MB); open it in a browser", "wrote", files=[found.page])

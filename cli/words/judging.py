@@ -1,0 +1,194 @@
+"""What the tools around the figure have found, in words: verdicts, comparisons, truth and scores."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from cli.console import say, say_wrote, show
+from cli.words.registry import result_table, say_result, words
+
+if TYPE_CHECKING:
+    from diagnosis.verdict import Verdict
+    from influence.spectrum import Spectrum
+    from repro.stages.compare import ComparedSetting, Comparison
+    from repro.stages.diagnose import Diagnosis
+    from repro.stages.ground_truth import Exported
+    from repro.stages.lds import DatamodelingScores
+    from repro.stages.score import Scored, ScoredFiles
+    from score.interval import Interval
+
+MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
+BASELINE = ("base", "cyan")
+"""Of what is there for comparison and counts for nothing."""
+SCORE_FORMATS = {"pearson": ".4f", "spearman": ".4f", "slope": ".4g", "decided": ".0%", "top_overlap": ".0%"}
+
+
+@words
+def _(found: Verdict) -> None:
+    """The mark, the check, its evidence; and the remedy. One that failed is said in quiet too."""
+    mark, style = MARKS[found.passed] if found.counts else BASELINE
+    remedy = f"\n      → {found.remedy}" if found.remedy else ""
+    line = Text.assemble((f"{mark:<5}", style), f" {found.check}: {found.evidence}{remedy}")
+    say(line, "verdict", always=found.passed is False, **asdict(found))
+
+
+@words
+def _(found: Diagnosis) -> None:
+    if found.judged_points < found.shown_points:
+        say(
+            f"judged by {found.judged_points:,} of the {found.shown_points:,} points; "
+            "`repro retrain` solves all"
+        )
+    say(
+        f"run folder  {found.folder}   test point {found.test_index}",
+        run_folder=found.folder,
+        test_index=found.test_index,
+    )
+    for verdict in found.verdicts:
+        say_result(verdict)
+    _show_spectra(found.spectra)
+
+
+def _show_spectra(spectra: list[Spectrum]) -> None:
+    """How many eigenvalues lie where, one precision per column."""
+    table = result_table(
+        "eigenvalues of H" if spectra[-1].complete else "eigenvalues of H, at both ends of the spectrum"
+    )
+    table.add_column("", no_wrap=True)
+    for found in spectra:
+        table.add_column(found.precision, justify="right")
+    table.add_row("smallest", *(f"{found.smallest:.1e}" for found in spectra))
+    table.add_row("largest", *(f"{found.largest:.4g}" for found in spectra))
+    for name in spectra[0].counts():
+        table.add_row(name, *(f"{found.counts()[name]:,}" for found in spectra))
+    table.add_row("rounding, p·eps·λ_max", *(f"{found.rounding:.1e}" for found in spectra))
+    names = ("precision", "smallest", "largest", "rounding", "complete")
+    rows = [{name: getattr(found, name) for name in names} | {"counts": found.counts()} for found in spectra]
+    show(table, "spectrum", rows)
+
+
+@words
+def _(found: Comparison) -> None:
+    table = result_table()
+    table.add_column("setting", overflow="fold")
+    for name in ("s_test error", "1 − r", "slope", "seconds", "HVPs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in found.rows:
+        table.add_row(row.name, *_quality(row), f"{row.seconds:.2f}", f"{row.hessian_vector_products:.1f}")
+    show(table, "comparison", [asdict(row) for row in found.rows])
+    best = found.cheapest
+    if best is not None:
+        from repro.stages.compare import GOOD_ERROR
+
+        say(
+            f"cheapest with s_test within {GOOD_ERROR:.0%} of exact: {best.name} ({best.seconds:.2g} s)",
+            "cheapest",
+            **asdict(best),
+        )
+
+
+def _quality(row: ComparedSetting) -> tuple[str, str, str]:
+    if math.isnan(row.s_test_error):
+        return row.status, "", ""
+    return f"{row.s_test_error:.1e}", f"{max(0.0, 1 - row.pearson):.1e}", f"{row.slope:.4f}"
+
+
+@words
+def _(found: Exported) -> None:
+    say(
+        f"{found.test_points} test points × {_left_out(found)} of "
+        f"{found.examples}; largest certificate {found.max_certificate:.1e}",
+        "exported",
+        **asdict(found),
+    )
+    say_wrote(found.file)
+
+
+def _left_out(found: Exported) -> str:
+    if found.groups:
+        return f"{found.groups} groups of training points"
+    return f"{found.training_points} left-out training points"
+
+
+@words
+def _(found: DatamodelingScores) -> None:
+    table = result_table("linear datamodeling score: Spearman's r of predicted and actual losses")
+    columns = ("method", "test point", "r", "lowest", "highest")
+    for name in columns:
+        table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
+    rows = [
+        {
+            "method": one.method,
+            "test point": str(target),
+            "r": r.value,
+            "lowest": r.lowest,
+            "highest": r.highest,
+        }
+        for one in found.methods
+        for target, r in [
+            *one.test_points.items(),
+            *([("mean", one.mean)] if len(one.test_points) > 1 else []),
+        ]
+    ]
+    for row in rows:
+        numbers = [f"{row[name]:.5f}" for name in columns[2:]]
+        table.add_row(str(row["method"]), str(row["test point"]), *numbers)
+    show(table, "scores", rows)
+    say(
+        f"{found.models} models; largest certificate {found.max_certificate:.1e}; wrote {found.file}",
+        "scored",
+        models=found.models,
+        max_certificate=found.max_certificate,
+        files=[found.file],
+    )
+
+
+@words
+def _(found: ScoredFiles) -> None:
+    """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
+    table = result_table(f"actual change on score, against {found.against}")
+    table.add_column("scores", overflow="fold")
+    for name in ("test", "pearson", "spearman", "slope", "max error", "decided", "top"):
+        table.add_column(name, justify="right", overflow="fold")
+    for one in found.scored:
+        for target, measures in one.score.measures.items():
+            names = ("pearson", "spearman", "slope", "max_abs_error", "decided", "top_overlap")
+            cells = (_within(getattr(measures, name), SCORE_FORMATS.get(name, ".1e")) for name in names)
+            table.add_row(one.name, str(target), *cells)
+    rows = [
+        {"scores": one.name, "test_index": target} | measures.as_json()
+        for one in found.scored
+        for target, measures in one.score.measures.items()
+    ]
+    show(table, "score", rows)
+    for one in found.scored:
+        _say_faults(one)
+    for path in found.written:
+        say_wrote(path)
+
+
+def _say_faults(one: Scored) -> None:
+    score = one.score
+    lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
+    if score.faults:
+        before, after = score.pearson.value, next(iter(score.mended.values()))
+        slope = format(score.slope.value, ".3g")
+        lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
+        lines.append(
+            f"{one.name}: so mended, r {before:.4f} → {after.pearson.value:.4f}, slope {slope} → "
+            f"{after.slope.value:.4g}"
+        )
+    say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
+
+
+def _within(found: Interval, form: str) -> str:
+    """A figure and how far certificates let it move; that is left out where it does not show."""
+    if math.isnan(found.value):
+        return "undefined"
+    reach = max(found.high - found.value, found.value - found.low)
+    shown = format(found.value, form)
+    return shown if format(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"
