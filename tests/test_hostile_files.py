@@ -1,5 +1,6 @@
 """Files made by a stranger cannot run code, nor have memory allocated for what they only claim to hold."""
 
+import ast
 import json
 import re
 import struct
@@ -26,9 +27,22 @@ PACKAGES = (
     "score",
 )
 LOADS_PICKLES = re.compile(
-    r"torch\.load\b|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b|allow_pickle\s*=\s*True"
+    r"torch\.load\b(?!\(.*weights_only=True)|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b"
+    r"|allow_pickle\s*=\s*True"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
 )
+
+
+def without_strings(path: Path) -> str:
+    """The code of a file: what is said to the user, such as how to convert a file, is not done."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inside = [
+        node for joined in ast.walk(tree) if isinstance(joined, ast.JoinedStr) for node in joined.values
+    ]
+    for node in [*ast.walk(tree), *inside]:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.unparse(tree)
 
 
 def test_no_file_is_read_in_a_way_that_can_run_code() -> None:
@@ -36,7 +50,7 @@ def test_no_file_is_read_in_a_way_that_can_run_code() -> None:
         f"{path.relative_to(PROJECT)}:{number}: {line.strip()}"
         for package in PACKAGES
         for path in sorted((PROJECT / package).rglob("*.py"))
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        for number, line in enumerate(without_strings(path).splitlines(), start=1)
         if LOADS_PICKLES.search(line)
     ]
     assert not offences
@@ -74,7 +88,7 @@ def test_calls_by_name_and_programs_stand_where_they_are_listed() -> None:
         path.relative_to(PROJECT).as_posix()
         for package in PACKAGES
         for path in (PROJECT / package).rglob("*.py")
-        if CALLS.search(path.read_text(encoding="utf-8"))
+        if CALLS.search(without_strings(path))
     }
     assert found == set(WHERE)
 
