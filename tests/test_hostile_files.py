@@ -27,8 +27,8 @@ PACKAGES = (
     "score",
 )
 LOADS_PICKLES = re.compile(
-    r"torch\.load\b(?!\(.*weights_only=True)|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b"
-    r"|allow_pickle\s*=\s*True"
+    r"torch\.load\b(?!\(.*weights_only=True)|allow_pickle\s*=\s*True"
+    r"|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b"
     r"|read_pickle|yaml\.(unsafe_|full_)?load\b|(?<![.\w])(eval|exec)\("
 )
 
@@ -36,10 +36,7 @@ LOADS_PICKLES = re.compile(
 def without_strings(path: Path) -> str:
     """The code of a file: what is said to the user, such as how to convert a file, is not done."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    inside = [
-        node for joined in ast.walk(tree) if isinstance(joined, ast.JoinedStr) for node in joined.values
-    ]
-    for node in [*ast.walk(tree), *inside]:
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             node.value = ""
     return ast.unparse(tree)
