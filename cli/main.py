@@ -73,7 +73,11 @@ def root(
 def main() -> None:
     """What the console script `repro` runs."""
     signal.signal(signal.SIGTERM, _terminate)
-    app()
+    try:
+        app()
+    except TerminatedError:
+        # Told to end while the command line was still being read: no command has said so.
+        raise SystemExit(143) from None
 
 
 def _terminate(number: int, frame: object) -> None:
