@@ -12,6 +12,7 @@ from repro.configuration.compose import compose, groups
 from repro.configuration.declared import declared
 from repro.configuration.files import TARGET, config_files
 from repro.configuration.schema import Top, settings_of_group
+from repro.errors import UsageError
 from repro.folder.naming import NOT_DETERMINING, determining
 from tests.command_line import FAST, repro, succeed
 
@@ -142,3 +143,20 @@ def test_selections_are_kept_apart(tmp_path: Path) -> None:
         table = pd.read_csv(tmp_path / "run" / "leave_one_out.csv")
         seen.add(tuple(sorted(zip(table["test_index"], table["train_index"], strict=True))))
     assert len(seen) == 7
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("retrain.top_k=5", "top_k"),
+        ("experiment.top_k=5", "top_k"),
+        ("l2=0.1", "model.l2"),
+        ("model.l3=0.1", "model.l2"),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_answered_with_one_that_can_be_typed(typed: str, meant: str) -> None:
+    with pytest.raises(UsageError, match=f"there is no key {typed.partition('=')[0]}. Did you mean") as found:
+        compose([typed])
+    suggested = str(found.value).split("Did you mean ")[1].rstrip("?").split(" or ")
+    assert suggested[0] == meant
+    compose([f"{meant}={typed.partition('=')[2]}"])

@@ -204,7 +204,10 @@ def _explain(error: HydraException, overrides: list[str]) -> str:
         if key in keys:
             group = key.split(".")[0]
             return f"{override.input_line}: {key} is not a setting of the {group} chosen here"
-        return f"{override.input_line}: there is no key {key}. {nearest(key, sorted(keys))}"
+        name = str(key).rpartition(".")[2]
+        elsewhere = sorted(known for known in keys if known.rpartition(".")[2] == name)
+        meant = f"Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(str(key), sorted(keys))
+        return f"{override.input_line}: there is no key {key}. {meant}"
     return _first_line(error)
 
 
@@ -213,9 +216,11 @@ def _all_keys() -> set[str]:
     tree: Any = OmegaConf.to_container(_default_tree(), resolve=False)
     keys = _dotted(tree, "")
     for group, files in config_files().items():
+        # An experiment sets keys of the whole tree.
+        prefix = "" if group == "experiment" else f"{group}."
         for path in files.values():
             node: Any = OmegaConf.to_container(OmegaConf.load(path))
-            keys |= _dotted(node.get(group, node), f"{group}.") if isinstance(node, dict) else set()
+            keys |= _dotted(node.get(group, node), prefix) if isinstance(node, dict) else set()
     return {key for key in keys if "_target_" not in key and "defaults" not in key}
 
 
