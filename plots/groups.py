@@ -15,7 +15,7 @@ from plots.style import DARK, MUTED, NOTE_SIZE, PALETTE, styled
 COLUMNS = ("method", "test_index", "size", "predicted_change", "actual_change", "certificate")
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
 BINS = 8
-"""Sizes are taken together into so many bins of as many groups each."""
+"""At most so many bins of like sizes."""
 FEWEST = 4
 """Groups that a bin must have for r and slope to say anything."""
 
@@ -82,24 +82,27 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
                     linewidth=1.0,
                     label=name,
                 )
-            axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label)
+            axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label, xscale="log")
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def agreement_by_size(table: DataFrame) -> DataFrame:
-    """r and slope of each method and test point within bins of like size, as many groups in each.
+    """r and slope of each method and test point within bins of like size.
+
+    Bins hold about as many groups each. Groups of one size are in one bin; a bin of few groups is left out.
 
     Returns:
         The columns method, test_index, size (the mean of the bin), groups, pearson and slope.
     """
     rows = []
     for (method, test), chosen in table.groupby(["method", "test_index"], sort=False):
-        ordered = chosen.sort_values("size", kind="stable")
-        bins = max(1, min(BINS, len(ordered) // FEWEST))
-        for places in np.array_split(np.arange(len(ordered)), bins):
-            part = ordered.iloc[places]
+        bins = max(1, min(BINS, len(chosen) // FEWEST))
+        smaller = chosen["size"].rank(method="min") - 1
+        for _, part in chosen.groupby(smaller * bins // len(chosen)):
+            if len(part) < min(FEWEST, len(chosen)):
+                continue
             fit = agreement(part["predicted_change"].to_numpy(), part["actual_change"].to_numpy())
             rows.append((method, test, part["size"].mean(), len(part), fit.pearson, fit.slope))
     return DataFrame(rows, columns=["method", "test_index", "size", "groups", "pearson", "slope"])

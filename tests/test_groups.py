@@ -241,6 +241,22 @@ def test_agreement_by_size_takes_like_sizes_together(grouped: tuple[Path, list[s
     assert sorted(sizes.tolist()) == [3] * 5 + [30] * 5 + [90] * 5
 
 
+def test_groups_of_one_size_are_one_point_of_the_curve() -> None:
+    sizes = np.repeat([75, 1, 15, 3, 200], [20, 20, 20, 20, 2])
+    generator = np.random.default_rng(0)
+    actual = generator.normal(size=len(sizes))
+    table = pd.DataFrame(
+        {
+            "method": "cg", "test_index": 0, "size": sizes, "predicted_change": actual / np.sqrt(sizes),
+            "actual_change": actual, "certificate": 0.0,
+        }
+    )  # fmt: skip
+    found = agreement_by_size(table)
+    assert found["size"].tolist() == [1, 3, 15, 75]
+    assert found["groups"].tolist() == [20] * 4
+    np.testing.assert_allclose(found["slope"], np.sqrt([1, 3, 15, 75]))
+
+
 def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
     grouped: tuple[Path, list[str]], tmp_path: Path
 ) -> None:
