@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 import torch
 
+from erm.softmax import SoftmaxRisk
 from influence.exact import Exact
 from repro import Experiment, certify, fit, influence, leave_out, softmax_regression
+from repro.configuration.compose import compose
 from repro.errors import StageError, UsageError
+from repro.session import Session
 from tests.command_line import PROJECT, succeed
 from tests.problems import digits_risk, digits_test_points
 
@@ -74,6 +77,35 @@ def test_a_certificate_holds_at_any_parameters() -> None:
         assert found.removals == truth.removals
 
 
+@pytest.mark.parametrize("scale", [1e-2, 1.0])
+def test_a_certificate_is_what_the_gradient_allows_and_little_more(scale: float) -> None:
+    risk, (x_test, y_test) = digits_risk(60), digits_test_points(3)
+    theta = fit(risk).theta
+    removals = [[4], [7, 9], list(range(20, 50))]
+    noise = scale * torch.randn(
+        3, len(theta), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
+    found = certify(risk, theta, theta + noise, removals, x_test, y_test)
+    for column, rows in enumerate(removals):
+        kept = torch.tensor([row for row in range(60) if row not in rows])
+        gradient = risk.subset(kept).gradient(theta + noise[column])
+        # |Δ loss| ≤ √2 ‖x_test‖ ‖θ − θ*‖ and ‖θ − θ*‖ ≤ ‖∇R₋S(θ)‖ / λ.
+        bound = 2**0.5 * x_test.norm(dim=1) * gradient.norm() / risk.l2
+        torch.testing.assert_close(found.certificate[:, column], bound, rtol=1e-3, atol=0)
+
+
+def test_actual_changes_are_those_of_a_fit_without_the_rows() -> None:
+    risk, (x_test, y_test) = digits_risk(60), digits_test_points(3)
+    theta = fit(risk).theta
+    removals = [[4], [7, 9], list(range(20, 50))]
+    found = leave_out(risk, theta, removals, x_test, y_test)
+    for column, rows in enumerate(removals):
+        kept = torch.tensor([row for row in range(60) if row not in rows])
+        without = fit(risk.subset(kept)).theta
+        change = risk.losses(without, x_test, y_test) - risk.losses(theta, x_test, y_test)
+        torch.testing.assert_close(found.actual_change[:, column], change, rtol=0, atol=1e-8)
+
+
 def test_models_are_kept_where_the_user_says(tmp_path: Path) -> None:
     risk, (x_test, y_test) = digits_risk(60), digits_test_points(1)
     theta = fit(risk).theta
@@ -110,6 +142,29 @@ def test_softmax_regression_of_single_precision_is_computed_in_double() -> None:
     risk = softmax_regression(x.float(), y, l2=0.1, bias=True)
     assert risk.x.dtype == torch.float64
     assert fit(risk).gradient_norm <= 1e-10
+
+
+def test_a_title_names_the_settings_that_are_not_those_of_the_file(tmp_path: Path) -> None:
+    run = Experiment("data=digits", "data.num_train=100", "top_k=5", output_dir=tmp_path / "run")
+    run.train()
+    run.predict("cg", damping=0.01)
+    run.predict("grad_dot")
+    run.retrain()
+    titles = [axes.get_title() for axes in run.figure().axes if axes.get_title()]
+    assert titles == ["Linear (exact, CG), damping 0.01", "Gradient dot product"]
+
+
+def test_sessions_of_the_same_data_and_model_share_the_examples_and_the_risk() -> None:
+    usual = Session(compose(["data=digits", "data.num_train=100"]))
+    other = usual.under(compose(["data=digits", "data.num_train=100", "influence=cg"]))
+    assert other.dataset is usual.dataset
+    assert other.risk is usual.risk
+    stronger = usual.under(compose(["data=digits", "data.num_train=100", "model.l2=0.5"]))
+    assert stronger.dataset is usual.dataset
+    assert isinstance(stronger.risk, SoftmaxRisk)
+    assert stronger.risk.l2 == 0.5
+    fewer = usual.under(compose(["data=digits", "data.num_train=50"]))
+    assert fewer.risk.num_examples == 50
 
 
 def test_mistakes_are_the_errors_of_the_command_line(tmp_path: Path) -> None:
