@@ -16,26 +16,10 @@ from torch.func import functional_call, grad, grad_and_value, jvp, vmap
 from torch.nn.functional import cross_entropy, one_hot
 
 from erm.aligned import aligned
-from erm.softmax import with_bias
 
 HvpMode = Literal["forward_over_reverse", "double_backward"]
 VECTORS_TOGETHER = 16
 """Vectors that share one pass over a chunk of examples: most of the speed of more, at bounded memory."""
-
-
-class SoftmaxRegression(nn.Module):
-    """Logits W x, from W = 0, with the parameters of `SoftmaxRisk` in the same order.
-
-    A bias is one more feature that is always 1: the last column of W.
-    """
-
-    def __init__(self, num_features: int, num_classes: int, *, bias: bool) -> None:
-        super().__init__()
-        self.bias = bias
-        self.weight = nn.Parameter(torch.zeros(num_classes, num_features + bias))
-
-    def forward(self, x: Float[Tensor, "m features"]) -> Float[Tensor, "m K"]:
-        return with_bias(x, self.bias) @ self.weight.T
 
 
 @dataclass(frozen=True, kw_only=True)

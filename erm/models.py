@@ -7,9 +7,10 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from erm.autograd import AutogradRisk, HvpMode, SoftmaxRegression
+from erm.autograd import AutogradRisk, HvpMode
 from erm.dataset import Dataset
 from erm.softmax import SoftmaxRisk, with_bias
+from erm.softmax_module import SoftmaxRegression
 
 L2 = Annotated[
     float,

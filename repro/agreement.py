@@ -16,6 +16,7 @@ from repro.retraining import make_retrainer
 from repro.selection import describe_selection, points_without_predictions, selection_name
 from repro.session import Session
 from retrain.changes import Changes
+from retrain.removal import Removal
 from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
@@ -56,56 +57,45 @@ def join_changes(session: Session) -> JoinedChanges:
         StageError: an earlier stage is missing.
     """
     config, folder, model = session.config, session.folder, session.model()
-    risk, retrainer = session.risk, make_retrainer(session, model)
-    targets = session.targets(model)
+    risk, targets = session.risk, session.targets(model)
     chosen = points_without_predictions(config, risk.num_examples)
     predictions = read_predictions(folder, config, model.key, targets, chosen)
     for prediction in predictions:
         if age := age_in_words(prediction.record):
             warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
-    wanted = with_null_control(selected_removals(predictions))
-    truth = retrainer.changes(*session.test_examples(targets), wanted)
-    missing = set(wanted).difference(truth.removals)
-    if missing:
-        raise StageError(
-            f"{len(missing)} of {len(wanted)} leave-one-out models are missing from {folder.weights}. "
-            f"Run first: {session.command('retrain')}"
-        )
+    truth = known_changes(session, model, selected_removals(predictions))
     table = _join(predictions, truth, targets, selection_name(config))
     return JoinedChanges(
         risk=risk,
-        retrainer=retrainer,
+        retrainer=make_retrainer(session, model),
         model=model,
         predictions=predictions,
         table=table,
-        summary=_summary(table, predictions, truth, targets),
+        summary=summarise(table, predictions, truth, targets),
         selection=describe_selection(config, risk.num_examples, len(targets)),
     )
 
 
-def _join(predictions: list[Prediction], truth: Changes, targets: list[int], selection: str) -> pd.DataFrame:
-    actual = pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "test_index": target,
-                    "train_index": truth.points,
-                    "actual_change": truth.actual_change[row, truth.is_point],
-                    "certificate": truth.bound[row, truth.is_point],
-                }
-            )
-            for row, target in enumerate(targets)
-        ]
-    )
-    predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
-    joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
-    assert len(joined) == len(predicted)
-    return joined.assign(selection=selection)[list(COLUMNS)]
+def actual_changes(truth: Changes, targets: list[int]) -> pd.DataFrame:
+    """What leaving out single points changes: a row for each test point and point that was left out."""
+    parts = [
+        pd.DataFrame(
+            {
+                "test_index": target,
+                "train_index": truth.points,
+                "actual_change": truth.actual_change[row, truth.is_point],
+                "certificate": truth.bound[row, truth.is_point],
+            }
+        )
+        for row, target in enumerate(targets)
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
-def _summary(
+def summarise(
     table: pd.DataFrame, predictions: list[Prediction], truth: Changes, targets: list[int]
 ) -> Summary:
+    """How well each method agrees for each test point, in a table of points or of groups."""
     nothing = truth.null_control
     return {
         target: PointSummary(
@@ -121,6 +111,31 @@ def _summary(
         )
         for row, target in enumerate(targets)
     }
+
+
+def known_changes(session: Session, model: TrainedModel, removals: list[Removal]) -> Changes:
+    """The actual changes of removals and of none, all of which must have been retrained.
+
+    Raises:
+        StageError: models are missing.
+    """
+    wanted = with_null_control(removals)
+    truth = make_retrainer(session, model).changes(*session.test_examples(session.targets(model)), wanted)
+    missing = set(wanted).difference(truth.removals)
+    if missing:
+        raise StageError(
+            f"{len(missing)} of {len(wanted)} retrained models are missing from {session.folder.weights}. "
+            f"Run first: {session.command('retrain')}"
+        )
+    return truth
+
+
+def _join(predictions: list[Prediction], truth: Changes, targets: list[int], selection: str) -> pd.DataFrame:
+    predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
+    actual = actual_changes(truth, targets)
+    joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
+    assert len(joined) == len(predicted)
+    return joined.assign(selection=selection)[list(COLUMNS)]
 
 
 def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:

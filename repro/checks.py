@@ -11,15 +11,42 @@ from diagnosis.verdict import Verdict
 from erm.risk import EmpiricalRisk
 from plots.agreement import agreement
 from repro.folder.paths import RunFolder
+from repro.listener import Listener, ProgressReport
 from repro.records.influence import read_record, read_table
 from repro.records.model import ModelFacts
 from repro.records.summary import Summary
 from retrain.changes import Changes
 from retrain.recheck import Rechecked
 from retrain.removal import Removal
+from retrain.retrainer import Retrainer
 
 ROUNDING = 1e-9
 """Relative difference that another order of summation may make in a change of the loss."""
+
+
+def recheck_all(
+    retrainer: Retrainer,
+    x_test: torch.Tensor,
+    y_test: torch.Tensor,
+    wanted: list[Removal],
+    listener: Listener,
+    task: str,
+) -> list[Rechecked]:
+    """Models recomputed by plain formulas, some at a time; the listener is told how far it is."""
+    plain: list[Rechecked] = []
+    with listener.progress(task) as tell:
+        for part in retrainer.recheck(x_test, y_test, wanted):
+            plain.append(part)
+            done = sum(len(found.removals) for found in plain)
+            tell(ProgressReport(stage="plain formulas", done=done, total=len(wanted), unit="models"))
+    return plain
+
+
+def check_places(table: pd.DataFrame, column: str, count: int) -> None:
+    """Raise IndexError for a place that is none: numpy takes negative ones, counted from the end."""
+    places = table[column].to_numpy(dtype=np.int64)
+    if len(places) == 0 or places.min() < 0 or places.max() >= count:
+        raise IndexError(f"{column} of the table: expected 0 … {count - 1}")
 
 
 def check_fit(risk: EmpiricalRisk, theta: torch.Tensor, facts: ModelFacts) -> Verdict:

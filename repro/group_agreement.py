@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from influence.solution import small_sample_factor
-from plots.agreement import agreement
+from repro.agreement import known_changes, summarise
 from repro.errors import StageError
 from repro.folder.manifest import write_result, write_text_result
 from repro.folder.paths import RunFolder
@@ -17,13 +17,11 @@ from repro.model_file import TrainedModel
 from repro.predictions import Prediction
 from repro.records.influence import InfluenceRecord
 from repro.records.repeats import read_repeats
-from repro.records.summary import MethodSummary, PointSummary, Summary
-from repro.retraining import make_retrainer
+from repro.records.summary import Summary
 from repro.selection import selection_name
 from repro.session import Session
 from retrain.changes import Changes
 from retrain.removal import Removal
-from retrain.retrainer import with_null_control
 
 COLUMNS = (
     "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
@@ -52,14 +50,7 @@ def join_groups(session: Session) -> JoinedGroups:
     targets = session.targets(model)
     choice = choose_groups(session, model)
     removals = choice.removals
-    wanted = with_null_control(removals)
-    truth = make_retrainer(session, model).changes(*session.test_examples(targets), wanted)
-    missing = set(wanted).difference(truth.removals)
-    if missing:
-        raise StageError(
-            f"{len(missing)} of {len(wanted)} models are missing from {session.folder.weights}. "
-            f"Run first: {session.command('retrain')}"
-        )
+    truth = known_changes(session, model, removals)
     place_of = {rows: place for place, rows in enumerate(removals)}
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
     parts = [
@@ -78,7 +69,7 @@ def join_groups(session: Session) -> JoinedGroups:
     ]
     table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
     table = table[list(COLUMNS)]
-    summary = group_summary(table, choice.predictions, truth, targets)
+    summary = summarise(table, choice.predictions, truth, targets)
     return JoinedGroups(choice=choice, table=table, summary=summary)
 
 
@@ -132,31 +123,6 @@ def read_removals(folder: RunFolder) -> list[Removal]:
     ):
         raise ValueError("removals.json is no list of ascending rows")
     return [tuple(rows) for rows in content]
-
-
-def group_summary(
-    table: pd.DataFrame, predictions: list[Prediction], truth: Changes, targets: list[int]
-) -> Summary:
-    """How well each method agrees, over groups of all sizes."""
-    nothing = truth.null_control
-    return {
-        target: PointSummary(
-            methods={
-                found.method: MethodSummary(
-                    agreement=agreement(
-                        rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy()
-                    ),
-                    seconds=found.seconds(target),
-                )
-                for found in predictions
-                for rows in [table[(table["method"] == found.method) & (table["test_index"] == target)]]
-            },
-            max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
-            null_control=float(truth.actual_change[row, nothing]),
-            null_control_certificate=float(truth.bound[row, nothing]),
-        )
-        for row, target in enumerate(targets)
-    }
 
 
 def _part(

@@ -8,14 +8,13 @@ import torch
 
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
-from repro.checks import check_actual_changes, check_gradients, check_summary
+from repro.checks import check_actual_changes, check_gradients, check_places, check_summary, recheck_all
 from repro.folder.paths import RunFolder
 from repro.group_agreement import l2_part, predicted_group_changes, read_removals
-from repro.listener import Listener, ProgressReport
+from repro.listener import Listener
 from repro.printable import printable
 from repro.records.influence import read_record, read_table
 from repro.records.summary import read_summary
-from retrain.recheck import Rechecked
 from retrain.removal import Removal, removal
 from retrain.retrainer import Retrainer, with_null_control
 from retrain.settings import L2Scaling
@@ -42,17 +41,12 @@ def check_groups(
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     groups = [removal(rows, len(dataset.y_train)) for rows in read_removals(folder)]
     targets = list(dict.fromkeys(table["test_index"].tolist()))
-    _check_places(table["removal"], len(groups), "removal")
-    _check_places(table["test_index"], len(dataset.y_test), "test_index")
+    check_places(table, "removal", len(groups))
+    check_places(table, "test_index", len(dataset.y_test))
     removed = [groups[place] for place in table["removal"]]
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
     wanted = with_null_control(removed)
-    plain: list[Rechecked] = []
-    with listener.progress("checking groups") as tell:
-        for part in retrainer.recheck(x_test, y_test, wanted):
-            plain.append(part)
-            done = sum(len(found.removals) for found in plain)
-            tell(ProgressReport(stage="plain formulas", done=done, total=len(wanted), unit="models"))
+    plain = recheck_all(retrainer, x_test, y_test, wanted, listener, "checking groups")
     truth = retrainer.changes(x_test, y_test, wanted)
     summary = read_summary(folder, targets, folder.group_summary)
     return [
@@ -77,13 +71,6 @@ def recorded_scaling(folder: RunFolder) -> L2Scaling:
     if found not in ("mean", "sum"):
         raise ValueError(f"groups.json has l2_scaling={found!r:.20}")
     return "sum" if found == "sum" else "mean"
-
-
-def _check_places(places: "pd.Series[int]", count: int, column: str) -> None:
-    """Raise IndexError for a place that is none: Python takes negative ones, counted from the end."""
-    numbers = places.to_numpy(dtype=np.int64)
-    if len(numbers) == 0 or numbers.min() < 0 or numbers.max() >= count:
-        raise IndexError(f"{column} of the table of groups: expected 0 … {count - 1}")
 
 
 def _check_predictions(

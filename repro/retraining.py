@@ -96,25 +96,13 @@ def retrainer_for_key(
         raise _refusal(config, error) from error
 
 
-def retrainer_of(
-    folder: RunFolder,
-    config: Config,
-    risk: object,
-    model: TrainedModel,
-    warn: Callable[[str], None] = warn,
-    l2_scaling: L2Scaling | None = None,
-) -> Retrainer:
-    """The same for θ̂ as it was read."""
-    return retrainer_for_key(folder, config, risk, model.theta, model.key, warn=warn, l2_scaling=l2_scaling)
-
-
 def make_retrainer(session: Session, model: TrainedModel) -> Retrainer:
     """The retrainer of a session's model, in this process.
 
     Raises:
         StageError: no retrainer takes this model.
     """
-    return retrainer_of(session.folder, session.config, session.risk, model)
+    return retrainer_for_key(session.folder, session.config, session.risk, model.theta, model.key)
 
 
 def refuse_sum_for_points(config: Config) -> None:

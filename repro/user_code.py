@@ -7,23 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from leave_one_out_reproducer import PACKAGES
 from repro.configuration.files import VARIABLE, own_folder
 from repro.errors import StageError, UsageError
 
 PACKAGE = Path(__file__).parents[1]
-PARTS = (
-    "cli",
-    "configs",
-    "diagnosis",
-    "erm",
-    "influence",
-    "parallel",
-    "plots",
-    "report",
-    "repro",
-    "retrain",
-    "score",
-)
+PARTS = (*PACKAGES, "configs")
+"""What of this tool stands beside each other in a checkout."""
 
 
 @contextmanager

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from parallel.collectives import all_gather_object
 from parallel.group import Group
+from retrain.data_pass import CHUNK_ROWS
 from retrain.path import MEMORY
-from retrain.problem import CHUNK_ROWS, RemovalProblem
+from retrain.problem import RemovalProblem
 from retrain.removal import Removal
 from retrain.weights import WeightCache
 

@@ -73,9 +73,7 @@ def solve_groups(
     if start is None:
         path = path_from(torch.zeros_like(solution.differences), first, MEMORY)
     else:
-        found = problem.measure(removals, start)
-        solution.keep_better(torch.arange(len(removals), device=problem.x.device), found)
-        solution.passes.add_(1)
+        found = solution.begin_with(problem.measure(removals, start))
         path = path_from(start, found.gradients, MEMORY)
     floors = SINGLE_RESOLUTION * first.flatten(1).norm(dim=1)
     single = torch.full_like(path.norms, single_precision and start is None, dtype=torch.bool)

@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from erm.softmax import SoftmaxRisk
-from retrain.problem import ALIGNMENT, CHUNK_ROWS, RemovalProblem
+from retrain.data_pass import ALIGNMENT, CHUNK_ROWS
+from retrain.problem import RemovalProblem
 
 
 def removal_problem(

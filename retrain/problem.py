@@ -4,9 +4,8 @@
 
 where pⱼ are the probabilities at θ̂ and δpⱼ their change by the logits u = Δxⱼ, free of cancellation
 (`retrain/probability_change.py`). So the products may run in float32 while Δ is far from its solution: the
-change, not the gradient, carries the rounding. One gradient of B models is one pair of products, n × d by
-d × B(K − 1) and back: no probability sees a part of Δ that is common to all classes, so the last class is
-minus the sum of the others.
+change, not the gradient, carries the rounding. One gradient of B models is one pass over the examples
+(`retrain/data_pass.py`).
 
 A gradient comes in two kinds. An *estimate* may be of float32 and carries no norm that anybody may keep. A
 *measurement* is of float64, at the very Δ that it holds; only `measure` makes one, and only its norm may end
@@ -27,14 +26,9 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from erm.softmax_hessian import cross_entropy_hessian_sum
-from retrain.probability_change import centred, probability_change, to_probability_change_
+from retrain.data_pass import CHUNK_ROWS, probability_change_sum
+from retrain.probability_change import centred, probability_change
 from retrain.removal import RemovalBatch
-
-ALIGNMENT = 16
-"""Rows and columns of a product in multiples of this many numbers: on MNIST, 720 features instead of 715 and
-512 models instead of 500 take a fifth off a float32 pass."""
-CHUNK_ROWS = 1024
-"""Examples a product takes at once: logits of a chunk stay near the cache, and sums over n are blocked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +183,14 @@ class RemovalProblem:
         return Measurement(differences=differences, gradients=gradients, norms=norms)
 
     def _gradient(
-        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, Tensor, Tensor]
     ) -> Float[Tensor, "B K d"]:
         """Everything but the two products is float64, whatever the precision of the data."""
         # Rounding to float32 leaves Δ with a small part common to all classes, which no probability sees.
         moving = centred(differences)
-        changed = self.total(self._probability_change_sum(self.here(removals), moving, data))
+        here = self.here(removals)
+        kept = here.kept(len(self.x)) if here.groups else None
+        changed = self.total(probability_change_sum(moving, data, kept))
         removed = self._removed_sum(removals, moving)
         summed = self.residual_sum + changed - removed
         return summed / self._divisor(removals) + self.l2_of(removals) * (self.weights + differences)
@@ -207,7 +203,7 @@ class RemovalProblem:
     ) -> Float[Tensor, "B K d"]:
         """What is to be subtracted from a sum over all examples: Σᵢ∈S xᵢ(pᵢ + δpᵢ − yᵢ), δp = 0 without Δ.
 
-        Of a removal of several rows it is the part at θ̂ alone: `_probability_change_sum` masks their δp.
+        Of a removal of several rows it is the part at θ̂ alone: `probability_change_sum` masks their δp.
         """
         removed = self.total(self._removed_points(self.here(removals), differences))
         if removals.groups:
@@ -245,32 +241,3 @@ class RemovalProblem:
         if logits is not None:
             probabilities = probabilities + probability_change(log_probabilities, logits)
         return probabilities - self.labels[rows]
-
-    def _probability_change_sum(
-        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, ...]
-    ) -> Float[Tensor, "B K d"]:
-        """Σⱼ xⱼ δpⱼ, for the first K − 1 classes by products and the last by difference.
-
-        Of a removal of several rows over those that are left: a mask, and so two products for all models
-        whatever they leave out. Of one row, over all examples.
-        """
-        x, probabilities, log_probabilities = data
-        free, num_models = self.num_classes - 1, len(differences)
-        num_columns = num_models + -num_models % ALIGNMENT
-        # Class-major columns, so that sums over classes run along long contiguous rows of models.
-        columns = x.new_zeros(free, num_columns, self.num_features)
-        columns[:, :num_models] = differences[:, :free].transpose(0, 1)
-        columns = columns.flatten(0, 1)
-        summed = torch.zeros_like(columns)
-        logits = x.new_empty(min(CHUNK_ROWS, len(x)), len(columns))
-        kept = removals.kept(len(x)) if removals.groups else None
-        for start in range(0, len(x), CHUNK_ROWS):
-            rows = slice(start, start + CHUNK_ROWS)
-            chunk = torch.mm(x[rows], columns.T, out=logits[: len(x[rows])])
-            by_class = chunk.view(-1, free, num_columns)
-            to_probability_change_(by_class, probabilities[rows], log_probabilities[rows])
-            if kept is not None:
-                by_class[:, :, :num_models].mul_(kept[rows, None])
-            summed.addmm_(chunk.T, x[rows])
-        by_model = summed.view(free, num_columns, -1)[:, :num_models].transpose(0, 1).to(differences.dtype)
-        return torch.cat([by_model, -by_model.sum(1, keepdim=True)], dim=1)

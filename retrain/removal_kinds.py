@@ -18,8 +18,8 @@ from jaxtyping import Float
 from pydantic import Field
 
 from erm.settings import Count, Seed
+from retrain.removal import Removal
 
-Removal = tuple[int, ...]
 RandomCount = Annotated[Count, Field(description="how many")]
 RandomSeed = Annotated[Seed, Field(description="of which")]
 Indices = Annotated[

@@ -25,6 +25,12 @@ class BatchSolution:
     def converged(self) -> Bool[Tensor, " B"]:
         return self.gradient_norms <= self.tolerance
 
+    def begin_with(self, found: Measurement) -> Measurement:
+        """Enter all models as they were measured before their first step, which is a pass."""
+        self.keep_better(torch.arange(len(self.passes), device=self.passes.device), found)
+        self.passes.add_(1)
+        return found
+
     def keep_better(self, positions: Int[Tensor, " b"], found: Measurement) -> None:
         """Overwrite the models at these positions where the measurement has the smaller norm."""
         better = found.norms < self.gradient_norms[positions]

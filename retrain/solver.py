@@ -101,9 +101,7 @@ def _solve_points(
             step = _approach(problem, preconditioner, removals, path, step, solution, report)
         path.forget_gradients()
     else:
-        found = problem.measure(removals, start)
-        solution.keep_better(torch.arange(len(removals), device=problem.x.device), found)
-        solution.passes.add_(1)
+        found = solution.begin_with(problem.measure(removals, start))
         path = path_from(start, found.gradients)
         path.keep(~solution.converged)
         step = problem.broadcast(-inverse_hessian_product(path, preconditioner))

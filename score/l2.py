@@ -6,10 +6,16 @@ training gradient all are off by −λs_testᵀθ̂/n, and so is their mean. L2 
 they are looked for against an exact solution of the same problem where there is one.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+
+from score import faults
+from score.faults import Fault
+from score.rows import pooled_correlation
+from score.truth import L2Terms, PointTruth, Truth
 
 T_LEAST = 6.0
 """Standard errors by which a constant has to differ from 0."""
@@ -23,6 +29,8 @@ EXPLAINED = 0.5
 """Share of what is left that L2 in the test gradient has to explain."""
 COEFFICIENT = (0.6, 1.6)
 """Of that term: 1 if L2 is in the test gradient."""
+SEES_L2 = 0.98
+"""Correlation with the truth below which L2 could not be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,3 +104,63 @@ def constant_by_truth(
         return None
     inside = CONSTANTS_AGREE[0] <= mean / found[1] <= CONSTANTS_AGREE[1]
     return mean if inside else None
+
+
+def mend_l2(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]] | None,
+    truths: Sequence[PointTruth],
+    targets: Sequence[int],
+    truth: Truth,
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    """Whether L2 is missing from the training gradient or in the test gradient; the scores without that."""
+    if every is None or pooled_correlation(scores, truths) < SEES_L2:
+        return [], scores
+    terms = truth.l2_terms()
+    known = None if terms is None else [terms.reference.get(target) for target in targets]
+    if terms is None or known is None or any(one is None for one in known):
+        return _by_truth(scores, every, truths)
+    return _by_reference(scores, every, truths, [one for one in known if one is not None], terms)
+
+
+def _by_truth(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
+    truths: Sequence[PointTruth],
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    found = [
+        constant_by_truth(x, point.actual_change, row[np.isfinite(row)])
+        for x, point, row in zip(scores, truths, every, strict=True)
+    ]
+    constants = [one for one in found if one is not None]
+    if 2 * len(constants) <= len(found):
+        return [], scores
+    return [faults.l2_train()], [x - (one or 0.0) for x, one in zip(scores, found, strict=True)]
+
+
+def _by_reference(
+    scores: list[Float[np.ndarray, " _"]],
+    every: Sequence[Float[np.ndarray, " _"]],
+    truths: Sequence[PointTruth],
+    references: Sequence[Float[np.ndarray, " _"]],
+    terms: L2Terms,
+) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+    inside = [np.isfinite(row) for row in every]
+    pairs = [(row[at], ref[at]) for row, ref, at in zip(every, references, inside, strict=True)]
+    plain = [against_reference(x, reference) for x, reference in pairs]
+    term: Float[np.ndarray, " _"] | None = None
+    if all(EXACT < one.relative < WORTH_ASKING for one in plain):
+        asked = terms.of_test_gradient()
+        if all(has_test_l2(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
+            term = asked
+            plain = [against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
+    found = [] if term is None else [faults.l2_test()]
+    constants = [0.0] * len(plain)
+    if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):
+        found = [faults.l2_train(), *found]
+        constants = [one.constant for one in plain]
+    mended = [
+        x - constant - (0.0 if term is None else term[point.train_index])
+        for x, constant, point in zip(scores, constants, truths, strict=True)
+    ]
+    return found, mended

@@ -142,13 +142,14 @@ def _best_shift(
         total += np.maximum(
             *(
                 _r_at_all_shifts(x, y, place[truth.train_index], size)
-                for x, y in ((row, truth.actual_change), (_ranks(row), _ranks(truth.actual_change)))
+                for x, y in ((row, truth.actual_change), (ranks(row), ranks(truth.actual_change)))
             )
         )
     return int(total.argmax()) - (width - 1)
 
 
-def _ranks(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+def ranks(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """From 1 up; equal values share the mean of theirs."""
     return np.asarray(stats.rankdata(values), dtype=np.float64)
 
 
@@ -195,7 +196,7 @@ def _agreement(
         x, y = row[places[there]], truth.actual_change[there]
         # What has fallen off counts against a shift: rows that come back at the other end keep more.
         share = math.sqrt(float(there.mean()))
-        pairs = ((x, y), (_ranks(x), _ranks(y)))
+        pairs = ((x, y), (ranks(x), ranks(y)))
         found.append(share * max((abs(correlation(*pair)) for pair in pairs), default=0.0))
     return float(np.mean(found))
 
@@ -210,3 +211,9 @@ def correlation(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> float
 
 def _z(r: float) -> float:
     return math.atanh(min(r, LARGEST_R))
+
+
+def pooled_correlation(scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth]) -> float:
+    """The mean of Pearson's r over the test points."""
+    pairs = zip(scores, truths, strict=True)
+    return float(np.mean([correlation(x, point.actual_change) for x, point in pairs]))

@@ -14,16 +14,14 @@ from jaxtyping import Float
 
 from score import faults
 from score.faults import Fault
-from score.l2 import EXACT, T_LEAST, WORTH_ASKING, against_reference, constant_by_truth, has_test_l2
+from score.l2 import mend_l2
 from score.predicted import Laid, ScoresError, select
-from score.rows import LEAST_R, RowMap, correlation, find_rows
+from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation, ranks
 from score.scale import follows_order_alone, is_ranking, likely_factor, mending_factors
-from score.truth import L2Terms, PointTruth, Truth
+from score.truth import PointTruth, Truth
 
 CERTAIN = 6.0
 """Standard errors 1/√m that a correlation has to differ from 0 by, before anything is said of its scores."""
-SEES_L2 = 0.98
-"""Correlation with the truth below which L2 could not be seen."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
     found += [] if fault is None else [fault]
     scaled = [factor * x for x in turned]
     every = None if aligned.every is None else [sign * factor * x for x in aligned.every]
-    more, scaled = _l2(scaled, every, aligned.truths, laid.test_points, truth)
+    more, scaled = mend_l2(scaled, every, aligned.truths, laid.test_points, truth)
     return _mended([*found, *more], aligned, scaled)
 
 
@@ -140,9 +138,9 @@ def _strength(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> float:
 
 def _sign(aligned: _Aligned) -> int:
     """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where none is certain."""
-    by_size = _pooled_r(aligned.left_out, aligned.truths)
-    by_rank = _pooled_r(
-        [_rank(x) for x in aligned.left_out],
+    by_size = pooled_correlation(aligned.left_out, aligned.truths)
+    by_rank = pooled_correlation(
+        [ranks(x) for x in aligned.left_out],
         [_ranked(point) for point in aligned.truths],
     )
     r = max(by_size, by_rank, key=abs)
@@ -152,21 +150,12 @@ def _sign(aligned: _Aligned) -> int:
     return 1 if r > 0 else -1
 
 
-def _rank(values: Float[np.ndarray, " _"]) -> Float[np.ndarray, " _"]:
-    return np.argsort(np.argsort(values, kind="stable"), kind="stable").astype(np.float64)
-
-
 def _ranked(point: PointTruth) -> PointTruth:
     return PointTruth(
         train_index=point.train_index,
-        actual_change=_rank(point.actual_change),
+        actual_change=ranks(point.actual_change),
         certificate=point.certificate,
     )
-
-
-def _pooled_r(scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth]) -> float:
-    pairs = zip(scores, truths, strict=True)
-    return float(np.mean([correlation(x, point.actual_change) for x, point in pairs]))
 
 
 def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " _"]]) -> bool:
@@ -203,63 +192,3 @@ def _factor(
             return faults.factor(1 / value, num_train, name), value
     value = likely_factor(x, y)
     return faults.factor(1 / value, num_train, faults.FACTOR), value
-
-
-def _l2(
-    scores: list[Float[np.ndarray, " _"]],
-    every: Sequence[Float[np.ndarray, " _"]] | None,
-    truths: Sequence[PointTruth],
-    targets: Sequence[int],
-    truth: Truth,
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
-    """Whether L2 is missing from the training gradient or in the test gradient; the scores without that."""
-    if every is None or _pooled_r(scores, truths) < SEES_L2:
-        return [], scores
-    terms = truth.l2_terms()
-    known = None if terms is None else [terms.reference.get(target) for target in targets]
-    if terms is None or known is None or any(one is None for one in known):
-        return _by_truth(scores, every, truths)
-    return _by_reference(scores, every, truths, [one for one in known if one is not None], terms)
-
-
-def _by_truth(
-    scores: list[Float[np.ndarray, " _"]],
-    every: Sequence[Float[np.ndarray, " _"]],
-    truths: Sequence[PointTruth],
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
-    found = [
-        constant_by_truth(x, point.actual_change, row[np.isfinite(row)])
-        for x, point, row in zip(scores, truths, every, strict=True)
-    ]
-    constants = [one for one in found if one is not None]
-    if 2 * len(constants) <= len(found):
-        return [], scores
-    return [faults.l2_train()], [x - (one or 0.0) for x, one in zip(scores, found, strict=True)]
-
-
-def _by_reference(
-    scores: list[Float[np.ndarray, " _"]],
-    every: Sequence[Float[np.ndarray, " _"]],
-    truths: Sequence[PointTruth],
-    references: Sequence[Float[np.ndarray, " _"]],
-    terms: L2Terms,
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
-    inside = [np.isfinite(row) for row in every]
-    pairs = [(row[at], ref[at]) for row, ref, at in zip(every, references, inside, strict=True)]
-    plain = [against_reference(x, reference) for x, reference in pairs]
-    term: Float[np.ndarray, " _"] | None = None
-    if all(EXACT < one.relative < WORTH_ASKING for one in plain):
-        asked = terms.of_test_gradient()
-        if all(has_test_l2(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
-            term = asked
-            plain = [against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
-    found = [] if term is None else [faults.l2_test()]
-    constants = [0.0] * len(plain)
-    if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):
-        found = [faults.l2_train(), *found]
-        constants = [one.constant for one in plain]
-    mended = [
-        x - constant - (0.0 if term is None else term[point.train_index])
-        for x, constant, point in zip(scores, constants, truths, strict=True)
-    ]
-    return found, mended

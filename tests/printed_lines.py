@@ -10,6 +10,7 @@ from pathlib import Path
 from typer.main import get_command
 
 from cli.main import app
+from leave_one_out_reproducer import PACKAGES
 from tests.command_line import PROJECT
 
 PROGRAMS = (
@@ -17,20 +18,7 @@ PROGRAMS = (
     "jupyter", "export",
 )  # fmt: skip
 """What a command line starts with."""
-CODE = (
-    "cli",
-    "repro",
-    "diagnosis",
-    "erm",
-    "influence",
-    "parallel",
-    "plots",
-    "report",
-    "retrain",
-    "score",
-    "benchmarks",
-    "examples",
-)
+CODE = (*PACKAGES, "benchmarks", "examples")
 """Folders whose strings a user may see."""
 SHELL = ("", "sh", "bash", "shell", "console")
 """Languages of blocks of Markdown that may hold command lines."""

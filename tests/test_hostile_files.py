@@ -10,22 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from leave_one_out_reproducer import PACKAGES
 from retrain.weight_file import RetrainedWeights, WeightFileError, packed, read_weights
 from retrain.weights import WeightCache
 from tests.command_line import PROJECT
 
-PACKAGES = (
-    "cli",
-    "diagnosis",
-    "erm",
-    "influence",
-    "parallel",
-    "plots",
-    "report",
-    "repro",
-    "retrain",
-    "score",
-)
 LOADS_PICKLES = re.compile(
     r"torch\.load\b(?!\(.*weights_only=True)|allow_pickle\s*=\s*True"
     r"|\b(import|from) (pickle|dill|cloudpickle|joblib|marshal|shelve)\b"

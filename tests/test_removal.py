@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from erm.softmax import SoftmaxRisk
-from retrain import problem as problem_module
 from retrain.certificate import gradient_rounding_bound, loss_change
+from retrain.data_pass import ALIGNMENT
 from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.probability_change import centred, probability_change
@@ -37,7 +37,8 @@ def random_differences(count: int, risk: SoftmaxRisk, size: float) -> torch.Tens
 def test_gradient_is_that_of_the_definition(
     monkeypatch: pytest.MonkeyPatch, bias: bool, chunk_rows: int
 ) -> None:
-    monkeypatch.setattr(problem_module, "CHUNK_ROWS", chunk_rows)  # 64 leaves a ragged last chunk of 200
+    for module in ("retrain.data_pass", "retrain.problem"):
+        monkeypatch.setattr(f"{module}.CHUNK_ROWS", chunk_rows)  # 64 leaves a ragged last chunk of 200
     risk, fit = fitted_digits(200, bias=bias)
     problem = removal_problem(risk, fit.theta)
     removals: list[Removal] = [(0,), (17,), (199,), NOTHING, (3, 70, 199), tuple(range(100, 200))]
@@ -145,7 +146,7 @@ def test_dropped_features_are_those_that_no_example_has_less_a_few() -> None:
     theta = wide.initial_parameters()
     problem, seen = removal_problem(wide, theta), (wide.x != 0).any(0)
     assert bool((problem.active | ~seen).all())
-    assert problem.num_features == -(-int(seen.sum()) // problem_module.ALIGNMENT) * problem_module.ALIGNMENT
+    assert problem.num_features == -(-int(seen.sum()) // ALIGNMENT) * ALIGNMENT
     assert problem.num_features < wide.num_features
     # A model that uses such a feature all the same must shrink it to zero, so it takes part.
     theta[-1] = 1.0

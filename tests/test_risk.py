@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from erm.autograd import AutogradRisk, HvpMode, SoftmaxRegression
+from erm.autograd import AutogradRisk, HvpMode
 from erm.dataset import Dataset
 from erm.models import logistic, logistic_autograd
 from erm.risk import EmpiricalRisk
+from erm.softmax_module import SoftmaxRegression
 from tests.random_risks import (
     CASES,
     HVP_CASES,

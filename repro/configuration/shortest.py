@@ -1,6 +1,7 @@
 """The shortest overrides that lead to a configuration, wherever it was read from."""
 
 from repro.configuration.compose import Config, compose
+from repro.configuration.defaults import defaults
 from repro.configuration.grammar import override
 
 CHOSEN = ("data", "model", "fit", "influence", "removals")
@@ -11,33 +12,30 @@ def shortest_overrides(config: Config) -> list[str]:
     """The words that were typed; in place of a run folder among them, all that its configuration changes."""
     if all("=" in word for word in config.overrides):
         return list(config.overrides)
-    usual = compose([])
+    usual, required = defaults(), _required(config)
     choices = [
-        f"{group}={config.choices[group]}"
-        for group in CHOSEN
-        if config.choices[group] != usual.choices[group]
+        f"{group}={name}" for group in CHOSEN if (name := config.choices[group]) != usual.choices[group]
     ]
     # A choice brings values of other groups along, such as the test point of a data set.
-    chosen = compose([*choices, *_required(config)])
-    return [*choices, *_different(config, chosen)]
+    chosen = compose([*choices, *required])
+    return [*choices, *required, *_different(config, chosen)]
 
 
 def _required(config: Config) -> list[str]:
-    """What a choice cannot be composed without, whatever it is in the end."""
-    return [override(f"data.{key}", value) for key, value in config["data"].items() if key == "path"] + [
-        override(f"removals.{key}", value) for key, value in config["removals"].items() if key == "indices"
-    ]
+    """What a choice cannot be composed without."""
+    keys = (("data", "path"), ("removals", "indices"))
+    return [override(f"{group}.{key}", config[group][key]) for group, key in keys if key in config[group]]
 
 
 def _different(config: Config, chosen: Config) -> list[str]:
-    required = [*_required(config)]
+    """Every key whose value is another than in `chosen`."""
     found = []
     for group, node in config.values.items():
         if not isinstance(node, dict):
-            if node != chosen.values[group]:
-                found.append(override(group, node))
+            found += [] if node == chosen.values[group] else [override(group, node)]
             continue
-        for key, value in node.items():
-            if value != chosen[group].get(key) and key != "_target_":
-                found.append(override(f"{group}.{key}", value))
-    return [*required, *found]
+        changed = (
+            key for key, value in node.items() if key != "_target_" and value != chosen[group].get(key)
+        )
+        found += [override(f"{group}.{key}", node[key]) for key in changed]
+    return found

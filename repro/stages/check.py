@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
@@ -13,8 +12,10 @@ from repro.checks import (
     check_actual_changes,
     check_fit,
     check_gradients,
+    check_places,
     check_predictions,
     check_summary,
+    recheck_all,
 )
 from repro.configuration.compose import Config
 from repro.configuration.mistakes import no_run
@@ -24,15 +25,15 @@ from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
 from repro.group_checks import check_groups, recorded_scaling
-from repro.listener import Listener, ProgressReport
-from repro.model_file import load_model
+from repro.listener import Listener
+from repro.model_file import TrainedModel, load_model
 from repro.printable import printable
 from repro.problem import compute_device, make_risk
 from repro.records.summary import read_summary
-from repro.retraining import refuse_other_models, retrainer_of
-from retrain.recheck import Rechecked
+from repro.retraining import refuse_other_models, retrainer_for_key
 from retrain.removal import leave_one_out
-from retrain.retrainer import with_null_control
+from retrain.retrainer import Retrainer, with_null_control
+from retrain.settings import L2Scaling
 
 FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What computing with numbers and names of another form raises."""
@@ -107,7 +108,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     verdicts = [check_fit(risk, model.theta, model.facts)]
     if folder.groups.exists():
         scaling = recorded_scaling(folder)
-        retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling=scaling)
+        retrainer = _retrainer(folder, config, risk, model, scaling)
         verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
         if not folder.table.exists():
             return verdicts
@@ -122,16 +123,12 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
         evidence, remedy = f"the table cannot be read ({error})", "`repro run` makes it anew"
         return [*verdicts, Verdict(check="table", passed=False, evidence=evidence, remedy=remedy)]
     table["method"] = table["method"].map(lambda name: printable(str(name)))
-    _check_indices(table, dataset)
+    check_places(table, "test_index", len(dataset.y_test))
+    check_places(table, "train_index", len(dataset.y_train))
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    retrainer = retrainer_of(folder, config, risk, model, warn=lambda _: None, l2_scaling="mean")
+    retrainer = _retrainer(folder, config, risk, model, "mean")
     wanted = with_null_control(leave_one_out(table["train_index"]))
-    plain: list[Rechecked] = []
-    with listener.progress("checking") as tell:
-        for part in retrainer.recheck(x_test, y_test, wanted):
-            plain.append(part)
-            done = sum(len(found.removals) for found in plain)
-            tell(ProgressReport(stage="plain formulas", done=done, total=len(wanted), unit="models"))
+    plain = recheck_all(retrainer, x_test, y_test, wanted, listener, "checking")
     truth = retrainer.changes(x_test, y_test, wanted)
     return [
         *verdicts,
@@ -143,9 +140,10 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     ]
 
 
-def _check_indices(table: pd.DataFrame, dataset: Dataset) -> None:
-    """Raise IndexError for an index that is none: numpy takes negative ones, counted from the end."""
-    for column, labels in (("test_index", dataset.y_test), ("train_index", dataset.y_train)):
-        indices = table[column].to_numpy(dtype=np.int64)
-        if len(indices) == 0 or indices.min() < 0 or indices.max() >= len(labels):
-            raise IndexError(f"{column} of the table: expected 0 … {len(labels) - 1}")
+def _retrainer(
+    folder: RunFolder, config: Config, risk: object, model: TrainedModel, scaling: L2Scaling
+) -> Retrainer:
+    """That of the weights as they lie there, whatever the configuration asks for now."""
+    return retrainer_for_key(
+        folder, config, risk, model.theta, model.key, warn=lambda _: None, l2_scaling=scaling
+    )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from repro.agreement import actual_changes
 from repro.errors import StageError
 from repro.retraining import make_retrainer
 from repro.selection import makes_groups
@@ -72,7 +73,7 @@ def left_out_changes(session: Session) -> tuple[pd.DataFrame, Changes]:
             raise StageError(
                 f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
             )
-    return _table(truth, targets), truth
+    return actual_changes(truth, targets), truth
 
 
 def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
@@ -87,23 +88,6 @@ def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
                     "size": [len(rows) for rows in groups],
                     "actual_change": truth.actual_change[row, columns],
                     "certificate": truth.bound[row, columns],
-                }
-            )
-            for row, target in enumerate(targets)
-        ],
-        ignore_index=True,
-    )
-
-
-def _table(truth: Changes, targets: list[int]) -> pd.DataFrame:
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {
-                    "test_index": target,
-                    "train_index": truth.points,
-                    "actual_change": truth.actual_change[row, truth.is_point],
-                    "certificate": truth.bound[row, truth.is_point],
                 }
             )
             for row, target in enumerate(targets)

@@ -17,7 +17,6 @@ VALUES = (
     "predicted_change", "score", "scores", "value", "data_value", "data_values", "influence", "influences",
 )  # fmt: skip
 """What columns are called, the likeliest first."""
-MOST_COLUMNS = 2**20
 
 
 def read_csv(path: Path) -> Scores:
