@@ -53,7 +53,7 @@ class Exact:
         matrix = curvature.matrix()
         matrix.diagonal().add_(self.damping)
         report(1, 2)
-        factor = _factorise_in_place(matrix)
+        factor = factorise_in_place(matrix)
         report(2, 2)
         if isinstance(factor, str):
             return self._refuse(evidence=factor)
@@ -83,7 +83,7 @@ class Exact:
         return lambda v: failure(Status.SINGULAR, v, evidence=evidence, remedy=remedy)
 
 
-def _factorise_in_place(matrix: Float[Tensor, "p p"]) -> Float[Tensor, "p p"] | str:
+def factorise_in_place(matrix: Float[Tensor, "p p"]) -> Float[Tensor, "p p"] | str:
     """The lower Cholesky factor in the memory of `matrix`, or what shows that it is not positive definite.
 
     The pivots of a singular matrix are rounding of either sign, so the factorisation may well come through.

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -41,6 +42,15 @@ def influence_scores(risk: EmpiricalRisk, theta: Float[Tensor, " p"], solution: 
         influence=-products,
         predicted_change=products / risk.num_examples,
         predicted_stderr=_stderr(risk, theta, solution) / risk.num_examples,
+    )
+
+
+def scores_of_changes(predicted_change: Float[Tensor, " n"]) -> Scores:
+    """Of a method that predicts the change itself; its influence is −n times that, as I_up,loss is."""
+    return Scores(
+        influence=-len(predicted_change) * predicted_change,
+        predicted_change=predicted_change,
+        predicted_stderr=torch.zeros_like(predicted_change),
     )
 
 

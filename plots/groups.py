@@ -1,6 +1,7 @@
 """Groups of training rows left out: predicted against actual changes, and agreement by size."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -23,7 +24,8 @@ FEWEST = 4
 def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = "") -> Figure:
     """One panel per method, one row per test point; the colour of a group is its size.
 
-    Bars are certificates, and the dashed line is actual = slope × predicted + intercept.
+    Bars are certificates, vertical ones those of predictions, and the dashed line
+    is actual = slope × predicted + intercept.
 
     Args:
         table: one row per method, test point and group, with at least `COLUMNS`.
@@ -118,7 +120,13 @@ def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> Pa
         vmin=sizes[0], vmax=sizes[1], zorder=3,
     )  # fmt: skip
     points.set_gid("points")
-    axes.errorbar(actual, predicted, xerr=certificate, fmt="none", ecolor=MUTED, elinewidth=0.5, zorder=2)
+    bars: dict[str, Any] = {"fmt": "none", "ecolor": MUTED, "elinewidth": 0.5, "zorder": 2}
+    axes.errorbar(actual, predicted, xerr=certificate, **bars)
+    if "predicted_certificate" in chosen.columns:
+        limits = axes.axis()
+        axes.errorbar(actual, predicted, yerr=chosen["predicted_certificate"].to_numpy(np.float64), **bars)
+        # A certificate of a large step may be many times the axis.
+        axes.axis(limits)
     axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8, zorder=1)
     fit = agreement(predicted, actual)
     if np.isfinite(fit.slope) and fit.slope:

@@ -35,6 +35,8 @@ class Points:
     predicted: Float[np.ndarray, " points"]
     certificate: Float[np.ndarray, " points"]
     predicted_stderr: Float[np.ndarray, " points"]
+    predicted_certificate: Float[np.ndarray, " points"]
+    """NaN where the prediction has none."""
     num_left_out: int
     """Pairs of which either change is NaN or infinite."""
     num_diverged: int
@@ -45,11 +47,15 @@ class Points:
         names = ("actual_change", "predicted_change", "certificate", "predicted_stderr")
         actual, predicted, certificate, stderr = (table[name].to_numpy(np.float64) for name in names)
         finite = np.isfinite(actual) & np.isfinite(predicted)
+        # Tables of earlier versions have none.
+        own = table.get("predicted_certificate")
+        certified = np.full(len(table), np.nan) if own is None else own.to_numpy(np.float64)
         return cls(
             actual=actual[finite],
             predicted=predicted[finite],
             certificate=certificate[finite],
             predicted_stderr=stderr[finite],
+            predicted_certificate=certified[finite],
             num_left_out=int((~finite).sum()),
             num_diverged=int((~np.isfinite(predicted)).sum()),
         )
@@ -62,6 +68,7 @@ class Drawn:
     notes: str = ""
     certificates: bool = False
     stderrs: bool = False
+    predicted_certificates: bool = False
     own_scale: bool = False
     fitted: bool = False
 
@@ -91,10 +98,12 @@ def draw_panel(
     if agreement is not None:
         _write_statistics(axes, points, limits, agreement)
     shortest = style.marker_inches / style.side
+    up, own = (limits.predicted, shortest), points.predicted_certificate
     return Drawn(
         notes=notes,
-        certificates=_draw_bars(axes, points, "xerr", inside, limits.actual, shortest),
-        stderrs=_draw_bars(axes, points, "yerr", inside, limits.predicted, shortest),
+        certificates=_draw_bars(axes, points, "xerr", points.certificate, inside, (limits.actual, shortest)),
+        stderrs=_draw_bars(axes, points, "yerr", points.predicted_stderr, inside, up),
+        predicted_certificates=_draw_bars(axes, points, "yerr", own, inside, up),
         own_scale=limits.own,
         fitted=_draw_fitted_line(axes, limits, agreement),
     )
@@ -161,12 +170,12 @@ def _draw_bars(
     axes: Axes,
     points: Points,
     direction: str,
+    half_lengths: Float[np.ndarray, " points"],
     inside: Bool[np.ndarray, " points"],
-    limit: float,
-    shortest: float,
+    room: tuple[float, float],
 ) -> bool:
-    """Error bars of the points inside that exceed `shortest`, a share of the limit; whether there are any."""
-    half_lengths = points.certificate if direction == "xerr" else points.predicted_stderr
+    """Error bars of points inside that exceed a share of the limit, both `room`; whether there are any."""
+    limit, shortest = room
     visible = inside & (half_lengths > shortest * limit)
     if visible.any():
         # An infinite half length is drawn as one that leaves the panel on both sides.

@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement, agreement
 from repro.errors import StageError
+from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
+from repro.records.removals import read_removals_of
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
 from repro.selection import describe_selection, points_without_predictions, selection_name
@@ -21,9 +24,9 @@ from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
     "method", "test_index", "train_index", "label", "predicted_change", "predicted_stderr", "actual_change",
-    "certificate", "selection",
+    "certificate", "selection", "predicted_certificate",
 )  # fmt: skip
-"""Of leave_one_out.csv."""
+"""Of leave_one_out.csv; the last is empty but where a method predicts parameters, which can be certified."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,8 @@ def join_changes(session: Session) -> JoinedChanges:
         if age := age_in_words(prediction.record):
             warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
     truth = known_changes(session, model, selected_removals(predictions))
-    table = _join(predictions, truth, targets, selection_name(config))
+    certificates = {one.method: _own_certificates(folder, one) for one in predictions}
+    table = _join(predictions, truth, targets, selection_name(config), certificates)
     return JoinedChanges(
         risk=risk,
         retrainer=make_retrainer(session, model),
@@ -130,12 +134,41 @@ def known_changes(session: Session, model: TrainedModel, removals: list[Removal]
     return truth
 
 
-def _join(predictions: list[Prediction], truth: Changes, targets: list[int], selection: str) -> pd.DataFrame:
-    predicted = pd.concat([p.selected.assign(method=p.method) for p in predictions])
+def _join(
+    predictions: list[Prediction],
+    truth: Changes,
+    targets: list[int],
+    selection: str,
+    certificates: dict[str, pd.DataFrame],
+) -> pd.DataFrame:
+    keys = ["test_index", "train_index"]
+    predicted = pd.concat(
+        [
+            p.selected.assign(method=p.method).merge(certificates[p.method], on=keys, how="left")
+            for p in predictions
+        ]
+    )
+    # The certificate is of a change that was found in another order of summation.
+    apart = (predicted["predicted_change"] - predicted.pop("certified_change")).abs()
+    predicted["predicted_certificate"] += apart
     actual = actual_changes(truth, targets)
-    joined = predicted.merge(actual, on=["test_index", "train_index"], validate="many_to_one")
+    joined = predicted.merge(actual, on=keys, validate="many_to_one")
     assert len(joined) == len(predicted)
     return joined.assign(selection=selection)[list(COLUMNS)]
+
+
+def _own_certificates(folder: RunFolder, prediction: Prediction) -> pd.DataFrame:
+    """What a method has certified of single points: `certified_change` and `predicted_certificate`."""
+    known = read_removals_of(folder, prediction.record)
+    points = known[(known["size"] == 1) & (known["l2_scaling"] == "mean")]
+    return pd.DataFrame(
+        {
+            "test_index": points["test_index"].astype(np.int64),
+            "train_index": points["removal"].astype(np.int64),
+            "certified_change": points["predicted_change"].astype(np.float64),
+            "predicted_certificate": points["predicted_certificate"].astype(np.float64),
+        }
+    )
 
 
 def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:

@@ -140,6 +140,31 @@ def check_predictions(folder: RunFolder, table: pd.DataFrame, key: str, num_exam
     )
 
 
+def check_predicted_certificates(table: pd.DataFrame) -> list[Verdict]:
+    """Predictions that have a certificate of their own are within it of the truth; none where none has one.
+
+    Both certificates are proven, of the prediction and of the actual change, so an error above their sum
+    shows that one of them, or a number that it stands beside, is wrong.
+    """
+    if "predicted_certificate" not in table.columns:
+        return []
+    own = table[np.isfinite(table["predicted_certificate"].to_numpy(np.float64))]
+    if own.empty:
+        return []
+    errors = (own["predicted_change"] - own["actual_change"]).abs()
+    shares = errors / (own["predicted_certificate"] + own["certificate"])
+    return [
+        Verdict(
+            check="predicted certificates",
+            passed=bool((shares <= 1).all()),
+            evidence=(
+                f"{len(own)} predictions with a certificate of their own: errors are at most "
+                f"{errors.max():.1e}, and at most {shares.max():.2g} of what both certificates allow"
+            ),
+        )
+    ]
+
+
 def check_summary(table: pd.DataFrame, targets: list[int], summary: Summary, truth: Changes) -> Verdict:
     """The summary's statistics are those of the table, and its null control that of the weights."""
     faults = []

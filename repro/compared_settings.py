@@ -4,6 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from influence.estimator import RemovalEstimator
 from influence.solution import Solver
 from repro.configuration.compose import Config, check_method_names, compose, compose_methods
 from repro.errors import UsageError
@@ -48,6 +49,11 @@ def read_settings(config: Config) -> list[MethodSettings]:
                 )
         overrides = [*common[method].overrides, *(f"influence.{text}" for text in settings)]
         solver = make_solver(compose(overrides, method))
+        if isinstance(solver, RemovalEstimator):
+            raise UsageError(
+                f"compare.settings: {method} has no s_test that could be compared with the exact one: "
+                f"`repro run --method {method}` holds it against retraining"
+            )
         found.append(MethodSettings(method=method, settings=" ".join(settings), solver=solver))
     common_damping(found)
     return found

@@ -1,7 +1,7 @@
 """Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,10 @@ from repro.folder.manifest import write_result, write_text_result
 from repro.folder.paths import RunFolder
 from repro.group_choice import GroupChoice, choose_groups
 from repro.model_file import TrainedModel
+from repro.notices import warn
 from repro.predictions import Prediction
 from repro.records.influence import InfluenceRecord
+from repro.records.removals import own_predictions, read_removals_of
 from repro.records.repeats import read_repeats
 from repro.records.summary import Summary
 from repro.selection import selection_name
@@ -25,9 +27,9 @@ from retrain.removal import Removal
 
 COLUMNS = (
     "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
-    "certificate", "selection",
+    "certificate", "selection", "predicted_certificate",
 )  # fmt: skip
-"""Of groups.csv."""
+"""Of groups.csv; the last as in leave_one_out.csv."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,24 +55,18 @@ def join_groups(session: Session) -> JoinedGroups:
     truth = known_changes(session, model, removals)
     place_of = {rows: place for place, rows in enumerate(removals)}
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
+    predictions = _with_predictions_of_groups(session, choice)
     parts = [
-        _part(
-            prediction,
-            target,
-            choice.groups[prediction.method, target],
-            place_of,
-            _changes_by_repeat(session, model, prediction, target),
-            session.config["retrain"]["l2_scaling"],
-        ).assign(
+        _part(session, model, prediction, target, choice.groups[prediction.method, target], place_of).assign(
             **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
         )
-        for prediction in choice.predictions
+        for prediction in predictions
         for row, target in enumerate(targets)
     ]
     table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
     table = table[list(COLUMNS)]
-    summary = summarise(table, choice.predictions, truth, targets)
-    return JoinedGroups(choice=choice, table=table, summary=summary)
+    summary = summarise(table, predictions, truth, targets)
+    return JoinedGroups(choice=replace(choice, predictions=predictions), table=table, summary=summary)
 
 
 def predicted_group_changes(
@@ -125,18 +121,54 @@ def read_removals(folder: RunFolder) -> list[Removal]:
     return [tuple(rows) for rows in content]
 
 
+def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[Prediction]:
+    """The methods, less those that predict groups as wholes and have not predicted these.
+
+    Raises:
+        StageError: none is left.
+    """
+    scaling = session.config["retrain"]["l2_scaling"]
+    found, lacking = [], []
+    for prediction in choice.predictions:
+        own = [groups for (method, _), groups in choice.groups.items() if method == prediction.method]
+        targets = [target for method, target in choice.groups if method == prediction.method]
+        known = read_removals_of(session.folder, prediction.record)
+        lacks = prediction.record.predicts_groups and any(
+            own_predictions(known, target, groups, scaling) is None
+            for target, groups in zip(targets, own, strict=True)
+        )
+        if lacks:
+            again = session.command("influence", "--method", prediction.method)
+            lacking.append(f"{prediction.method} has not predicted these groups. Run: {again}")
+        else:
+            found.append(prediction)
+    if not found:
+        raise StageError("\n".join(lacking))
+    for line in lacking:
+        warn(f"left out: {line}")
+    return found
+
+
 def _part(
+    session: Session,
+    model: TrainedModel,
     prediction: Prediction,
     target: int,
     groups: list[Removal],
     place_of: dict[Removal, int],
-    repeats: Float[np.ndarray, "r n"] | None,
-    scaling: str,
 ) -> pd.DataFrame:
-    own = prediction.selected[prediction.selected["test_index"] == target]
-    changes, errors = predicted_group_changes(
-        own, groups, repeats, l2_part(prediction.record, target, len(own), scaling)
-    )
+    scaling = session.config["retrain"]["l2_scaling"]
+    certificates = np.full(len(groups), np.nan)
+    if prediction.record.predicts_groups:
+        own = own_predictions(read_removals_of(session.folder, prediction.record), target, groups, scaling)
+        assert own is not None
+        changes, errors = own["predicted_change"].to_numpy(np.float64), np.zeros(len(groups))
+        certificates = own["predicted_certificate"].to_numpy(np.float64)
+    else:
+        members = prediction.selected[prediction.selected["test_index"] == target]
+        part_of_l2 = l2_part(prediction.record, target, len(members), scaling)
+        repeats = _changes_by_repeat(session, model, prediction, target)
+        changes, errors = predicted_group_changes(members, groups, repeats, part_of_l2)
     return pd.DataFrame(
         {
             "method": prediction.method,
@@ -145,6 +177,7 @@ def _part(
             "size": [len(rows) for rows in groups],
             "predicted_change": changes,
             "predicted_stderr": errors,
+            "predicted_certificate": certificates,
         }
     )
 

@@ -8,12 +8,20 @@ import torch
 
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
-from repro.checks import check_actual_changes, check_gradients, check_places, check_summary, recheck_all
+from repro.checks import (
+    check_actual_changes,
+    check_gradients,
+    check_places,
+    check_predicted_certificates,
+    check_summary,
+    recheck_all,
+)
 from repro.folder.paths import RunFolder
 from repro.group_agreement import l2_part, predicted_group_changes, read_removals
 from repro.listener import Listener
 from repro.printable import printable
-from repro.records.influence import read_record, read_table
+from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.removals import own_predictions, read_removals_of
 from repro.records.summary import read_summary
 from retrain.removal import Removal, removal
 from retrain.retrainer import Retrainer, with_null_control
@@ -55,6 +63,7 @@ def check_groups(
             check_gradients(plain),
             check_actual_changes(table, removed, targets, truth, plain),
             _check_predictions(folder, table, groups, key, scaling),
+            *check_predicted_certificates(table),
             check_summary(table, targets, summary, truth),
         )
     ]
@@ -86,18 +95,29 @@ def _check_predictions(
             continue
         for target, part in rows.groupby("test_index"):
             members = [groups[place] for place in part["removal"]]
-            chosen = own[own["test_index"] == target]
-            part_of_l2 = l2_part(record, int(str(target)), len(chosen), scaling)
-            sums, _ = predicted_group_changes(chosen, members, None, part_of_l2)
-            if not np.array_equal(part["predicted_change"].to_numpy(), sums):
-                faults.append(f"{method}: predictions for test point {target} are not sums of members'")
+            sums = _predicted(folder, record, own[own["test_index"] == target], members, scaling)
+            if sums is None or not np.array_equal(part["predicted_change"].to_numpy(), sums):
+                faults.append(f"{method}: predictions for test point {target} are not those of its groups")
             if [len(rows) for rows in members] != part["size"].tolist():
                 faults.append(f"{method}: sizes for test point {target} are not those of removals.json")
     return Verdict(
         check="predictions",
         passed=not faults,
-        evidence="; ".join(faults) or "every prediction is the sum of its members' in its method's own table",
+        evidence="; ".join(faults)
+        or "every prediction is the sum of its members' in its method's own table, or its method's own",
     )
+
+
+def _predicted(
+    folder: RunFolder, record: InfluenceRecord, own: pd.DataFrame, members: list[Removal], scaling: str
+) -> np.ndarray | None:
+    """What a method predicts of groups on one test point; None where it has not."""
+    target = int(own["test_index"].iloc[0])
+    if record.predicts_groups:
+        found = own_predictions(read_removals_of(folder, record), target, members, scaling)
+        return None if found is None else found["predicted_change"].to_numpy(np.float64)
+    sums, _ = predicted_group_changes(own, members, None, l2_part(record, target, len(own), scaling))
+    return sums
 
 
 def _of_groups(verdict: Verdict) -> Verdict:

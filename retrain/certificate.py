@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erm.loss_change import loss_change_by_logits
 from retrain.problem import RemovalProblem
 
 UNIT_ROUNDOFF = 2.0**-53
@@ -125,9 +126,6 @@ def loss_change(
 ) -> Float[Tensor, "t B"]:
     """ℓ(z, θ̂ + Δ) − ℓ(z, θ̂) = log Σ p·exp(u) − u_y with u = Δx.
 
-    Where u is small this is log(1 + Σ p·expm1(u)) − u_y, free of cancellation; where it is large, the sum is
-    taken of logarithms, free of overflow.
-
     Args:
         features: test examples as the model sees them.
         log_probabilities: log p of those examples, p = softmax at θ̂.
@@ -135,10 +133,7 @@ def loss_change(
         differences: Δ of each model.
     """
     logits = torch.einsum("td,bkd->tbk", features, differences)
-    small = torch.log1p((log_probabilities.exp()[:, None, :] * torch.expm1(logits.clamp(-1, 1))).sum(-1))
-    large = torch.logsumexp(log_probabilities[:, None, :] + logits, dim=-1)
-    total = torch.where(logits.abs().amax(-1) <= 1, small, large)
-    return total - (labels[:, None, :] * logits).sum(-1)
+    return loss_change_by_logits(log_probabilities[:, None, :], labels[:, None, :], logits)
 
 
 def _gamma(terms: int) -> float:

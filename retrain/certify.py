@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import distance_bound, gradient_rounding_bound
+from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
 from retrain.changes import Changes
 from retrain.ground_truth import ground_truth
 from retrain.prepare import removal_problem
@@ -24,6 +24,8 @@ def certified_changes(
     removals: Sequence[Removal],
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
+    *,
+    scales_l2: bool = False,
 ) -> Changes:
     """Test losses at any parameters, as actual changes of removals, each with its certificate.
 
@@ -37,6 +39,7 @@ def certified_changes(
         removals: S of each, every one different; from `retrain.removal.removal`.
         x_test: test examples without bias column.
         y_test: their labels.
+        scales_l2: whether a removal keeps n·λ instead of λ.
 
     Raises:
         ValueError: a candidate holds NaN or infinity, or there is not one for each removal.
@@ -46,15 +49,17 @@ def certified_changes(
     if not torch.isfinite(candidates).all():
         raise ValueError("a candidate holds NaN or infinity")
     differences = (candidates - theta).view(len(candidates), risk.num_classes, risk.num_features)
-    gradients = plain_gradients(risk, risk.weights(theta) + differences, tuple(removals))
+    weights = risk.weights(theta) + differences
+    gradients = plain_gradients(risk, weights, tuple(removals), scales_l2=scales_l2)
     norms, lengths = (tensor.flatten(1).norm(dim=1) for tensor in (gradients, differences))
     sizes = torch.tensor([len(rows) for rows in removals]).to(norms)
-    rounding = gradient_rounding_bound(removal_problem(risk, theta), sizes, lengths)
+    problem = removal_problem(risk, theta, scales_l2=scales_l2)
+    rounding = gradient_rounding_bound(problem, sizes, lengths)
     part = RetrainedWeights(
         removals=tuple(removals),
         differences=differences.cpu().numpy(),
         gradient_norms=norms.cpu().numpy(),
-        distance_bounds=distance_bound(norms, rounding, risk.l2).cpu().numpy(),
+        distance_bounds=distance_bound(norms, rounding, l2_of_models(problem, sizes)).cpu().numpy(),
         passes=np.ones(len(removals), dtype=np.int64),
         tolerances=np.full(len(removals), np.inf),
     )

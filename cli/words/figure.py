@@ -46,11 +46,17 @@ def _(found: Trained) -> None:
 @words
 def _(found: Explained) -> None:
     solution = found.record
+    certified = (
+        ""
+        if found.max_certificate is None
+        else f"\n  {found.certified} predictions certified without retraining: off by at most "
+        f"{found.max_certificate:.1e}"
+    )
     say(
         f"{found.method}: test point {solution.test_index}: {solution.message}\n"
         f"  top {found.top_k} of {found.examples} predicted changes: "
         f"{found.smallest_change:.3g} to {found.largest_change:.3g} in absolute value, "
-        f"{found.negative} negative, {found.positive} positive; {solution.seconds:.1f} s",
+        f"{found.negative} negative, {found.positive} positive; {solution.seconds:.1f} s{certified}",
         "predicted",
         **{name: value for name, value in asdict(found).items() if name != "record"},
         test_index=solution.test_index,

@@ -9,14 +9,14 @@ import pandas as pd
 
 from diagnosis.figure import Method
 from diagnosis.verdict import Verdict
+from influence.estimator import RemovalEstimator
 from influence.lissa import LiSSA
-from influence.scores import influence_scores
 from influence.solution import Solution, is_baseline
 from repro.diagnosing.subject import Subject
+from repro.explaining import Question, by_removals, by_s_test
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
 from repro.records.influence import InfluenceRecord, read_record, read_table
-from repro.user_code import solution_of
 
 LISSA = "influence.lissa.LiSSA"
 
@@ -69,20 +69,23 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
         ValueError: its settings do not fit the model.
     """
     name, solver = subject.config.method, make_solver(subject.config)
-    solve = solver.at(subject.risk.curvature(subject.theta), report)
-    solution: Solution = solution_of(solve, subject.test_gradient, f"--method {name}")
-    failed = solution.status.failed
+    question = Question(
+        method=name,
+        risk=subject.risk,
+        theta=subject.theta,
+        curvature=subject.risk.curvature(subject.theta),
+        targets=[subject.target],
+        test=subject.test_point,
+        tell=lambda found: report(int(found.done), int(found.total or 0)),
+    )
+    if isinstance(solver, RemovalEstimator):
+        (found,), _ = by_removals(question, solver)
+    else:
+        (found,) = by_s_test(question, solver)
+    failed = found.scores is None
     table = pd.DataFrame({"test_index": [], "train_index": [], "predicted_change": []})
     if not failed:
-        scores = influence_scores(subject.risk, subject.theta, solution)
-        table = pd.DataFrame(
-            {
-                "test_index": subject.target,
-                "train_index": range(subject.risk.num_examples),
-                "influence": scores.influence.cpu().numpy(),
-                "predicted_change": scores.predicted_change.cpu().numpy(),
-            }
-        )
+        table = found.as_table(subject.session.dataset.y_train)
     panel = Panel(
         method=Method(
             name=name,
@@ -90,10 +93,10 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
             factors=_factors(subject, subject.config.solver_settings),
         ),
         lissa=solver if isinstance(solver, LiSSA) else None,
-        solution=solution,
+        solution=found.solution,
         rows=table if failed else _shown(subject, table),
     )
-    verdict = Verdict(check=f"solver of {name}", passed=False, evidence=solution.message) if failed else None
+    verdict = Verdict(check=f"solver of {name}", passed=False, evidence=found.message) if failed else None
     return panel, verdict
 
 

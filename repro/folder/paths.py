@@ -37,6 +37,9 @@ class RunFolder:
     def influence_repeats(self, method: str) -> Path:
         return self.path / "influence" / f"{method}.safetensors"
 
+    def influence_removals(self, method: str) -> Path:
+        return self.path / "influence" / f"{method}.parquet"
+
     def methods(self) -> list[str]:
         """The methods of which there is a table or a record, by name; only names that a method can have."""
         files = (self.path / "influence").glob("[!.]*")

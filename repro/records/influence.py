@@ -73,10 +73,14 @@ class InfluenceRecord(BaseModel):
     method: str
     settings: dict[str, Any]
     baseline: bool = False
+    predicts_removals: bool = False
+    """Whether a group has a prediction of its own, and is no sum of its members."""
     model_checksum: str
     test_index: list[int]
     solutions: list[SolutionRecord]
     table_checksum: str | None
+    removals_checksum: str | None = None
+    """Of influence/METHOD.parquet."""
     written: Written = Written()
     failed_since: Failure | None = None
 
@@ -89,6 +93,12 @@ class InfluenceRecord(BaseModel):
         """
         target = str(self.settings.get("_target_"))
         return is_baseline(get_object(target)) if is_shipped(target) else self.baseline
+
+    @property
+    def predicts_groups(self) -> bool:
+        """Whether its groups have predictions of their own; a class of this package is asked itself."""
+        target = str(self.settings.get("_target_"))
+        return hasattr(get_object(target), "at_fit") if is_shipped(target) else self.predicts_removals
 
 
 def now() -> Written:

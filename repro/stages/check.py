@@ -13,6 +13,7 @@ from repro.checks import (
     check_fit,
     check_gradients,
     check_places,
+    check_predicted_certificates,
     check_predictions,
     check_summary,
     recheck_all,
@@ -135,6 +136,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
         check_gradients(plain),
         check_actual_changes(table, leave_one_out(table["train_index"]), targets, truth, plain),
         check_predictions(folder, table, model.key, risk.num_examples),
+        *check_predicted_certificates(table),
         check_summary(table, targets, summary, truth),
         *check_page(folder),
     ]

@@ -1,21 +1,21 @@
 """`repro influence`: predict the change of a test loss for every training point, by one method."""
 
-import functools
-import time
 from dataclasses import dataclass
+from typing import cast
 
 import pandas as pd
 import torch
 
-from erm.files import without_non_finite
-from influence.scores import Scores, influence_scores, most_influential
-from influence.solution import Solution, Solve, Solver, Status, is_baseline
+from influence.estimator import RemovalEstimator
+from influence.scores import most_influential
+from influence.solution import Solver, Status, is_baseline
+from influence.without_rows import NotDefiniteError
 from parallel.group import Group
 from repro.drawing.traces import draw_traces, remove_traces
 from repro.errors import StageError, UsageError
+from repro.explaining import Found, Question, by_removals, by_s_test, failed
 from repro.folder.paths import RunFolder
-from repro.listener import ProgressReport, Report
-from repro.model_file import TrainedModel, not_converged
+from repro.model_file import not_converged
 from repro.notices import warn
 from repro.problem import make_solver
 from repro.ranks import run_in_ranks
@@ -30,11 +30,13 @@ from repro.records.influence import (
     write_failure,
     write_predictions,
 )
+from repro.records.removals import NO_REMOVALS, read_removals_of, write_removals
 from repro.records.repeats import Repeats, read_repeats, write_repeats
-from repro.selection import top_k
+from repro.removal_predictions import chosen_removals, predict_removals, with_earlier
+from repro.selection import chosen_groups, makes_groups, needs_influence, top_k
 from repro.session import Session
 from repro.sharded_curvature import sharded_curvature
-from repro.user_code import naming_own_code, solution_of
+from repro.user_code import naming_own_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,10 @@ class Explained:
     negative: int
     """Of these, predicted changes below 0."""
     positive: int
+    certified: int = 0
+    """Predictions with a certificate of their own, by a method that predicts parameters."""
+    max_certificate: float | None = None
+    """The largest of theirs."""
 
 
 def influence(session: Session) -> None:
@@ -75,142 +81,111 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     # Refused before any work.
     num_top = top_k(config, len(session.dataset.y_train))
     solver, model = make_solver(config), session.model(device)
+    estimates = isinstance(solver, RemovalEstimator)
+    if estimates and makes_groups(config) and not needs_influence(config):
+        chosen_groups(config, session.dataset)
     if not model.facts.converged:
         warn(not_converged(model.facts, config))
-    targets = session.targets(model)
+    targets, risk = session.targets(model), session.risk_on(model.theta.device)
     with session.progress(f"influence ({method})", shown=group.is_first) as tell:
-        found = _explain_all(session, model, targets, solver, tell, group)
+        question = Question(
+            method=method,
+            risk=risk,
+            theta=model.theta,
+            curvature=sharded_curvature(risk.curvature(model.theta), group),
+            targets=targets,
+            test=session.test_examples(targets),
+            tell=tell,
+        )
+        found, removals = _explain(session, question, solver)
     if not group.is_first:
         # All have computed the same; one speaks and writes.
         return
-    earlier, earlier_table = _earlier(folder, session, model.key)
+    earlier, earlier_table, earlier_removals = _earlier(folder, session, model.key)
     kept = [row for row in earlier if row.test_index not in targets]
     record = InfluenceRecord(
         method=method,
         settings=config.solver_settings,
         baseline=is_baseline(solver),
+        predicts_removals=estimates,
         model_checksum=model.key,
         test_index=[*(row.test_index for row in kept), *targets],
         solutions=[*kept, *(one.as_record() for one in found)],
         table_checksum=None,
     )
-    failed = [one for one in found if one.solution.status.failed]
-    if failed:
-        raise _failure(folder, session, record, failed[0].solution)
+    failures = [one for one in found if one.status.failed]
+    if failures:
+        raise _failure(folder, session, record, failures[0])
     remove_traces(folder, method)
     others = earlier_table[~earlier_table["test_index"].isin(targets)]
     parts = [others] if len(others) else []
     labels = session.dataset.y_train
     repeats = _earlier_repeats(folder, method) if kept else {}
-    repeats |= {one.target: one.solution.repeats for one in found if one.solution.repeats is not None}
-    written = write_predictions(folder, record, pd.concat([*parts, *(one.as_table(labels) for one in found)]))
+    repeats |= {
+        one.target: one.solution.repeats
+        for one in found
+        if one.solution is not None and one.solution.repeats is not None
+    }
+    checksum = write_removals(folder, method, with_earlier(removals, earlier_removals))
+    written = write_predictions(
+        folder,
+        record.model_copy(update={"removals_checksum": checksum}),
+        pd.concat([*parts, *(one.as_table(labels) for one in found)]),
+    )
     write_repeats(folder, method, written.table_checksum, repeats)
     for one in found:
-        session.listener.result(one.in_figures(method, num_top))
+        session.listener.result(_in_figures(one, method, num_top, removals))
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Found:
-    """One test point's solution and the scores of all training points."""
-
-    target: int
-    solution: Solution
-    scores: Scores | None
-    seconds: float
-    l2_product: float | None
-
-    def as_record(self) -> SolutionRecord:
-        solution = self.solution
-        return SolutionRecord(
-            test_index=self.target,
-            status=str(solution.status),
-            message=solution.message,
-            seconds=self.seconds,
-            norm=None if solution.status.failed else float(solution.value.norm()),
-            l2_product=self.l2_product,
-            relative_residual=solution.relative_residual,
-            hessian_vector_products=solution.num_hvps,
-            trace=without_non_finite(solution.trace),
-            traced=solution.traced,
-        )
-
-    def as_table(self, labels: object) -> pd.DataFrame:
-        assert self.scores is not None
-        influence = self.scores.influence.cpu().numpy()
-        return pd.DataFrame(
-            {
-                "test_index": self.target,
-                "train_index": range(len(influence)),
-                "label": labels,
-                "influence": influence,
-                "predicted_change": self.scores.predicted_change.cpu().numpy(),
-                "predicted_stderr": self.scores.predicted_stderr.cpu().numpy(),
-            }
-        )
-
-    def in_figures(self, method: str, num_top: int) -> Explained:
-        assert self.scores is not None
-        top = most_influential(self.scores.influence, num_top)
-        strongest = self.scores.predicted_change[top].cpu()
-        return Explained(
-            method=method,
-            record=self.as_record(),
-            examples=len(self.scores.influence),
-            top_k=len(top),
-            smallest_change=float(strongest.abs().min()),
-            largest_change=float(strongest.abs().max()),
-            negative=int((strongest < 0).sum()),
-            positive=int((strongest > 0).sum()),
-        )
+def _in_figures(found: Found, method: str, num_top: int, removals: pd.DataFrame) -> Explained:
+    assert found.scores is not None
+    scores = found.scores
+    top = most_influential(scores.influence, num_top)
+    strongest = scores.predicted_change[top].cpu()
+    certificates = removals.loc[removals["test_index"] == found.target, "predicted_certificate"].dropna()
+    return Explained(
+        method=method,
+        record=found.as_record(),
+        examples=len(scores.influence),
+        top_k=len(top),
+        smallest_change=float(strongest.abs().min()),
+        largest_change=float(strongest.abs().max()),
+        negative=int((strongest < 0).sum()),
+        positive=int((strongest > 0).sum()),
+        certified=len(certificates),
+        max_certificate=float(certificates.max()) if len(certificates) else None,
+    )
 
 
-def _explain_all(
-    session: Session, model: TrainedModel, targets: list[int], solver: Solver, tell: Report, group: Group
-) -> list[_Found]:
-    """Prepare the solver once, then explain one test point after the other."""
-    method, stage = session.config.method, "preparing"
-    risk, theta = session.risk_on(model.theta.device), model.theta
-
-    def report(done: int, total: int) -> None:
-        tell(ProgressReport(stage=stage, done=done, total=total))
-
-    def explain(target: int) -> _Found:
-        started = time.perf_counter()
-        solution = solve(risk.loss_gradient(theta, *session.test_examples([target]))[0])
-        scores = None if solution.status.failed else influence_scores(risk, theta, solution)
-        seconds = prepared + time.perf_counter() - started
-        return _Found(
-            target=target,
-            solution=solution,
-            scores=scores,
-            seconds=seconds,
-            l2_product=None if solution.status.failed else float(risk.l2 * theta.dot(solution.value)),
-        )
-
-    started = time.perf_counter()
+def _explain(session: Session, question: Question, solver: object) -> tuple[list[Found], pd.DataFrame]:
+    """What the method finds of every test point, and what it predicts of removals, if it does so."""
     try:
-        unchecked = solver.at(sharded_curvature(risk.curvature(theta), group), report)
+        if not isinstance(solver, RemovalEstimator):
+            return by_s_test(question, cast(Solver, solver)), NO_REMOVALS
+        found, predictor = by_removals(question, solver)
     except ValueError as error:
-        raise UsageError(f"{method}: {error}") from error
-    solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {method}")
-    prepared = time.perf_counter() - started
-    found = []
-    for target in targets:
-        stage = f"test point {target}"
-        found.append(explain(target))
-    return found
+        raise UsageError(f"{question.method}: {error}") from error
+    if predictor is None:
+        return found, NO_REMOVALS
+    influence = {
+        one.target: one.scores.influence.cpu().double().numpy() for one in found if one.scores is not None
+    }
+    try:
+        return found, predict_removals(question, predictor, chosen_removals(session, influence))
+    except NotDefiniteError as error:
+        return [failed(one, question.theta, error) for one in found], NO_REMOVALS
 
 
 def _failure(
-    folder: RunFolder, session: Session, record: InfluenceRecord, solution: Solution
+    folder: RunFolder, session: Session, record: InfluenceRecord, found: Found
 ) -> StageError | UsageError:
     """Record a failure, unless that cost an earlier result; what there is to say of it."""
     kept = kept_predictions(folder, record)
     write_failure(folder, record)
     if kept is None:
         draw_traces(folder, session.config, record)
-    said = f"{record.method}: {solution.message}" + ("" if kept is None else _what_is_kept(record, kept))
-    return UsageError(said) if solution.status is Status.REFUSED else StageError(said)
+    said = f"{record.method}: {found.message}" + ("" if kept is None else _what_is_kept(record, kept))
+    return UsageError(said) if found.status is Status.REFUSED else StageError(said)
 
 
 def _what_is_kept(record: InfluenceRecord, kept: InfluenceRecord) -> str:
@@ -228,12 +203,12 @@ def _earlier_repeats(folder: RunFolder, method: str) -> Repeats:
 
 def _earlier(
     folder: RunFolder, session: Session, model_key: str
-) -> tuple[list[SolutionRecord], pd.DataFrame]:
-    """What the same method with the same settings has found for other test points: it is kept."""
-    nothing: tuple[list[SolutionRecord], pd.DataFrame] = [], pd.DataFrame(columns=list(COLUMNS))
+) -> tuple[list[SolutionRecord], pd.DataFrame, pd.DataFrame]:
+    """What the same method with the same settings has found for others: it is kept."""
+    nothing = list[SolutionRecord](), pd.DataFrame(columns=list(COLUMNS)), NO_REMOVALS
     record = read_record(folder, session.config.method)
     if record is None:
         return nothing
     same = record.settings == session.config.solver_settings and record.model_checksum == model_key
     table = read_table(folder, record) if same else None
-    return nothing if table is None else (record.solutions, table)
+    return nothing if table is None else (record.solutions, table, read_removals_of(folder, record))

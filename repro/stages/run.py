@@ -7,6 +7,7 @@ from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
+from repro.removal_predictions import lacks_removals
 from repro.retraining import refuse_other_models, refuse_sum_for_points
 from repro.selection import chosen_groups, makes_groups, needs_influence, points_without_predictions
 from repro.session import Session
@@ -82,10 +83,12 @@ def _is_done(session: Session) -> bool:
     if record is None or read_table(session.folder, record) is None:
         return False
     model = session.model()
+    targets = session.targets(model)
     return (
         record.settings == session.config.solver_settings
         and record.model_checksum == model.key
-        and set(session.targets(model)) <= set(record.test_index)
+        and set(targets) <= set(record.test_index)
+        and not lacks_removals(session, record, targets)
     )
 
 
