@@ -17,6 +17,7 @@ Rows = Sequence[int]
 """The training rows of a removal."""
 
 
+@runtime_checkable
 class RemovalPredictor(Protocol):
     """Prepared at one θ̂. Raises `NotDefiniteError` where a Hessian is singular up to rounding."""
 

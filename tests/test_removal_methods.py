@@ -1,0 +1,233 @@
+"""Methods that predict removals as wholes, from the command line: what they write, certify and refuse."""
+
+import json
+from pathlib import Path
+from shutil import copytree
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.stats import norm, t
+
+from repro import Experiment
+from repro.configuration.compose import compose
+from repro.folder.manifest import write_text_result
+from repro.folder.paths import RunFolder
+from repro.group_agreement import join_groups
+from repro.records.influence import read_record
+from repro.records.removals import name_of
+from repro.removal_predictions import lacks_removals
+from repro.session import Session
+from tests.command_line import FAST, repro, succeed
+
+METHODS = ("--method", "newton_step", "--method", "rif", "--method", "exact")
+GROUPS = ("removals=random_groups", "removals.sizes=[0.01,0.1]", "removals.count=4")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str], str]:
+    """A run of single points, then one of groups in the same folder, with what the latter said."""
+    folder = tmp_path_factory.mktemp("steps") / "run"
+    overrides = [*FAST, "test_index=[14,3]", f"output_dir={folder}"]
+    succeed("run", *METHODS, *overrides)
+    return folder, overrides, succeed("run", *METHODS, *GROUPS, *overrides)
+
+
+def test_newton_steps_are_certified_in_every_table(run: tuple[Path, list[str], str]) -> None:
+    folder, _, said = run
+    points, groups = pd.read_csv(folder / "leave_one_out.csv"), pd.read_csv(folder / "groups.csv")
+    assert "8 predictions certified without retraining: off by at most" in said
+    for table in (points, groups):
+        stepped = table["method"] == "newton_step"
+        assert np.isfinite(table["predicted_certificate"]).tolist() == stepped.tolist()
+        own = table[stepped]
+        error = (own["predicted_change"] - own["actual_change"]).abs()
+        assert (error <= own["predicted_certificate"] + own["certificate"]).all()
+        exact = table[table["method"] == "exact"]
+        assert error.max() < 0.2 * (exact["predicted_change"] - exact["actual_change"]).abs().max()
+    check = succeed("check", folder)
+    assert "good  predicted certificates: 80 predictions" in check
+    assert "good  groups: predicted certificates: 16 predictions" in check
+
+
+def test_a_groups_prediction_is_no_sum_of_members(run: tuple[Path, list[str], str]) -> None:
+    folder, _, _ = run
+    table, removals = pd.read_csv(folder / "groups.csv"), json.loads((folder / "removals.json").read_text())
+    own = pd.read_csv(folder / "influence" / "newton_step.csv").set_index(["test_index", "train_index"])
+    rescaled = pd.read_csv(folder / "influence" / "rif.csv").set_index(["test_index", "train_index"])
+    for row in table[table["size"] == 30].itertuples():
+        members = [(row.test_index, row_of) for row_of in removals[int(str(row.removal))]]
+        if row.method == "newton_step":
+            summed = own.loc[members, "predicted_change"].sum()
+            assert abs(summed - float(str(row.predicted_change))) > 1e-3 * abs(summed)
+        if row.method == "rif":
+            summed = rescaled.loc[members, "predicted_change"].sum()
+            assert float(str(row.predicted_change)) == pytest.approx(summed, rel=1e-9)
+
+
+def test_a_larger_error_than_both_certificates_allow_is_found(
+    run: tuple[Path, list[str], str], tmp_path: Path
+) -> None:
+    forged = RunFolder(copytree(run[0], tmp_path / "forged"))
+    table = pd.read_csv(forged.table)
+    first = table.index[table["method"] == "newton_step"][0]
+    table.loc[first, "predicted_certificate"] = 0.0
+    write_text_result(forged, forged.table, table.to_csv(index=False))
+    result = repro("check", forged.path)
+    assert result.exit_code == 1
+    assert "BAD   predicted certificates" in result.output
+
+
+def lacking(folder: Path, *overrides: str) -> bool:
+    """Whether a run under these overrides would run newton_step again, for the test points of the fixture."""
+    session = Session(compose([*FAST, *overrides, "test_index=[14,3]", f"output_dir={folder}"]))
+    record = read_record(session.folder, "newton_step")
+    assert record is not None
+    return lacks_removals(session, record, [14, 3])
+
+
+def test_what_is_there_is_not_done_again_and_what_is_not_is(run: tuple[Path, list[str], str]) -> None:
+    folder, _, said = run
+    # Groups were asked for after points: only what sums its members had nothing to do.
+    assert said.count("already predicted") == 1
+    # What was certified before is kept beside what came to it.
+    assert not lacking(folder)
+    assert not lacking(folder, *GROUPS)
+    assert lacking(folder, *GROUPS, "retrain.l2_scaling=sum")
+    assert lacking(folder, *GROUPS, "removals.seed=1")
+    assert lacking(folder, "removals=random", "removals.count=7")
+    assert lacking(folder, "top_k=41")
+
+
+def test_groups_that_a_method_has_not_predicted_are_left_out_with_the_command(
+    run: tuple[Path, list[str], str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, overrides, _ = run
+    copied = copytree(folder, tmp_path / "run")
+    groups = Experiment(
+        *overrides[:-1],
+        "removals=random_groups",
+        "removals.sizes=[0.05]",
+        "removals.count=3",
+        output_dir=copied,
+    )
+    groups.retrain()
+    with groups.session.opened():
+        table = join_groups(groups.session).table
+    assert set(table["method"]) == {"exact"}
+    said = "newton_step has not predicted these groups. Run: repro influence --method newton_step"
+    assert any(said in record.getMessage() for record in caplog.records)
+    # Of single points only the certificate is lacking.
+    points = Experiment(*overrides[:-1], "removals=random", "removals.count=7", output_dir=copied)
+    points.retrain()
+    table = points.agreement().table
+    assert set(table["method"]) == {"newton_step", "rif", "exact"}
+    known = set(pd.read_csv(folder / "leave_one_out.csv").query("method == 'newton_step'")["train_index"])
+    stepped = table[table["method"] == "newton_step"]
+    assert np.isfinite(stepped["predicted_certificate"]).sum() <= stepped["train_index"].isin(known).sum()
+
+
+def test_groups_that_keep_the_sum_of_l2_have_steps_of_their_own(
+    run: tuple[Path, list[str], str], tmp_path: Path
+) -> None:
+    folder, overrides, _ = run
+    copied = copytree(folder, tmp_path / "run")
+    kept_l2 = Experiment(*overrides[:-1], *GROUPS, "retrain.l2_scaling=sum", output_dir=copied)
+    kept_l2.predict("newton_step")
+    kept_l2.predict("rif")
+    kept_l2.retrain()
+    with kept_l2.session.opened():
+        kept = join_groups(kept_l2.session).table
+    mean = pd.read_csv(folder / "groups.csv")
+    chosen = mean["method"] == "newton_step"
+    assert kept["method"].tolist() == mean["method"].tolist()
+    assert (mean["predicted_change"] != kept["predicted_change"])[chosen].all()
+    error = (kept["predicted_change"] - kept["actual_change"]).abs()
+    assert (error <= kept["predicted_certificate"] + kept["certificate"])[chosen].all()
+    assert error[chosen].max() < 0.5 * error[kept["method"] == "exact"].max()
+    # The sum of L2 changes each prediction by more than the step errs.
+    apart = (kept["predicted_change"] - mean["predicted_change"]).abs()[chosen]
+    assert (apart > error[chosen]).mean() > 0.8
+
+
+def test_the_name_of_a_group_is_of_its_rows() -> None:
+    assert name_of((17,)) == "17"
+    assert name_of((1, 2)) != name_of((1, 3)) != name_of((1, 2, 3))
+    assert len(name_of(tuple(range(1000)))) == 32
+
+
+def test_a_method_that_finds_no_factor_leaves_a_record_that_says_so(
+    run: tuple[Path, list[str], str], tmp_path: Path
+) -> None:
+    new = RunFolder(tmp_path / "run")
+    new.path.mkdir()
+    mine = [*FAST, "influence.max_iterations=1", *GROUPS, f"output_dir={new.path}"]
+    succeed("train", *mine[:3], mine[-1])
+    result = repro("influence", "--method", "newton_step", *mine)
+    assert result.exit_code == 1
+    assert "no solution after 1 iterations" in " ".join(result.stderr.split())
+    assert json.loads(new.influence_record("newton_step").read_text())["table_checksum"] is None
+    assert not new.influence_table("newton_step").exists()
+    assert not new.influence_removals("newton_step").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("model.l2=0", "fit.tolerance=1e-2"), "Set model.l2 > 0"),
+        (("model=logistic_autograd", "fit.tolerance=1e-2"), "Use model=logistic"),
+    ],
+)
+def test_without_l2_or_with_another_model_there_is_no_step(
+    overrides: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    mine = [*FAST, *overrides, f"output_dir={tmp_path}/run"]
+    succeed("train", *mine)
+    result = repro("influence", "--method", "newton_step", *mine)
+    assert result.exit_code == 2
+    assert said in " ".join(result.stderr.split())
+    assert not (tmp_path / "run" / "influence" / "newton_step.json").exists()
+
+
+def test_compare_says_that_there_is_no_s_test(tmp_path: Path) -> None:
+    result = repro("compare", *FAST, "compare.settings=[newton_step]", f"output_dir={tmp_path}/run")
+    assert result.exit_code == 2
+    assert "newton_step has no s_test" in " ".join(result.stderr.split())
+
+
+def test_a_diagnosis_computes_the_method_that_is_not_there(
+    run: tuple[Path, list[str], str], tmp_path: Path
+) -> None:
+    _, overrides, _ = run
+    result = repro(
+        "diagnose", "--method", "newton_step", *FAST, "test_index=14", f"output_dir={tmp_path}/run"
+    )
+    assert "predictions of newton_step" in result.stdout, result.output
+
+
+def test_standard_errors_of_groups_are_those_of_the_repeats_sums(tmp_path: Path) -> None:
+    """Recomputed from the repeats of s_test by plain loops over the members."""
+    folder = tmp_path / "run"
+    overrides = [*FAST, *GROUPS, "test_index=14", "retrain.l2_scaling=sum", f"output_dir={folder}"]
+    experiment = Experiment(*overrides)
+    experiment.train()
+    experiment.predict("lissa", repeats=5, depth=1500)
+    experiment.retrain()
+    with experiment.session.opened():
+        joined = join_groups(experiment.session)
+    table, removals = joined.table, joined.choice.removals
+    repeats = load_file(folder / "influence" / "lissa.safetensors")["14"]
+    risk, theta = experiment.session.risk, experiment.session.model().theta
+    x, y = (getattr(risk, name) for name in ("x", "y"))
+    factor = float(t.ppf(norm.cdf(2.0), 4)) / 2 / 5**0.5
+    for row in table.itertuples():
+        members = removals[int(str(row.removal))]
+        sums = []
+        for s in repeats:
+            gradients = risk.loss_gradient(theta, x[list(members)], y[list(members)])
+            sums.append(float((gradients @ s).sum()) / risk.num_examples)
+        expected = factor * float(torch.tensor(sums, dtype=torch.float64).std())
+        assert float(str(row.predicted_stderr)) == pytest.approx(expected, rel=1e-9)
+        assert float(str(row.predicted_change)) == pytest.approx(float(np.mean(sums)), rel=1e-9)
