@@ -37,11 +37,13 @@ def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
     config, targets = session.config, session.targets(model)
     everything = list(range(session.risk.num_examples))
     predictions = read_predictions(session.folder, config, model.key, targets, everything)
-    known = None if needs_influence(config) else chosen_groups(config, session.dataset)
+    at = session.risk_on(model.theta.device), model.theta
+    known = None if needs_influence(config) else chosen_groups(config, session.dataset, model=at)
     return GroupChoice(
         predictions=predictions,
         groups={
-            (found.method, target): known or chosen_groups(config, session.dataset, of(found, target))
+            (found.method, target): known
+            or chosen_groups(config, session.dataset, of(found, target), model=at)
             for found in predictions
             for target in targets
         },
@@ -52,7 +54,10 @@ def groups_to_retrain(session: Session, model: TrainedModel) -> list[Removal]:
     """The groups alone, for which predictions are read only where these choose them. Raises as above."""
     if needs_influence(session.config):
         return choose_groups(session, model).removals
-    return sorted(chosen_groups(session.config, session.dataset), key=lambda rows: (len(rows), rows))
+    at = session.risk_on(model.theta.device), model.theta
+    return sorted(
+        chosen_groups(session.config, session.dataset, model=at), key=lambda rows: (len(rows), rows)
+    )
 
 
 def of(prediction: Prediction, target: int) -> np.ndarray:

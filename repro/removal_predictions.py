@@ -15,6 +15,7 @@ from torch import Tensor
 from erm.softmax import SoftmaxRisk
 from influence.estimator import GroupPredictor, ParameterPredictor, RemovalPredictor
 from repro.explaining import Question
+from repro.model_file import TrainedModel
 from repro.records.influence import InfluenceRecord, read_table
 from repro.records.removals import KEYS, name_of, own_predictions, read_removals_of
 from repro.selection import (
@@ -46,11 +47,14 @@ class Chosen:
         return sorted(found, key=lambda rows: (len(rows), rows))
 
 
-def chosen_removals(session: Session, influence: Mapping[int, Float[np.ndarray, " n"]]) -> Chosen:
+def chosen_removals(
+    session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
+) -> Chosen:
     """What an experiment leaves out.
 
     Args:
         session: names the kind of removals.
+        model: θ̂.
         influence: I_up,loss of all training points by test point, of one method.
 
     Raises:
@@ -58,9 +62,11 @@ def chosen_removals(session: Session, influence: Mapping[int, Float[np.ndarray, 
     """
     config, dataset = session.config, session.dataset
     if makes_groups(config):
-        known = None if needs_influence(config) else chosen_groups(config, dataset)
+        at = session.risk_on(model.theta.device), model.theta
+        known = None if needs_influence(config) else chosen_groups(config, dataset, model=at)
         groups = {
-            target: known or chosen_groups(config, dataset, found) for target, found in influence.items()
+            target: known or chosen_groups(config, dataset, found, model=at)
+            for target, found in influence.items()
         }
         return Chosen(removals=groups, scaling=config["retrain"]["l2_scaling"])
     points = points_without_predictions(config, len(dataset.y_train))
@@ -84,7 +90,7 @@ def lacks_removals(session: Session, record: InfluenceRecord, targets: list[int]
         target: table.loc[table["test_index"] == target, "influence"].to_numpy(np.float64)
         for target in targets
     }
-    chosen, known = chosen_removals(session, influence), read_removals_of(folder, record)
+    chosen, known = chosen_removals(session, session.model(), influence), read_removals_of(folder, record)
     return any(
         own_predictions(known, target, removals, chosen.scaling) is None
         for target, removals in chosen.removals.items()

@@ -6,8 +6,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from erm.dataset import Dataset
+from erm.risk import EmpiricalRisk
+from erm.softmax import SoftmaxRisk
 from repro.configuration.compose import Config
 from repro.configuration.validation import is_shipped
 from repro.errors import UsageError
@@ -59,8 +62,16 @@ def refuse_groups(config: Config, stage: str) -> None:
         )
 
 
+def needs_model(config: Config) -> bool:
+    """Whether θ̂ has to be known for the removals to be chosen: by predictions, or by gradients there."""
+    return needs_influence(config) or "gradient_factors" in _parameters(make_removal_kind(config))
+
+
 def chosen_groups(
-    config: Config, dataset: Dataset, influence: Float[np.ndarray, " n"] | None = None
+    config: Config,
+    dataset: Dataset,
+    influence: Float[np.ndarray, " n"] | None = None,
+    model: tuple[EmpiricalRisk, Tensor] | None = None,
 ) -> list[Removal]:
     """The groups that `removals` makes, each once, in the order in which it names them.
 
@@ -68,15 +79,19 @@ def chosen_groups(
         config: names the kind.
         dataset: the examples.
         influence: I_up,loss of one method for one test point, for a kind that needs it.
+        model: the empirical risk and θ̂, for a kind that needs gradients there.
 
     Raises:
         UsageError: a setting does not fit, or a group is empty, names what is no row, leaves nothing or no
             example of a class.
     """
     num_train = len(dataset.y_train)
-    offered = {"labels": dataset.y_train, "features": dataset.x_train}
+    offered: dict[str, Any] = {"labels": dataset.y_train, "features": dataset.x_train}
     offered |= {} if influence is None else {"influence": influence}
-    found = _made(config, make_removal_kind(config), num_train, **offered)
+    kind = make_removal_kind(config)
+    if model is not None and "gradient_factors" in _parameters(kind):
+        offered |= {"gradient_factors": _gradient_factors(config, *model)}
+    found = _made(config, kind, num_train, **offered)
     counts = np.bincount(dataset.y_train)
     groups = list(dict.fromkeys(_checked_group(config, rows, num_train) for rows in found))
     for rows in groups:
@@ -87,6 +102,18 @@ def chosen_groups(
                 f"{rows[0]}, leaves no training example of class {gone[0]}"
             )
     return groups
+
+
+def _gradient_factors(
+    config: Config, risk: EmpiricalRisk, theta: Tensor
+) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n K"]]:
+    """x, bias column included, and p − y of the training examples at θ̂."""
+    if not isinstance(risk, SoftmaxRisk):
+        raise UsageError(
+            f"removals={selection_name(config)} clusters gradients of softmax regression: use model=logistic"
+        )
+    residuals = risk.probabilities(theta) - risk.labels
+    return risk.x.cpu().numpy(), residuals.cpu().numpy()
 
 
 def _checked_group(config: Config, rows: Any, num_train: int) -> Removal:

@@ -11,7 +11,7 @@ import torch
 
 from plots.groups import agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
-from retrain.group_kinds import halves, random_groups, study_groups
+from retrain.group_kinds import SKETCHED, gradients, halves, random_groups, study_groups
 from tests.command_line import FAST, repro, succeed
 
 
@@ -166,7 +166,15 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     features = generator.normal(size=(400, 3)) + 10 * labels[:, None]
     influence = generator.normal(size=400)
     settings = {"smallest": 0.01, "largest": 0.3, "num_sizes": 10, "per_size": 2, "most": 1700, "seed": 0}
-    groups = study_groups(num_examples=400, labels=labels, features=features, influence=influence, **settings)
+    # Residuals that point apart in two halves of each class, which no feature knows of.
+    residuals = np.eye(4)[labels] * np.where(np.arange(400) % 8 < 4, 1.0, -1.0)[:, None]
+    data = {
+        "num_examples": 400, "labels": labels, "features": features, "influence": influence,
+        "gradient_factors": (features, residuals),
+    }  # fmt: skip
+    groups = study_groups(**data, **settings)
+    for rows in (np.flatnonzero((labels == 2) & (residuals.sum(1) == sign)).tolist() for sign in (1, -1)):
+        assert tuple(rows) in groups
     assert len(set(groups)) == len(groups)
     assert {len(rows) for rows in groups} <= set(range(4, 121))
     order = np.argsort(influence)
@@ -177,11 +185,26 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     assert len(of_one_class) >= 10
     # No class is ever left without an example, though the clusters are the classes.
     assert all(len(rows) < 100 for rows in of_one_class)
-    fewer = study_groups(
-        num_examples=400, labels=labels, features=features, influence=influence, **settings | {"most": 20}
-    )
+    fewer = study_groups(**data, **settings | {"most": 20})
     assert len(fewer) == 20
     assert set(fewer) <= set(groups)
+
+
+def test_distances_of_gradients_are_those_of_their_factors_products() -> None:
+    """‖xᵢ ⊗ rᵢ − xⱼ ⊗ rⱼ‖² = ‖xᵢ‖²‖rᵢ‖² + ‖xⱼ‖²‖rⱼ‖² − 2(xᵢᵀxⱼ)(rᵢᵀrⱼ), projected or not."""
+    generator = np.random.default_rng(0)
+    for num_features, tolerance in ((20, 1e-12), (300, 5 * (2 / SKETCHED) ** 0.5)):
+        x, residuals = generator.normal(size=(60, num_features)), generator.normal(size=(60, 10))
+        found = gradients((x, residuals), seed=1)
+        assert found.shape == (60, 200 if num_features == 20 else SKETCHED)
+        products = (x @ x.T) * (residuals @ residuals.T)
+        norms = np.diag(products)
+        expected = norms[:, None] + norms[None] - 2 * products
+        squared = ((found[:, None] - found[None]) ** 2).sum(-1)
+        apart = ~np.eye(60, dtype=bool)
+        np.testing.assert_allclose(squared[apart], expected[apart], rtol=tolerance)
+        # The mean of squared distances is kept, so no factor is forgotten.
+        assert squared[apart].mean() == pytest.approx(expected[apart].mean(), rel=0.03)
 
 
 def test_errors_of_sums_come_from_the_repeats_of_the_sums(grouped: tuple[Path, list[str]]) -> None:

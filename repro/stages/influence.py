@@ -15,7 +15,7 @@ from repro.drawing.traces import draw_traces, remove_traces
 from repro.errors import StageError, UsageError
 from repro.explaining import Found, Question, by_removals, by_s_test, failed
 from repro.folder.paths import RunFolder
-from repro.model_file import not_converged
+from repro.model_file import TrainedModel, not_converged
 from repro.notices import warn
 from repro.problem import make_solver
 from repro.ranks import run_in_ranks
@@ -33,7 +33,7 @@ from repro.records.influence import (
 from repro.records.removals import NO_REMOVALS, read_removals_of, write_removals
 from repro.records.repeats import Repeats, read_repeats, write_repeats
 from repro.removal_predictions import chosen_removals, predict_removals, with_earlier
-from repro.selection import chosen_groups, makes_groups, needs_influence, top_k
+from repro.selection import chosen_groups, makes_groups, needs_model, top_k
 from repro.session import Session
 from repro.sharded_curvature import sharded_curvature
 from repro.user_code import naming_own_code
@@ -82,7 +82,7 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     num_top = top_k(config, len(session.dataset.y_train))
     solver, model = make_solver(config), session.model(device)
     estimates = isinstance(solver, RemovalEstimator)
-    if estimates and makes_groups(config) and not needs_influence(config):
+    if estimates and makes_groups(config) and not needs_model(config):
         chosen_groups(config, session.dataset)
     if not model.facts.converged:
         warn(not_converged(model.facts, config))
@@ -97,7 +97,7 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
             test=session.test_examples(targets),
             tell=tell,
         )
-        found, removals = _explain(session, question, solver)
+        found, removals = _explain(session, model, question, solver)
     if not group.is_first:
         # All have computed the same; one speaks and writes.
         return
@@ -157,7 +157,9 @@ def _in_figures(found: Found, method: str, num_top: int, removals: pd.DataFrame)
     )
 
 
-def _explain(session: Session, question: Question, solver: object) -> tuple[list[Found], pd.DataFrame]:
+def _explain(
+    session: Session, model: TrainedModel, question: Question, solver: object
+) -> tuple[list[Found], pd.DataFrame]:
     """What the method finds of every test point, and what it predicts of removals, if it does so."""
     try:
         if not isinstance(solver, RemovalEstimator):
@@ -171,7 +173,7 @@ def _explain(session: Session, question: Question, solver: object) -> tuple[list
         one.target: one.scores.influence.cpu().double().numpy() for one in found if one.scores is not None
     }
     try:
-        return found, predict_removals(question, predictor, chosen_removals(session, influence))
+        return found, predict_removals(question, predictor, chosen_removals(session, model, influence))
     except NotDefiniteError as error:
         return [failed(one, question.theta, error) for one in found], NO_REMOVALS
 
