@@ -124,7 +124,8 @@ def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> Pa
     axes.errorbar(actual, predicted, xerr=certificate, **bars)
     if "predicted_certificate" in chosen.columns:
         limits = axes.axis()
-        axes.errorbar(actual, predicted, yerr=chosen["predicted_certificate"].to_numpy(np.float64), **bars)
+        own = chosen["predicted_certificate"].to_numpy(np.float64)
+        axes.errorbar(actual, predicted, yerr=own, alpha=0.35, **bars)
         # A certificate of a large step may be many times the axis.
         axes.axis(limits)
     axes.axline((0, 0), slope=1, color=MUTED, linewidth=0.8, zorder=1)

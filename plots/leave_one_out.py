@@ -171,7 +171,7 @@ def _key(drawn: Sequence[Drawn]) -> str:
     if any(panel.stderrs for panel in drawn):
         sentences.append("Vertical bars: ± one standard error over the repeats, truncation not included")
     if any(panel.predicted_certificates for panel in drawn):
-        sentences.append("Vertical bars of a method that predicts parameters: ± their certificate")
+        sentences.append("Vertical bars of predicted models: ± their certificate")
     return ". ".join(sentences) + "."
 
 

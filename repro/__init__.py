@@ -13,13 +13,33 @@ if TYPE_CHECKING:
     from repro.functions import fit as fit
     from repro.functions import influence as influence
     from repro.functions import leave_out as leave_out
+    from repro.functions import newton_step as newton_step
+    from repro.functions import rescaled_influence as rescaled_influence
     from repro.functions import softmax_regression as softmax_regression
     from repro.scoring import score as score
 
-_HOMES = {"Experiment": "repro.experiment", "score": "repro.scoring"} | dict.fromkeys(
-    ("certify", "fit", "influence", "leave_out", "softmax_regression"), "repro.functions"
+_FUNCTIONS = (
+    "certify",
+    "fit",
+    "influence",
+    "leave_out",
+    "newton_step",
+    "rescaled_influence",
+    "softmax_regression",
 )
-__all__ = ["Experiment", "certify", "fit", "influence", "leave_out", "score", "softmax_regression"]
+_HOMES = {"Experiment": "repro.experiment", "score": "repro.scoring"}
+_HOMES |= dict.fromkeys(_FUNCTIONS, "repro.functions")
+__all__ = [
+    "Experiment",
+    "certify",
+    "fit",
+    "influence",
+    "leave_out",
+    "newton_step",
+    "rescaled_influence",
+    "score",
+    "softmax_regression",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -53,6 +53,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro report data=digits --open",
         "repro ground-truth data=digits --out truth.csv",
         "repro run data=digits --method cg removals=groups",
+        "repro run data=digits --method cg --method newton_step --method rif removals=random_groups",
         "repro lds data=digits --method cg",
         "repro lds data=digits --method cg --method grad_dot",
         "repro diagnose data=digits",
@@ -170,6 +171,9 @@ MESSAGES = {
     ("repro influence {}", "repro/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
     ("repro influence {}", "repro/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
     ("repro influence {}", "repro/agreement.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
+    ("repro influence {}", "repro/group_agreement.py #1"): (
+        "tests/test_removal_methods.py::test_groups_that_a_method_has_not_predicted_are_left_out_with_the_command"
+    ),
     ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
     ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
     ("repro retrain {}", "repro/agreement.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
