@@ -20,7 +20,7 @@ from influence.without_rows import LossesAtTest, RowRemovals, row_removals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class RIF:
+class RescaledInfluence:
     """Σ_S ∇ℓ(z_test, θ̂)ᵀΔᵢ, Δᵢ the Newton step on the risk without zᵢ. Softmax regression with L2."""
 
     def at_fit(
@@ -29,14 +29,14 @@ class RIF:
         theta: Float[Tensor, " p"],
         curvature: Curvature,
         progress: Progress | None = None,
-    ) -> "RescaledInfluence":
+    ) -> "RescaledPredictor":
         """Build the Hessian; the rest follows when it is first asked for."""
         removals = row_removals(risk, theta, curvature)
-        return RescaledInfluence(removals=removals, progress=progress or (lambda done, total: None))
+        return RescaledPredictor(removals=removals, progress=progress or (lambda done, total: None))
 
 
 @dataclass(frozen=True, kw_only=True)
-class RescaledInfluence:
+class RescaledPredictor:
     """A `GroupPredictor`."""
 
     removals: RowRemovals

@@ -51,8 +51,8 @@ def read_settings(config: Config) -> list[MethodSettings]:
         solver = make_solver(compose(overrides, method))
         if isinstance(solver, RemovalEstimator):
             raise UsageError(
-                f"compare.settings: {method} has no s_test that could be compared with the exact one: "
-                f"`repro run --method {method}` holds it against retraining"
+                f"compare.settings: {method} has no s_test that could be compared with the exact one; "
+                "`repro run` holds it against retraining"
             )
         found.append(MethodSettings(method=method, settings=" ".join(settings), solver=solver))
     common_damping(found)

@@ -26,7 +26,7 @@ from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk, with_bias
 from influence.cg import CG
 from influence.newton_step import NewtonStep
-from influence.rif import RIF
+from influence.rif import RescaledInfluence
 from influence.scores import influence_scores
 from influence.solution import Solver
 from retrain.certified_softmax import CertifiedSoftmax
@@ -220,7 +220,7 @@ def rescaled_influence(
         ValueError: as of `newton_step`.
     """
     wanted = [removal(rows, risk.num_examples) for rows in removals]
-    predictor = RIF().at_fit(risk, theta, risk.curvature(theta))
+    predictor = RescaledInfluence().at_fit(risk, theta, risk.curvature(theta))
     return predictor.groups(wanted, x_test, y_test, scales_l2=l2_scaling == "sum")
 
 

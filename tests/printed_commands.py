@@ -177,7 +177,6 @@ MESSAGES = {
     ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
     ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
     ("repro retrain {}", "repro/agreement.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
-    ("repro retrain {}", "repro/group_agreement.py #1"): f"{REMEDIES}::test_groups_before_retraining",
     ("repro retrain {}", "repro/stages/ground_truth.py #2"): (
         f"{REMEDIES}::test_truth_of_groups_before_they_are_retrained"
     ),

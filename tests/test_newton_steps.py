@@ -16,7 +16,7 @@ from influence.exact import Exact
 from influence.group_steps import group_steps
 from influence.newton_step import NewtonStep
 from influence.point_steps import point_steps
-from influence.rif import RIF
+from influence.rif import RescaledInfluence
 from influence.scores import influence_scores
 from influence.without_rows import LossesAtTest, NotDefiniteError, row_removals
 from repro.functions import leave_out, newton_step, rescaled_influence
@@ -105,13 +105,15 @@ def test_rescaled_influence_is_the_test_gradient_times_the_members_steps(scales_
     gradients = risk.loss_gradient(theta, x_test, y_test)
     groups = [[4], [5, 9, 100], list(range(40))]
     found = (
-        RIF().at_fit(risk, theta, risk.curvature(theta)).groups(groups, x_test, y_test, scales_l2=scales_l2)
+        RescaledInfluence()
+        .at_fit(risk, theta, risk.curvature(theta))
+        .groups(groups, x_test, y_test, scales_l2=scales_l2)
     )
     for place, rows in enumerate(groups):
         steps = sum(dense_step(risk, theta, [row], scales_l2) for row in rows)
         assert isinstance(steps, Tensor)
         assert found[:, place].tolist() == pytest.approx((gradients @ steps).tolist(), rel=1e-9)
-    points = RIF().at_fit(risk, theta, risk.curvature(theta)).points(x_test, y_test)
+    points = RescaledInfluence().at_fit(risk, theta, risk.curvature(theta)).points(x_test, y_test)
     assert points[:, 4].tolist() == pytest.approx(
         (gradients @ dense_step(risk, theta, [4], False)).tolist(), rel=1e-9
     )
@@ -203,7 +205,7 @@ def test_what_has_no_step_is_refused() -> None:
         NewtonStep().at_fit(flat, fit.theta, flat.curvature(fit.theta))
     general = AutogradRisk(module=SoftmaxRegression(64, 10, bias=False), x=risk.x, y=risk.y, l2=0.01)
     with pytest.raises(ValueError, match="Use model=logistic"):
-        RIF().at_fit(general, fit.theta, general.curvature(fit.theta))
+        RescaledInfluence().at_fit(general, fit.theta, general.curvature(fit.theta))
     tiny = replace(risk, x=risk.x * 1e8, l2=1e-12)
     with pytest.raises(NotDefiniteError, match=r"rounding|breaks down"):
         NewtonStep().at_fit(tiny, fit.theta * 1e-8, tiny.curvature(fit.theta * 1e-8))
