@@ -50,5 +50,5 @@ def _training_tensors(
     dataset: Dataset, dtype: torch.dtype, device: torch.device
 ) -> tuple[Float[Tensor, "n features"], Int[Tensor, " n"]]:
     """Copies, so that nothing written to a risk's tensors reaches the data set."""
-    x = torch.tensor(dataset.x_train, dtype=dtype, device=device)
+    x = torch.from_numpy(dataset.x_train).to(device, dtype, copy=True)
     return x, torch.tensor(dataset.y_train, dtype=torch.int64, device=device)

@@ -6,9 +6,9 @@ Correlation alone is blind to a forgotten factor and to a shift, so the fitted l
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import stats
 
 ROUNDING = 1e-12
 """Values whose spread is below this share of the largest are constant up to rounding."""
@@ -81,12 +81,15 @@ def _line(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> t
     """Slope and intercept of y on x, both of largest absolute value 1."""
     if not _varies(x):
         return float("nan"), float("nan")
-    fitted = stats.linregress(x, y)
-    return float(fitted.slope), float(fitted.intercept)
+    covariance = np.cov(x, y)
+    slope = covariance[0, 1] / covariance[0, 0]
+    return float(slope), float(y.mean() - slope * x.mean())
 
 
 def _correlations(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> tuple[float, float]:
     """Pearson's and Spearman's r of x and y, both of largest absolute value 1."""
     if not (_varies(x) and _varies(y)):
         return float("nan"), float("nan")
-    return float(stats.pearsonr(x, y).statistic), float(stats.spearmanr(x, y).statistic)
+    # scipy.stats has both, but takes longer to import than a small figure takes to compute.
+    ranks = np.corrcoef(pd.Series(x).rank(), pd.Series(y).rank())
+    return float(np.corrcoef(x, y)[0, 1]), float(ranks[0, 1])
