@@ -1,12 +1,13 @@
 """Which groups an experiment leaves out: by its configuration alone, or by each method's predictions."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
 
 from repro.model_file import TrainedModel
 from repro.predictions import Prediction, read_predictions
-from repro.selection import chosen_groups, needs_influence
+from repro.selection import chosen_groups, needs_influence, shares_groups
 from repro.session import Session
 from retrain.removal import Removal
 
@@ -37,14 +38,29 @@ def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
     config, targets = session.config, session.targets(model)
     everything = list(range(session.risk.num_examples))
     predictions = read_predictions(session.folder, config, model.key, targets, everything)
-    known = None if needs_influence(config) else chosen_groups(config, session.dataset)
     return GroupChoice(
         predictions=predictions,
         groups={
-            (found.method, target): known or chosen_groups(config, session.dataset, of(found, target))
+            (found.method, target): _chosen(session, model, found, targets, target)
             for found in predictions
             for target in targets
         },
+    )
+
+
+def _chosen(
+    session: Session, model: TrainedModel, prediction: Prediction, targets: list[int], target: int
+) -> list[Removal]:
+    """The groups of one method for one test point, which may be those of all."""
+    config = session.config
+    name = [model.key, config["removals"]]
+    influences = None
+    if needs_influence(config):
+        choosing = targets if shares_groups(config) else [target]
+        name += [prediction.record.table_checksum, choosing]
+        influences = np.stack([of(prediction, test) for test in choosing])
+    return session.kept_groups(
+        json.dumps(name, default=str), lambda: chosen_groups(config, session.dataset, influences)
     )
 
 

@@ -47,7 +47,12 @@ def makes_groups(config: Config) -> bool:
 
 def needs_influence(config: Config) -> bool:
     """Whether predictions choose the removals."""
-    return "influence" in _parameters(make_removal_kind(config))
+    return not _parameters(make_removal_kind(config)).isdisjoint({"influence", "influences"})
+
+
+def shares_groups(config: Config) -> bool:
+    """Whether a method's predictions of all test points choose the groups together, one choice for all."""
+    return "influences" in _parameters(make_removal_kind(config))
 
 
 def refuse_groups(config: Config, stage: str) -> None:
@@ -60,14 +65,15 @@ def refuse_groups(config: Config, stage: str) -> None:
 
 
 def chosen_groups(
-    config: Config, dataset: Dataset, influence: Float[np.ndarray, " n"] | None = None
+    config: Config, dataset: Dataset, influences: Float[np.ndarray, "t n"] | None = None
 ) -> list[Removal]:
     """The groups that `removals` makes, each once, in the order in which it names them.
 
     Args:
         config: names the kind.
         dataset: the examples.
-        influence: I_up,loss of one method for one test point, for a kind that needs it.
+        influences: I_up,loss of one method for the test points that choose, for a kind that needs it: as
+            `influences` all of them, as `influence` the first.
 
     Raises:
         UsageError: a setting does not fit, or a group is empty, names what is no row, leaves nothing or no
@@ -75,7 +81,7 @@ def chosen_groups(
     """
     num_train = len(dataset.y_train)
     offered = {"labels": dataset.y_train, "features": dataset.x_train}
-    offered |= {} if influence is None else {"influence": influence}
+    offered |= {} if influences is None else {"influences": influences, "influence": influences[0]}
     found = _made(config, make_removal_kind(config), num_train, **offered)
     counts = np.bincount(dataset.y_train)
     groups = list(dict.fromkeys(_checked_group(config, rows, num_train) for rows in found))

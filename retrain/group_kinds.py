@@ -4,6 +4,7 @@ As `retrain/removal_kinds.py`, and besides each may have parameters for these:
 
 - `labels`: of the n training examples.
 - `features`: of these, float64, as the data set has them.
+- `influences`: I_up,loss of a method for all test points (t × n), where all of them have the same groups.
 """
 
 import json
@@ -96,7 +97,7 @@ def study_groups(
     num_examples: int,
     labels: Int[np.ndarray, " n"],
     features: Float[np.ndarray, "n features"],
-    influence: Float[np.ndarray, " n"],
+    influences: Float[np.ndarray, "t n"],
     smallest: Smallest,
     largest: Largest,
     num_sizes: NumSizes,
@@ -106,8 +107,8 @@ def study_groups(
 ) -> list[Removal]:
     """Groups as Koh et al. (2019) chose them, of `num_sizes` sizes evenly from `smallest` to `largest`.
 
-    Of each size `per_size` each of: random rows, rows of one class, rows of large positive and rows of large
-    negative influence, drawn from the tails. And the clusters of the features, by k-means and hierarchical,
+    Of each size `per_size` each of: random rows, rows of one class, and, for each test point, rows of large
+    positive and rows of large negative influence, drawn from the tails. And the clusters of the features, by k-means and hierarchical,
     whose sizes lie in the range. Where there are more than `most`, so many are drawn.
 
     Raises:
@@ -118,9 +119,9 @@ def study_groups(
     first = _rows_of(smallest, num_examples, "removals.smallest")
     last = _rows_of(largest, num_examples, "removals.largest")
     generator = np.random.default_rng(seed)
-    order = np.argsort(influence, kind="stable")
     tail = min(num_examples, round(TAIL * last))
-    pools = [np.arange(num_examples), order[-tail:], order[:tail]]
+    orders = np.argsort(influences, axis=1, kind="stable")
+    pools = [np.arange(num_examples), *(part for order in orders for part in (order[-tail:], order[:tail]))]
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     found: list[Removal] = []
     for size in np.linspace(first, last, num_sizes).round().astype(int).tolist():

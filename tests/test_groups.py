@@ -166,7 +166,7 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     features = generator.normal(size=(400, 3)) + 10 * labels[:, None]
     influence = generator.normal(size=400)
     settings = {"smallest": 0.01, "largest": 0.3, "num_sizes": 10, "per_size": 2, "most": 1700, "seed": 0}
-    groups = study_groups(num_examples=400, labels=labels, features=features, influence=influence, **settings)
+    groups = study_groups(num_examples=400, labels=labels, features=features, influences=influence[None], **settings)
     assert len(set(groups)) == len(groups)
     assert {len(rows) for rows in groups} <= set(range(4, 121))
     order = np.argsort(influence)
@@ -178,7 +178,7 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     # No class is ever left without an example, though the clusters are the classes.
     assert all(len(rows) < 100 for rows in of_one_class)
     fewer = study_groups(
-        num_examples=400, labels=labels, features=features, influence=influence, **settings | {"most": 20}
+        num_examples=400, labels=labels, features=features, influences=influence[None], **settings | {"most": 20}
     )
     assert len(fewer) == 20
     assert set(fewer) <= set(groups)
