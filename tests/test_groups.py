@@ -82,6 +82,35 @@ def test_check_follows_groups_to_the_weights_and_notices_what_does_not(
     assert "BAD   groups: predictions" in result.output
 
 
+def test_many_rows_are_kept_in_a_compact_file(
+    grouped: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shutil import copytree
+
+    from repro.folder.manifest import write_result
+    from repro.folder.paths import RunFolder
+    from repro.records import group_rows
+
+    folder, overrides = grouped
+    copy = RunFolder(copytree(folder, tmp_path / "copy"))
+    before = group_rows.read_removals(copy)
+    monkeypatch.setattr(group_rows, "MOST_ROWS", 100)
+    succeed("plot", *overrides[:-1], f"output_dir={copy.path}")
+    assert json.loads(copy.removals.read_text()) == {"file": "removals.npz"}
+    assert group_rows.read_removals(copy) == before
+    succeed("check", copy.path)
+
+    def save(rows: list[int]) -> None:
+        arrays = {"rows": np.array(rows, np.int32), "offsets": np.array([0, 2, len(rows)])}
+        write_result(copy, copy.removal_rows, lambda path: np.savez(path, **arrays))
+
+    for forged in ([1, 2, 3, 3], [2, 1, 5, 6], [1, 2]):
+        save(forged)
+        result = repro("check", copy.path)
+        assert result.exit_code == 1
+        assert "removals.npz has" in result.output
+
+
 def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, overrides = grouped
     out = tmp_path / "truth.csv"
@@ -166,7 +195,9 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     features = generator.normal(size=(400, 3)) + 10 * labels[:, None]
     influence = generator.normal(size=400)
     settings = {"smallest": 0.01, "largest": 0.3, "num_sizes": 10, "per_size": 2, "most": 1700, "seed": 0}
-    groups = study_groups(num_examples=400, labels=labels, features=features, influences=influence[None], **settings)
+    groups = study_groups(
+        num_examples=400, labels=labels, features=features, influences=influence[None], **settings
+    )
     assert len(set(groups)) == len(groups)
     assert {len(rows) for rows in groups} <= set(range(4, 121))
     order = np.argsort(influence)
@@ -178,7 +209,11 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     # No class is ever left without an example, though the clusters are the classes.
     assert all(len(rows) < 100 for rows in of_one_class)
     fewer = study_groups(
-        num_examples=400, labels=labels, features=features, influences=influence[None], **settings | {"most": 20}
+        num_examples=400,
+        labels=labels,
+        features=features,
+        influences=influence[None],
+        **settings | {"most": 20},
     )
     assert len(fewer) == 20
     assert set(fewer) <= set(groups)
