@@ -108,8 +108,9 @@ def study_groups(
     """Groups as Koh et al. (2019) chose them, of `num_sizes` sizes evenly from `smallest` to `largest`.
 
     Of each size `per_size` each of: random rows, rows of one class, and, for each test point, rows of large
-    positive and rows of large negative influence, drawn from the tails. And the clusters of the features, by k-means and hierarchical,
-    whose sizes lie in the range. Where there are more than `most`, so many are drawn.
+    positive and rows of large negative influence, drawn from the tails. And the clusters of the features, by
+    k-means and hierarchical, whose sizes lie in the range. Where there are more than `most`, so many are
+    drawn.
 
     Raises:
         ValueError: a size rounds to no row, or `smallest` is above `largest`.

@@ -54,6 +54,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro ground-truth data=digits --out truth.csv",
         "repro run data=digits --method cg removals=groups",
         "repro lds data=digits --method cg",
+        "repro lds data=digits --method cg --sgd-seeds 3",
         "repro lds data=digits --method cg --method grad_dot",
         "repro diagnose data=digits",
         "repro diagnose data=digits --method cg",

@@ -101,8 +101,8 @@ def test_many_rows_are_kept_in_a_compact_file(
     succeed("check", copy.path)
 
     def save(rows: list[int]) -> None:
-        arrays = {"rows": np.array(rows, np.int32), "offsets": np.array([0, 2, len(rows)])}
-        write_result(copy, copy.removal_rows, lambda path: np.savez(path, **arrays))
+        numbers, offsets = np.array(rows, np.int32), np.array([0, 2, len(rows)])
+        write_result(copy, copy.removal_rows, lambda path: np.savez(path, rows=numbers, offsets=offsets))
 
     for forged in ([1, 2, 3, 3], [2, 1, 5, 6], [1, 2]):
         save(forged)
