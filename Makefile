@@ -52,6 +52,7 @@ bench: $(INSTALLED)  ## the measurements of docs/benchmarks.md
 	$(BIN)/python -m benchmarks.figure
 	$(BIN)/python -m benchmarks.solvers
 	$(BIN)/python -m benchmarks.leave_one_out
+	$(BIN)/python -m benchmarks.groups
 	$(BIN)/python -m benchmarks.scaling outputs/scaling.png
 
 docs: $(INSTALLED)  ## docs/configuration.md and docs/files.md, which are generated

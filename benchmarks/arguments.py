@@ -17,3 +17,15 @@ def read_arguments(about: str | None, words: Sequence[str], *, target: str | Non
     if target is not None:
         parser.add_argument("target", metavar=target, type=Path, nargs="?")
     return getattr(parser.parse_args(words), "target", None)
+
+
+def asks_for_quick(about: str | None, words: Sequence[str]) -> bool:
+    """Whether `--quick` is given, to a benchmark that knows it. Ends the program on `--help`.
+
+    Args:
+        about: the docstring of the benchmark.
+        words: the command line, after the name of the program.
+    """
+    parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="a share of the work, on fewer examples")
+    return bool(parser.parse_args(words).quick)

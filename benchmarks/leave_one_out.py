@@ -119,7 +119,7 @@ def main() -> None:
     pair = bare_pair(trained.risk)
     one_pass = seconds_of(lambda: problem.estimate(removals, differences))
     certifying = seconds_of(lambda: problem.measure(removals, differences), repeats=1)
-    x, probabilities, _ = problem.single
+    x, probabilities = problem.x.float(), problem.probabilities.float()
     hessian = seconds_of(lambda: cross_entropy_hessian_sum(x, probabilities, kept=KEPT_CURVATURE), repeats=1)
     certificates = loss_error_bound(trained.x_test, torch.from_numpy(weights.distance_bounds))
     show(

@@ -1,6 +1,5 @@
 """Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
 
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,12 +9,13 @@ from jaxtyping import Float
 from influence.solution import small_sample_factor
 from repro.agreement import known_changes, summarise
 from repro.errors import StageError
-from repro.folder.manifest import write_result, write_text_result
+from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
 from repro.group_choice import GroupChoice, choose_groups
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction
+from repro.records.group_rows import write_removals
 from repro.records.influence import InfluenceRecord
 from repro.records.removals import own_predictions, read_removals_of
 from repro.records.repeats import read_repeats
@@ -102,23 +102,7 @@ def predicted_group_changes(
 def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
     """groups.csv, and removals.json with the rows that each `removal` of it names."""
     write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
-    lines = ",\n".join(json.dumps(list(rows)) for rows in joined.choice.removals)
-    write_text_result(folder, folder.removals, f"[\n{lines}\n]\n")
-
-
-def read_removals(folder: RunFolder) -> list[Removal]:
-    """The rows that each `removal` of groups.csv names.
-
-    Raises:
-        OSError: removals.json is not there.
-        ValueError, TypeError: it is not of the form that this tool writes.
-    """
-    content = json.loads(folder.removals.read_text(encoding="utf-8"))
-    if not isinstance(content, list) or any(
-        sorted({*map(int, rows)}) != rows or not rows for rows in content
-    ):
-        raise ValueError("removals.json is no list of ascending rows")
-    return [tuple(rows) for rows in content]
+    write_removals(folder, joined.choice.removals)
 
 
 def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[Prediction]:

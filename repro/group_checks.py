@@ -17,9 +17,10 @@ from repro.checks import (
     recheck_all,
 )
 from repro.folder.paths import RunFolder
-from repro.group_agreement import l2_part, predicted_group_changes, read_removals
+from repro.group_agreement import l2_part, predicted_group_changes
 from repro.listener import Listener
 from repro.printable import printable
+from repro.records.group_rows import read_removals
 from repro.records.influence import InfluenceRecord, read_record, read_table
 from repro.records.removals import own_predictions, read_removals_of
 from repro.records.summary import read_summary

@@ -1,12 +1,16 @@
 """Which groups an experiment leaves out: by its configuration alone, or by each method's predictions."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from repro.model_file import TrainedModel
 from repro.predictions import Prediction, read_predictions
-from repro.selection import chosen_groups, needs_influence
+from repro.selection import chosen_groups, needs_influence, shares_groups
 from repro.session import Session
 from retrain.removal import Removal
 
@@ -37,17 +41,46 @@ def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
     config, targets = session.config, session.targets(model)
     everything = list(range(session.risk.num_examples))
     predictions = read_predictions(session.folder, config, model.key, targets, everything)
-    at = session.risk_on(model.theta.device), model.theta
-    known = None if needs_influence(config) else chosen_groups(config, session.dataset, model=at)
     return GroupChoice(
         predictions=predictions,
         groups={
-            (found.method, target): known
-            or chosen_groups(config, session.dataset, of(found, target), model=at)
+            (found.method, target): groups
             for found in predictions
-            for target in targets
+            for target, groups in groups_by_test_point(
+                session, model, {target: of(found, target) for target in targets}
+            ).items()
         },
     )
+
+
+def groups_by_test_point(
+    session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
+) -> dict[int, list[Removal]]:
+    """The groups of one method for each test point, which may be those of all.
+
+    Args:
+        session: names the kind of removals.
+        model: θ̂.
+        influence: I_up,loss of all training points by test point.
+
+    Raises:
+        UsageError: the kind makes no groups that can be left out.
+    """
+    config, at = session.config, (session.risk_on(model.theta.device), model.theta)
+
+    def choose(choosing: list[int]) -> list[Removal]:
+        influences = np.stack([influence[target] for target in choosing]) if choosing else None
+        digest = "" if influences is None else hashlib.sha256(influences.tobytes()).hexdigest()
+        return session.kept_groups(
+            json.dumps([model.key, config["removals"], digest], default=str),
+            lambda: chosen_groups(config, session.dataset, influences, model=at),
+        )
+
+    if not needs_influence(config):
+        return dict.fromkeys(influence, choose([]))
+    if shares_groups(config):
+        return dict.fromkeys(influence, choose(list(influence)))
+    return {target: choose([target]) for target in influence}
 
 
 def groups_to_retrain(session: Session, model: TrainedModel) -> list[Removal]:

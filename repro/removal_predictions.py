@@ -15,16 +15,11 @@ from torch import Tensor
 from erm.softmax import SoftmaxRisk
 from influence.estimator import GroupPredictor, ParameterPredictor, RemovalPredictor
 from repro.explaining import Question
+from repro.group_choice import groups_by_test_point
 from repro.model_file import TrainedModel
 from repro.records.influence import InfluenceRecord, read_table
 from repro.records.removals import KEYS, name_of, own_predictions, read_removals_of
-from repro.selection import (
-    chosen_groups,
-    makes_groups,
-    needs_influence,
-    points_by_influence,
-    points_without_predictions,
-)
+from repro.selection import makes_groups, points_by_influence, points_without_predictions
 from repro.session import Session
 from retrain.certify import certified_changes
 from retrain.removal import Removal, leave_one_out
@@ -62,12 +57,7 @@ def chosen_removals(
     """
     config, dataset = session.config, session.dataset
     if makes_groups(config):
-        at = session.risk_on(model.theta.device), model.theta
-        known = None if needs_influence(config) else chosen_groups(config, dataset, model=at)
-        groups = {
-            target: known or chosen_groups(config, dataset, found, model=at)
-            for target, found in influence.items()
-        }
+        groups = groups_by_test_point(session, model, influence)
         return Chosen(removals=groups, scaling=config["retrain"]["l2_scaling"])
     points = points_without_predictions(config, len(dataset.y_train))
     return Chosen(

@@ -14,7 +14,7 @@ from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
-from repro.records.retraining import RetrainingRun, SolverSettings, append_run
+from repro.records.retraining import RetrainingRun, SolverSettings, append_run, group_digest
 from repro.selection import makes_groups
 from repro.session import Session
 from retrain.certified_softmax import check_retrainable, retrainer_for
@@ -159,7 +159,8 @@ def _entry(config: Config, job: RetrainingJob, result: RetrainingResult, group: 
     return RetrainingRun(
         model_checksum=job.key,
         settings=SolverSettings(**{key: getattr(settings, key) for key in SOLVER_KEYS}),
-        removals=[list(rows) for rows in solved],
+        removals=[list(rows) for rows in solved if len(rows) <= 1],
+        groups=[group_digest(rows) for rows in solved if len(rows) > 1],
         models=len(solved),
         seconds=result.seconds,
         passes_per_model=result.models.passes_of(solved) / len(solved),

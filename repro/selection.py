@@ -50,7 +50,12 @@ def makes_groups(config: Config) -> bool:
 
 def needs_influence(config: Config) -> bool:
     """Whether predictions choose the removals."""
-    return "influence" in _parameters(make_removal_kind(config))
+    return not _parameters(make_removal_kind(config)).isdisjoint({"influence", "influences"})
+
+
+def shares_groups(config: Config) -> bool:
+    """Whether a method's predictions of all test points choose the groups together, one choice for all."""
+    return "influences" in _parameters(make_removal_kind(config))
 
 
 def refuse_groups(config: Config, stage: str) -> None:
@@ -70,7 +75,7 @@ def needs_model(config: Config) -> bool:
 def chosen_groups(
     config: Config,
     dataset: Dataset,
-    influence: Float[np.ndarray, " n"] | None = None,
+    influences: Float[np.ndarray, "t n"] | None = None,
     model: tuple[EmpiricalRisk, Tensor] | None = None,
 ) -> list[Removal]:
     """The groups that `removals` makes, each once, in the order in which it names them.
@@ -78,7 +83,8 @@ def chosen_groups(
     Args:
         config: names the kind.
         dataset: the examples.
-        influence: I_up,loss of one method for one test point, for a kind that needs it.
+        influences: I_up,loss of one method for the test points that choose, for a kind that needs it: as
+            `influences` all of them, as `influence` the first.
         model: the empirical risk and θ̂, for a kind that needs gradients there.
 
     Raises:
@@ -87,7 +93,7 @@ def chosen_groups(
     """
     num_train = len(dataset.y_train)
     offered: dict[str, Any] = {"labels": dataset.y_train, "features": dataset.x_train}
-    offered |= {} if influence is None else {"influence": influence}
+    offered |= {} if influences is None else {"influences": influences, "influence": influences[0]}
     kind = make_removal_kind(config)
     if model is not None and "gradient_factors" in _parameters(kind):
         offered |= {"gradient_factors": _gradient_factors(config, *model)}

@@ -3,7 +3,7 @@
 What is expensive is made once per process and kept: a stage asks the session, and loads nothing itself.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,15 +22,17 @@ from repro.listener import Listener, Report
 from repro.model_file import TrainedModel, load_model
 from repro.problem import compute_device, load_dataset, make_risk, test_indices
 from repro.records.configuration import write_configuration
+from retrain.removal import Removal
 
 
 @dataclass
 class _Kept:
-    """The examples, and the risk over them on every device that asked for it."""
+    """The examples, the risk over them on every device that asked for it, and the groups chosen of them."""
 
     dataset: Dataset | None = None
     checksum: str = ""
     risks: dict[torch.device, Any] = field(default_factory=dict)
+    groups: dict[str, list[Removal]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,17 @@ class Session:
         """
         risk = self.risk_on(model.theta.device)
         return test_indices(self.config, self.dataset, risk, model.theta)
+
+    def kept_groups(self, name: str, choose: Callable[[], list[Removal]]) -> list[Removal]:
+        """Groups that are chosen once: clustering takes minutes on MNIST, and several stages ask for it.
+
+        Args:
+            name: of all that the choice depends on beside the examples.
+            choose: makes them.
+        """
+        if name not in self._kept.groups:
+            self._kept.groups[name] = choose()
+        return self._kept.groups[name]
 
     def test_examples(self, targets: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Features (t × features) and labels (t) of test points, on the CPU."""

@@ -2,10 +2,16 @@
 
 Two products, n × d by d × B(K − 1) and back: no probability sees a part of Δ that is common to all classes,
 so the last class is minus the sum of the others.
+
+Most features of an image are zero. With the features in the order of how many examples have them, and the
+examples in that of the rarest feature they have, the products of a chunk of examples take the first features
+alone: on MNIST 424 of 720. Nothing but zeros is left out.
 """
 
+from dataclasses import dataclass
+
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from retrain.probability_change import to_probability_change_
@@ -17,35 +23,95 @@ CHUNK_ROWS = 1024
 """Examples a product takes at once: logits of a chunk stay near the cache, and sums over n are blocked."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassOrder:
+    """In which order passes go through examples and features."""
+
+    rows: Int[Tensor, " n"]
+    """Examples, by the rarest feature that each has."""
+    features: Int[Tensor, " d"]
+    """Features, by how many examples have them, most first."""
+    widths: tuple[int, ...]
+    """Of each chunk of `CHUNK_ROWS` examples, how many of the first features hold all that is not zero."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PassData:
+    """The examples as a pass goes through them, in the precision of its products."""
+
+    order: PassOrder
+    x: Float[Tensor, "n d"]
+    probabilities: Float[Tensor, "n K"]
+    """At θ̂."""
+    log_probabilities: Float[Tensor, "n K"]
+
+
+def pass_order(x: Float[Tensor, "n d"]) -> PassOrder:
+    """The order for examples with these features."""
+    present = x != 0
+    features = present.sum(dim=0).argsort(descending=True, stable=True)
+    places = torch.arange(1, x.shape[1] + 1, dtype=torch.int32, device=x.device)
+    needed = torch.zeros(len(x), dtype=torch.int32, device=x.device)
+    if x.shape[1]:
+        chunks = torch.split(present, CHUNK_ROWS)
+        needed = torch.cat([(chunk[:, features] * places).amax(dim=1) for chunk in chunks])
+    needed, rows = needed.sort(stable=True)
+    most = [int(chunk[-1]) for chunk in torch.split(needed, CHUNK_ROWS) if len(chunk)]
+    widths = tuple(min(width + -width % ALIGNMENT, x.shape[1]) for width in most)
+    return PassOrder(rows=rows, features=features, widths=widths)
+
+
+def pass_data(
+    order: PassOrder, x: Float[Tensor, "n d"], log_probabilities: Float[Tensor, "n K"], dtype: torch.dtype
+) -> PassData:
+    """Examples in the order of passes.
+
+    Args:
+        order: `pass_order` of x.
+        x: features of the examples here.
+        log_probabilities: their log softmax at θ̂.
+        dtype: float32 or float64.
+    """
+    ordered = log_probabilities[order.rows]
+    return PassData(
+        order=order,
+        x=x.to(dtype)[order.rows][:, order.features],
+        # Taken from the logarithms in float64.
+        probabilities=ordered.exp().to(dtype),
+        log_probabilities=ordered.to(dtype),
+    )
+
+
 def probability_change_sum(
-    differences: Float[Tensor, "B K d"],
-    data: tuple[Float[Tensor, "n d"], Float[Tensor, "n K"], Float[Tensor, "n K"]],
-    kept: Bool[Tensor, "n B"] | None,
+    differences: Float[Tensor, "B K d"], data: PassData, kept: Bool[Tensor, "n B"] | None
 ) -> Float[Tensor, "B K d"]:
     """Σⱼ xⱼ δpⱼ over the examples here, for the first K − 1 classes by products and the last by difference.
 
     Args:
         differences: Δ of each model, with no part that is common to all classes.
-        data: features, probabilities at θ̂ and their logarithms, in the precision of the products.
+        data: the examples.
         kept: False where a model leaves an example out, and so two products for all models whatever they
             leave out; None where every model sums over all examples.
     """
-    x, probabilities, log_probabilities = data
+    x, order = data.x, data.order
     num_models, num_classes, num_features = differences.shape
     free, num_columns = num_classes - 1, num_models + -num_models % ALIGNMENT
     # Class-major columns, so that sums over classes run along long contiguous rows of models.
     columns = x.new_zeros(free, num_columns, num_features)
-    columns[:, :num_models] = differences[:, :free].transpose(0, 1)
+    columns[:, :num_models] = differences[:, :free, order.features].transpose(0, 1)
     columns = columns.flatten(0, 1)
     summed = torch.zeros_like(columns)
     logits = x.new_empty(min(CHUNK_ROWS, len(x)), len(columns))
-    for start in range(0, len(x), CHUNK_ROWS):
+    for start, width in zip(range(0, len(x), CHUNK_ROWS), order.widths, strict=True):
         rows = slice(start, start + CHUNK_ROWS)
-        chunk = torch.mm(x[rows], columns.T, out=logits[: len(x[rows])])
+        present = x[rows, :width]
+        chunk = torch.mm(present, columns[:, :width].T, out=logits[: len(present)])
         by_class = chunk.view(-1, free, num_columns)
-        to_probability_change_(by_class, probabilities[rows], log_probabilities[rows])
+        to_probability_change_(by_class, data.probabilities[rows], data.log_probabilities[rows])
         if kept is not None:
-            by_class[:, :, :num_models].mul_(kept[rows, None])
-        summed.addmm_(chunk.T, x[rows])
-    by_model = summed.view(free, num_columns, -1)[:, :num_models].transpose(0, 1).to(differences.dtype)
-    return torch.cat([by_model, -by_model.sum(1, keepdim=True)], dim=1)
+            by_class[:, :, :num_models].mul_(kept[order.rows[rows], None])
+        summed[:, :width].addmm_(chunk.T, present)
+    by_model = summed.view(free, num_columns, -1)[:, :num_models].transpose(0, 1)
+    in_place = torch.empty(num_models, free, num_features, dtype=differences.dtype, device=x.device)
+    in_place[:, :, order.features] = by_model.to(differences.dtype)
+    return torch.cat([in_place, -in_place.sum(1, keepdim=True)], dim=1)

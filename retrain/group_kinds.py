@@ -5,6 +5,7 @@ As `retrain/removal_kinds.py`, and besides each may have parameters for these:
 - `labels`: of the n training examples.
 - `features`: of these, float64, as the data set has them.
 - `gradient_factors`: x and p − y of these at θ̂, whose outer products are the gradients of their losses.
+- `influences`: I_up,loss of a method for all test points (t × n), where all of them have the same groups.
 """
 
 import json
@@ -105,7 +106,7 @@ def study_groups(
     labels: Int[np.ndarray, " n"],
     features: Float[np.ndarray, "n features"],
     gradient_factors: GradientFactors,
-    influence: Float[np.ndarray, " n"],
+    influences: Float[np.ndarray, "t n"],
     smallest: Smallest,
     largest: Largest,
     num_sizes: NumSizes,
@@ -115,10 +116,10 @@ def study_groups(
 ) -> list[Removal]:
     """Groups as Koh et al. (2019) chose them, of `num_sizes` sizes evenly from `smallest` to `largest`.
 
-    Of each size `per_size` each of: random rows, rows of one class, rows of large positive and rows of large
-    negative influence, drawn from the tails. And the clusters of the features and of the gradients, by
-    k-means and hierarchical, whose sizes lie in the range. Where there are more than `most`, so many are
-    drawn.
+    Of each size `per_size` each of: random rows, rows of one class, and, for each test point, rows of large
+    positive and rows of large negative influence, drawn from the tails. And the clusters of the features and
+    of the gradients, by k-means and hierarchical, whose sizes lie in the range. Where there are more than
+    `most`, so many are drawn.
 
     Raises:
         ValueError: a size rounds to no row, or `smallest` is above `largest`.
@@ -128,9 +129,9 @@ def study_groups(
     first = _rows_of(smallest, num_examples, "removals.smallest")
     last = _rows_of(largest, num_examples, "removals.largest")
     generator = np.random.default_rng(seed)
-    order = np.argsort(influence, kind="stable")
     tail = min(num_examples, round(TAIL * last))
-    pools = [np.arange(num_examples), order[-tail:], order[:tail]]
+    orders = np.argsort(influences, axis=1, kind="stable")
+    pools = [np.arange(num_examples), *(part for order in orders for part in (order[-tail:], order[:tail]))]
     classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     found: list[Removal] = []
     for size in np.linspace(first, last, num_sizes).round().astype(int).tolist():

@@ -40,6 +40,33 @@ class Preconditioner:
         return apart + common / self.l2
 
 
+@dataclass(frozen=True, kw_only=True)
+class KeptHessian:
+    """C at θ̂, kept so that a factor for another λ costs no pass over the examples.
+
+    Half of the rows left out at a fixed sum of L2 doubles λ, and most eigenvalues of H are hardly more.
+    """
+
+    problem: RemovalProblem
+    blocks: Float[Tensor, "q d q d"]
+
+    def factored(self, removals: RemovalBatch) -> Preconditioner:
+        """C + λ·P, λ the mean of the models of these removals."""
+        return _shifted_until_factored(self.problem, self.blocks.clone(), mean_l2(self.problem, removals))
+
+
+def kept_hessian(problem: RemovalProblem, dtype: torch.dtype) -> KeptHessian:
+    """Build C at θ̂, in a precision that factors it at λ, the least of any removal.
+
+    So no batch needs another, and where ranks build C together they all build it once. Arguments as of
+    `build_preconditioner`.
+    """
+    blocks = _mean_hessian(problem, dtype)
+    if _factored(problem, blocks.clone(), problem.l2) is None:
+        blocks = _mean_hessian(problem, torch.float64)
+    return KeptHessian(problem=problem, blocks=blocks)
+
+
 def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner:
     """Factor H at θ̂.
 
@@ -49,9 +76,14 @@ def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Precond
             where float64 cannot, a
             shifted H: a preconditioner affects the number of passes, never the solution.
     """
-    hessian_sum = problem.hessian_sum(dtype, KEPT_CURVATURE)
-    factor = _factored(problem, hessian_sum.div_(problem.num_examples))
+    factor = _factored(problem, _mean_hessian(problem, dtype), problem.l2)
     return build_preconditioner(problem, torch.float64) if factor is None else factor
+
+
+def mean_l2(problem: RemovalProblem, removals: RemovalBatch) -> float:
+    """The mean λ of some models."""
+    l2 = problem.l2_of(removals)
+    return l2 if isinstance(l2, float) else float(l2.mean())
 
 
 def refreshed_preconditioner(
@@ -71,26 +103,58 @@ def refreshed_preconditioner(
     here = problem.here(removals)
     share = here.kept(len(problem.x)).double().mean(dim=1)
     blocks = problem.hessian_sum_at(differences.mean(dim=0), share, dtype, KEPT_CURVATURE)
-    factor = _factored(problem, blocks.div_(problem.num_examples - float(removals.sizes.mean())))
+    blocks.div_(problem.num_examples - float(removals.sizes.mean()))
+    factor = _factored(problem, blocks, mean_l2(problem, removals))
     if factor is None:
         return refreshed_preconditioner(problem, removals, differences, torch.float64)
     return factor
 
 
-def _factored(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"]) -> Preconditioner | None:
-    """The factor of C + l2·P from C; None where float32 finds none, and float64 may."""
-    size = (problem.num_classes - 1) * problem.num_features
-    # l2·P restricted to the first K − 1 classes, P = I − 11ᵀ/K.
-    blocks.diagonal(dim1=1, dim2=3).sub_(problem.l2 / problem.num_classes)
-    hessian = blocks.view(size, size)
-    hessian.diagonal().add_(problem.l2)
+def _mean_hessian(problem: RemovalProblem, dtype: torch.dtype) -> Float[Tensor, "q d q d"]:
+    return problem.hessian_sum(dtype, KEPT_CURVATURE).div_(problem.num_examples)
+
+
+def _factored(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float) -> Preconditioner | None:
+    """The factor of C + l2·P from C, which is overwritten; None where float32 finds none, and float64 may."""
+    hessian = _add_l2(problem, blocks, l2)
     factor, failed_at = torch.linalg.cholesky_ex(hessian)
-    if int(failed_at) and hessian.dtype == torch.float32:
-        return None
+    if int(failed_at):
+        if hessian.dtype == torch.float32:
+            return None
+        factor = _factor_of_shifted(hessian)
+    return Preconditioner(factor, problem.num_classes, l2)
+
+
+def _shifted_until_factored(
+    problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float
+) -> Preconditioner:
+    """The same in the precision of C, whatever that is."""
+    hessian = _add_l2(problem, blocks, l2)
+    factor, failed_at = torch.linalg.cholesky_ex(hessian)
+    if int(failed_at):
+        factor = _factor_of_shifted(hessian)
+    return Preconditioner(factor, problem.num_classes, l2)
+
+
+def _add_l2(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float) -> Float[Tensor, "p p"]:
+    """C + l2·P, P = I − 11ᵀ/K restricted to the first K − 1 classes; in place."""
+    size = (problem.num_classes - 1) * problem.num_features
+    blocks.diagonal(dim1=1, dim2=3).sub_(l2 / problem.num_classes)
+    hessian = blocks.view(size, size)
+    hessian.diagonal().add_(l2)
+    return hessian
+
+
+def _factor_of_shifted(hessian: Float[Tensor, "q q"]) -> Float[Tensor, "q q"]:
+    """Its factor with as much added to the diagonal as it takes.
+
+    With l2 > 0 it is positive definite, so what fails is rounding; a shift above that brings it back.
+    """
     shift = torch.finfo(hessian.dtype).eps * float(hessian.diagonal().sum())
-    while int(failed_at):
-        # With l2 > 0 the Hessian is positive definite, so this is rounding; a shift above it brings it back.
+    while True:
         hessian.diagonal().add_(shift)
+        factor: Tensor
         factor, failed_at = torch.linalg.cholesky_ex(hessian)
+        if not int(failed_at):
+            return factor
         shift *= 10
-    return Preconditioner(factor, problem.num_classes, problem.l2)

@@ -26,7 +26,8 @@ from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
 from erm.softmax_hessian import cross_entropy_hessian_sum
-from retrain.data_pass import CHUNK_ROWS, probability_change_sum
+from retrain.data_pass import CHUNK_ROWS, PassData, PassOrder, pass_data, pass_order, probability_change_sum
+from retrain.left_out import sums_of_groups
 from retrain.probability_change import centred, probability_change
 from retrain.removal import RemovalBatch
 
@@ -85,14 +86,18 @@ class RemovalProblem:
         return self.log_probabilities.exp()
 
     @cached_property
-    def double(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Examples, probabilities and their logarithms in float64."""
-        return self.x, self.probabilities, self.log_probabilities
+    def _pass_order(self) -> PassOrder:
+        return pass_order(self.x)
 
     @cached_property
-    def single(self) -> tuple[Tensor, Tensor, Tensor]:
+    def double(self) -> PassData:
+        """The examples of float64 passes."""
+        return pass_data(self._pass_order, self.x, self.log_probabilities, torch.float64)
+
+    @cached_property
+    def single(self) -> PassData:
         """The same in float32."""
-        return self.x.float(), self.probabilities.float(), self.log_probabilities.float()
+        return pass_data(self._pass_order, self.x, self.log_probabilities, torch.float32)
 
     @property
     def num_partial_sums(self) -> int:
@@ -134,8 +139,8 @@ class RemovalProblem:
             dtype: float32 or float64.
             kept: as of `hessian_sum`.
         """
-        x, _, log_probabilities = self.single if dtype == torch.float32 else self.double
-        probabilities = torch.softmax(log_probabilities + x @ difference.to(dtype).T, dim=1)
+        x = self.x.to(dtype)
+        probabilities = torch.softmax(self.log_probabilities.to(dtype) + x @ difference.to(dtype).T, dim=1)
         weighted = x * share.to(dtype).sqrt()[:, None]
         total: Tensor = self.total(
             cross_entropy_hessian_sum(weighted, probabilities, stored=self.num_classes - 1, kept=kept)
@@ -144,8 +149,8 @@ class RemovalProblem:
 
     def hessian_sum_of(self, rows: slice, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
         """The same over some of the examples here."""
-        x, probabilities, _ = self.single if dtype == torch.float32 else self.double
-        return cross_entropy_hessian_sum(x[rows], probabilities[rows], stored=self.num_classes - 1, kept=kept)
+        x, probabilities = self.x[rows].to(dtype), self.probabilities[rows].to(dtype)
+        return cross_entropy_hessian_sum(x, probabilities, stored=self.num_classes - 1, kept=kept)
 
     def here(self, removals: RemovalBatch) -> RemovalBatch:
         """What the removals take of the examples here."""
@@ -183,7 +188,7 @@ class RemovalProblem:
         return Measurement(differences=differences, gradients=gradients, norms=norms)
 
     def _gradient(
-        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: tuple[Tensor, Tensor, Tensor]
+        self, removals: RemovalBatch, differences: Float[Tensor, "B K d"], data: PassData
     ) -> Float[Tensor, "B K d"]:
         """Everything but the two products is float64, whatever the precision of the data."""
         # Rounding to float32 leaves Δ with a small part common to all classes, which no probability sees.
@@ -225,10 +230,7 @@ class RemovalProblem:
 
     def _sums_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """Σᵢ∈S xᵢ(pᵢ − yᵢ) at θ̂ of the removals of several rows, and 0 of the others."""
-        summed = self.weights.new_zeros(len(removals), *self.weights.shape)
-        for place, members in self.here(removals).groups:
-            for chunk in torch.split(members, CHUNK_ROWS):
-                summed[place].addmm_(self._residuals(chunk, None).T, self.x[chunk])
+        summed = sums_of_groups(self.x, self.probabilities, self.labels, self.here(removals))
         total: Tensor = self.total(summed)
         return total
 

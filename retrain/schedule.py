@@ -21,7 +21,7 @@ from retrain.gather import gather_weights
 from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.one_model import solve_one
 from retrain.path import MEMORY
-from retrain.preconditioner import Preconditioner, build_preconditioner
+from retrain.preconditioner import KeptHessian, Preconditioner, build_preconditioner, kept_hessian
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, Removal, RemovalBatch
@@ -88,7 +88,7 @@ def solve_missing(
         work = _Work(
             risk=risk,
             problem=problem,
-            preconditioner=build_preconditioner(problem, _first_precision(settings)),
+            curvature=_curvature(problem, _first_precision(settings)),
             cache=cache,
             settings=settings,
             report=report,
@@ -120,7 +120,8 @@ class _Work:
 
     risk: SoftmaxRisk
     problem: RemovalProblem
-    preconditioner: Preconditioner
+    curvature: Preconditioner | KeptHessian
+    """Of all batches; or what each batch has its own factor from."""
     cache: WeightCache
     settings: RetrainSettings
     report: Callable[[RetrainingProgress], None]
@@ -150,6 +151,15 @@ class _Work:
         self.say("solving", found.num_converged, found)
 
 
+def _curvature(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner | KeptHessian:
+    """Every batch has a λ of its own where n·λ is kept."""
+    return kept_hessian(problem, dtype) if problem.scales_l2 else build_preconditioner(problem, dtype)
+
+
+def _factor_of(curvature: Preconditioner | KeptHessian, removals: RemovalBatch) -> Preconditioner:
+    return curvature if isinstance(curvature, Preconditioner) else curvature.factored(removals)
+
+
 def _solve_batches(work: _Work, batches: list[Batch]) -> tuple[PassTotal, ...]:
     problem = work.problem
     for batch in batches:
@@ -160,7 +170,7 @@ def _solve_batches(work: _Work, batches: list[Batch]) -> tuple[PassTotal, ...]:
             start = stored_differences(problem, batch, work.cache, reads=work.keeps_files)
         solution = solve_batch(
             problem,
-            work.preconditioner,
+            _factor_of(work.curvature, removals),
             removals,
             tolerance=work.settings.tolerance,
             single_precision=work.settings.precision == "mixed",

@@ -5,7 +5,7 @@ Everything is drawn from a seed, so a failure names a problem that can be made a
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from erm.softmax import SoftmaxRisk, with_bias
 from retrain.ground_truth import ground_truth
 from retrain.removal import Removal, leave_one_out
 from retrain.schedule import solve_missing
-from retrain.settings import RetrainSettings
+from retrain.settings import L2Scaling, RetrainSettings
 from retrain.weights import WeightCache
 from tests.sixty_digits import ExactRisk, Rows, exactly, loss, plus
 
@@ -84,6 +84,7 @@ def hold(
     removals: Sequence[Removal] | None = None,
     tolerance: float = 1e-9,
     changes: bool = False,
+    l2_scaling: L2Scaling = "mean",
 ) -> Iterator[Held]:
     """Retrain without some rows, through fit, solver and cache, and hold what is stored against 60 digits.
 
@@ -94,6 +95,7 @@ def hold(
         changes: whether to hold the actual changes of test points of length 1 and 1,000 against the true
             ones,
             which needs the minimisers.
+        l2_scaling: which L2 a removal keeps.
     """
     risk = problem.risk()
     wanted = leave_one_out(range(risk.num_examples)) if removals is None else removals
@@ -101,7 +103,7 @@ def hold(
     x_test, y_test = _test_points(problem)
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "key", _fail)
-        settings = RetrainSettings(tolerance=tolerance)
+        settings = RetrainSettings(tolerance=tolerance, l2_scaling=l2_scaling)
         solve_missing(risk, theta, wanted, cache, settings, lambda _: None)
         parts = list(cache.parts(wanted))
     exact = ExactRisk(
@@ -115,6 +117,8 @@ def hold(
         order = sorted(range(len(part.removals)), key=part.removals.__getitem__)
         for place, row in enumerate(order):
             without = exact.without(part.removals[row])
+            if l2_scaling == "sum":
+                without = replace(without, l2=exact.l2 * len(exact.x) / len(without.x))
             stored = plus(at_fit, exactly(part.differences[row].tolist()))
             excess = float("nan")
             if truth is not None:
@@ -125,7 +129,7 @@ def hold(
                 problem=problem.name,
                 removal=part.removals[row],
                 recorded=float(part.gradient_norms[row]),
-                claimed=float(part.distance_bounds[row] * problem.l2),
+                claimed=float(part.distance_bounds[row] * without.l2),
                 true=float(without.gradient_norm(stored)),
                 tolerance=tolerance,
                 excess=excess,

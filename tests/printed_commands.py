@@ -55,6 +55,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run data=digits --method cg removals=groups",
         "repro run data=digits --method cg --method newton_step --method rif removals=random_groups",
         "repro lds data=digits --method cg",
+        "repro lds data=digits --method cg --sgd-seeds 3",
         "repro lds data=digits --method cg --method grad_dot",
         "repro diagnose data=digits",
         "repro diagnose data=digits --method cg",

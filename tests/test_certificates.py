@@ -22,7 +22,7 @@ from retrain.probability_change import probability_change, to_probability_change
 from retrain.recheck import recheck
 from retrain.removal import Removal, leave_one_out, removal
 from retrain.schedule import solve_missing
-from retrain.settings import RetrainSettings
+from retrain.settings import L2Scaling, RetrainSettings
 from retrain.solver import MAX_PASSES
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
@@ -80,13 +80,13 @@ def drawn_groups(problem: HardProblem, seed: int) -> list[Removal]:
     return sorted(set(drawn))
 
 
-def held_groups(seeds: range, *, changes: bool = False) -> list[Held]:
+def held_groups(seeds: range, *, changes: bool = False, l2_scaling: L2Scaling = "mean") -> list[Held]:
     problems = [(draw(seed), seed) for seed in seeds]
     return [
         model
         for problem, seed in problems
         if (groups := drawn_groups(problem, seed))
-        for model in hold(problem, removals=groups, changes=changes)
+        for model in hold(problem, removals=groups, changes=changes, l2_scaling=l2_scaling)
     ]
 
 
@@ -102,9 +102,17 @@ def test_the_changes_of_drawn_groups_hold() -> None:
     assert_held(held_groups(range(6, 10), changes=True))
 
 
+def test_groups_that_keep_the_sum_of_l2_hold() -> None:
+    found = held_groups(range(40, 48), l2_scaling="sum")
+    assert_held(found)
+    assert len([model for model in found if len(model.removal) > 1]) >= 25
+    assert_held(held_groups(range(6, 7), changes=True, l2_scaling="sum"))
+
+
 @pytest.mark.slow
-def test_thousands_of_models_without_groups_hold() -> None:
-    found = held_groups(range(400_000, 400_600))
+@pytest.mark.parametrize("scaling", ["mean", "sum"])
+def test_thousands_of_models_without_groups_hold(scaling: L2Scaling) -> None:
+    found = held_groups(range(400_000, 400_600), l2_scaling=scaling)
     assert len(found) >= 3000
     assert_held(found)
     assert_held(held_groups(range(500_000, 500_060), changes=True))

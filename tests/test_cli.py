@@ -391,7 +391,7 @@ OPTIONS = {
     "diagnose": {"--method", "-m", *OPENS_A_FOLDER},
     "compare": OPENS_A_FOLDER,
     "ground-truth": {"--out", "-o", "--test-index", "-t", *OPENS_A_FOLDER},
-    "lds": {"--method", "-m", "--gpus", *OPENS_A_FOLDER},
+    "lds": {"--method", "-m", "--gpus", "--sgd-seeds", *OPENS_A_FOLDER},
     "score": {"--against", "--into", "--format", *OPENS_A_FOLDER},
     "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
     "check": {"--data-root", *OPENS_A_FOLDER},

@@ -8,12 +8,13 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from erm.softmax import SoftmaxRisk
 from parallel.group import ALONE
 from repro.functions import leave_out
 from retrain import group_solver
 from retrain.batches import CacheState, own_batches
 from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
-from retrain.preconditioner import build_preconditioner
+from retrain.preconditioner import build_preconditioner, kept_hessian
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal
 from retrain.solver import solve_batch
@@ -138,3 +139,64 @@ def test_batches_hold_groups_of_like_size_and_single_rows_by_themselves() -> Non
     sizes = [sorted({len(rows) for rows in batch.removals}) for batch in batches]
     assert sizes == [[0, 1], [2], [30], [500]]
     assert sorted(rows for batch in batches for rows in batch.removals) == wanted
+
+
+def sparse_risk(num_examples: int) -> SoftmaxRisk:
+    """Most numbers are zero, as of images: features of every frequency, one of none, an example of zeros."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(num_examples, 40)) * (
+        generator.random((num_examples, 40)) < np.linspace(0.01, 0.6, 40)
+    )
+    x[:, 7], x[3] = 0, 0
+    y = torch.from_numpy(generator.integers(3, size=num_examples))
+    return SoftmaxRisk(x=torch.from_numpy(x), y=y, num_classes=3, l2=0.01)
+
+
+@pytest.mark.parametrize("scales_l2", [False, True])
+def test_gradients_of_sparse_examples_are_those_of_the_definition(
+    monkeypatch: pytest.MonkeyPatch, scales_l2: bool
+) -> None:
+    """Passes leave out the zeros of chunks of examples, and rows of groups are summed in either way."""
+    for module in ("retrain.data_pass", "retrain.left_out", "retrain.problem"):
+        monkeypatch.setattr(f"{module}.CHUNK_ROWS", 64)
+    risk = sparse_risk(500)
+    generator = torch.Generator().manual_seed(0)
+    theta = torch.randn(risk.num_parameters, generator=generator, dtype=torch.float64)
+    problem = removal_problem(risk, theta, active=torch.ones(40, dtype=torch.bool), scales_l2=scales_l2)
+    # The chunks take different numbers of features, so that what they leave out is tried.
+    widths = problem.double.order.widths
+    assert len(set(widths)) > 1
+    assert min(widths) < 40
+    for groups in ([(3,), (1, 5), tuple(range(20))], [(4,), tuple(range(250)), tuple(range(100, 499))]):
+        removals = batch_of(*groups)
+        differences = 0.1 * torch.randn(3, 3, 40, generator=generator, dtype=torch.float64)
+        found = problem.measure(problem.prepared(removals), differences).gradients
+        near = problem.estimate(removals, differences)
+        for place, removed in enumerate(groups):
+            kept = np.setdiff1d(np.arange(500), removed)
+            l2 = risk.l2 * 500 / len(kept) if scales_l2 else risk.l2
+            without = SoftmaxRisk(x=risk.x[kept], y=risk.y[kept], num_classes=3, l2=l2)
+            expected = without.gradient(theta + differences[place].flatten()).view(3, 40)
+            torch.testing.assert_close(found[place], expected, rtol=0, atol=1e-14)
+            torch.testing.assert_close(near[place], expected, rtol=0, atol=1e-5)
+
+
+def test_a_batch_that_keeps_the_sum_of_l2_has_a_factor_of_its_own_l2() -> None:
+    risk, fit = fitted_digits(NUM_TRAIN, l2=1e-3)
+    problem = removal_problem(risk, fit.theta, scales_l2=True)
+    generator = np.random.default_rng(0)
+    half = batch_of(
+        *(tuple(sorted(generator.choice(NUM_TRAIN, 500, replace=False).tolist())) for _ in range(6))
+    )
+    kept = kept_hessian(problem, torch.float64)
+    own, shared = kept.factored(half), build_preconditioner(problem, torch.float64)
+    assert (own.l2, shared.l2) == (2 * risk.l2, risk.l2)
+    # C + 2λP, and C untouched by it.
+    again = kept.factored(batch_of((1, 2)))
+    torch.testing.assert_close(again.factor, shared.factor, rtol=0, atol=1e-4)
+    passes = []
+    for factor in (own, shared):
+        solution = solve_batch(problem, factor, half, tolerance=1e-9, single_precision=True)
+        assert bool(solution.converged.all())
+        passes.append(int(solution.passes.sum()))
+    assert passes[0] < 0.9 * passes[1], passes

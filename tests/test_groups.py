@@ -82,6 +82,35 @@ def test_check_follows_groups_to_the_weights_and_notices_what_does_not(
     assert "BAD   groups: predictions" in result.output
 
 
+def test_many_rows_are_kept_in_a_compact_file(
+    grouped: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from shutil import copytree
+
+    from repro.folder.manifest import write_result
+    from repro.folder.paths import RunFolder
+    from repro.records import group_rows
+
+    folder, overrides = grouped
+    copy = RunFolder(copytree(folder, tmp_path / "copy"))
+    before = group_rows.read_removals(copy)
+    monkeypatch.setattr(group_rows, "MOST_ROWS", 100)
+    succeed("plot", *overrides[:-1], f"output_dir={copy.path}")
+    assert json.loads(copy.removals.read_text()) == {"file": "removals.npz"}
+    assert group_rows.read_removals(copy) == before
+    succeed("check", copy.path)
+
+    def save(rows: list[int]) -> None:
+        numbers, offsets = np.array(rows, np.int32), np.array([0, 2, len(rows)])
+        write_result(copy, copy.removal_rows, lambda path: np.savez(path, rows=numbers, offsets=offsets))
+
+    for forged in ([1, 2, 3, 3], [2, 1, 5, 6], [1, 2]):
+        save(forged)
+        result = repro("check", copy.path)
+        assert result.exit_code == 1
+        assert "removals.npz has" in result.output
+
+
 def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tmp_path: Path) -> None:
     folder, overrides = grouped
     out = tmp_path / "truth.csv"
@@ -169,7 +198,7 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
     # Residuals that point apart in two halves of each class, which no feature knows of.
     residuals = np.eye(4)[labels] * np.where(np.arange(400) % 8 < 4, 1.0, -1.0)[:, None]
     data = {
-        "num_examples": 400, "labels": labels, "features": features, "influence": influence,
+        "num_examples": 400, "labels": labels, "features": features, "influences": influence[None],
         "gradient_factors": (features, residuals),
     }  # fmt: skip
     groups = study_groups(**data, **settings)

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from plots.rank_interval import spearman_interval
+from repro.noisy_truth import noisy_score
 from tests.command_line import FAST, repro, succeed
 
 
@@ -77,3 +78,30 @@ def test_single_points_have_no_such_score() -> None:
     result = repro("lds", *FAST, "removals=all")
     assert result.exit_code == 2
     assert "removals=all makes single points" in result.stderr
+
+
+def test_noise_of_sgd_costs_rank_correlation_and_more_seeds_less(tmp_path: Path) -> None:
+    overrides = [*FAST, "removals.count=30", "test_index=14", f"output_dir={tmp_path}/run"]
+    said = succeed("lds", "--method", "exact", "--sgd-seeds", "4", *overrides)
+    assert "trained by SGD, 4 seeds" in said
+    found = json.loads((tmp_path / "run" / "lds.json").read_text())
+    assert found["sgd_seeds"] == 4
+    exact, noisy = found["methods"]["exact"]["test_points"]["14"], found["methods"]["exact"]["sgd"]["14"]
+    # The certified losses themselves, which are right, do not score 1 beside SGD's.
+    truth = found["sgd_truth"]["14"]
+    assert truth["lowest"] < truth["one_seed"] < truth["highest"] < 0.999
+    assert truth["one_seed"] < truth["mean_of_seeds"] < 1
+    assert noisy["one_seed"] < exact["value"]
+    # Without the option nothing of it is said.
+    succeed("lds", "--method", "exact", *overrides)
+    assert "sgd_truth" not in json.loads((tmp_path / "run" / "lds.json").read_text())
+
+
+def test_noise_averages_out_over_seeds() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=40)
+    losses = truth + rng.normal(size=(200, 40))
+    few, many = noisy_score(truth, losses[:4]), noisy_score(truth, losses)
+    assert few.one_seed < few.mean_of_seeds < many.mean_of_seeds
+    assert many.mean_of_seeds > 0.98
+    assert few.lowest == pytest.approx(min(spearmanr(truth, own).statistic for own in losses[:4]))

@@ -51,7 +51,20 @@ def ground_truth(
 
 
 @command
-def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
+def lds(
+    overrides: Overrides = None,
+    method: Methods = None,
+    gpus: Gpus = None,
+    sgd_seeds: Annotated[
+        int,
+        typer.Option(
+            "--sgd-seeds",
+            min=0,
+            metavar="N",
+            help="Train every model by SGD too, N times, and score by those losses beside; 0: not at all",
+        ),
+    ] = 0,
+) -> None:
     """Score methods by how well they order models of random halves: Spearman's r, with a proven interval.
 
     Runs what is missing, as `repro run` does: removals.count models that keep a random removals.keep of the
@@ -62,6 +75,7 @@ def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
     Examples:
 
         repro lds data=digits --method cg
+        repro lds data=digits --method cg --sgd-seeds 3
         repro lds --method cg --method grad_dot removals.count=100 'test_index=[8,33,46]'
     """
     overrides = with_gpus(overrides, gpus)
@@ -73,7 +87,7 @@ def lds(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
     from cli.terminal import session_of
     from repro.stages.lds import lds as stage
 
-    stage(session_of(configs[0]), configs)
+    stage(session_of(configs[0]), configs, sgd_seeds)
 
 
 @command

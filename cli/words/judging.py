@@ -138,6 +138,8 @@ def _(found: DatamodelingScores) -> None:
         numbers = [f"{row[name]:.5f}" for name in columns[2:]]
         table.add_row(str(row["method"]), str(row["test point"]), *numbers)
     show(table, "scores", rows)
+    if found.truths:
+        _say_sgd(found)
     say(
         f"{found.models} models; largest certificate {found.max_certificate:.1e}; wrote {found.file}",
         "scored",
@@ -145,6 +147,23 @@ def _(found: DatamodelingScores) -> None:
         max_certificate=found.max_certificate,
         files=[found.file],
     )
+
+
+def _say_sgd(found: DatamodelingScores) -> None:
+    """The same scores, had the losses of models trained by SGD been the truth."""
+    table = result_table(f"the same by the losses of models trained by SGD, {found.sgd_seeds} seeds")
+    for name in ("losses ordered by", "test point", "one seed", "lowest", "highest", "mean of seeds"):
+        table.add_column(name, justify="left" if name == "losses ordered by" else "right", no_wrap=True)
+    scored = [("certified losses", found.truths), *((one.method, one.noisy) for one in found.methods)]
+    rows = [
+        {"by": name, "test_index": target} | asdict(score)
+        for name, scores in scored
+        for target, score in scores.items()
+    ]
+    for row in rows:
+        numbers = [f"{row[name]:.5f}" for name in ("one_seed", "lowest", "highest", "mean_of_seeds")]
+        table.add_row(str(row["by"]), str(row["test_index"]), *numbers)
+    show(table, "sgd", rows)
 
 
 @words

@@ -66,6 +66,11 @@ class RunFolder:
         return self.path / "removals.json"
 
     @property
+    def removal_rows(self) -> Path:
+        """Of groups that are too many for `removals`."""
+        return self.path / "removals.npz"
+
+    @property
     def group_summary(self) -> Path:
         return self.path / "groups.json"
 

@@ -1,8 +1,9 @@
 """retrain/record.json: how long each retraining took, and how its gradient norms came down.
 
-{"runs": [{"model_checksum", "settings", "removals", "models", "seconds", "passes_per_model", "processes",
-"device", "trace"}, ...]} has an entry for each time that models were solved. Its removals are lists of
-training rows, [] for the null control; earlier versions wrote "indices" instead, -1 for the null control.
+{"runs": [{"model_checksum", "settings", "removals", "groups", "models", "seconds", "passes_per_model",
+"processes", "device", "trace"}, ...]} has an entry for each time that models were solved. Its removals are
+[row] for a single training row and [] for the null control; earlier versions wrote "indices" instead, -1 for
+the null control. Groups are named by a digest of their rows, as these are millions of numbers in a study.
 Its trace is [[pass, largest gradient norm, number of models], ...]: the worst over the batches of rank 0 at
 each number of a pass, which is enough to see how the iteration converges.
 
@@ -10,9 +11,11 @@ It is written after the weights, so a run that was killed before has no entry. N
 from it: where it is missing or damaged it begins anew.
 """
 
+import hashlib
 import json
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from repro.folder.manifest import write_json_result
@@ -39,6 +42,8 @@ class RetrainingRun(BaseModel):
     model_checksum: str
     settings: SolverSettings
     removals: list[list[int]]
+    groups: list[str] = []
+    """What `group_digest` makes of each; earlier versions have their rows among the removals."""
     models: int
     seconds: float
     passes_per_model: float | None = None
@@ -50,6 +55,11 @@ class RetrainingRun(BaseModel):
     def solved(self) -> set[Removal]:
         """The removals whose models it accounts for."""
         return {tuple(rows) for rows in self.removals}
+
+
+def group_digest(rows: Removal) -> str:
+    """A name of a group: 16 digits of the SHA-256 of its rows as int64."""
+    return hashlib.sha256(np.array(rows, dtype="<i8").tobytes()).hexdigest()[:16]
 
 
 def read_runs(folder: RunFolder) -> list[RetrainingRun] | None:
