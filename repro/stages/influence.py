@@ -24,6 +24,7 @@ from repro.records.influence import (
     COLUMNS,
     InfluenceRecord,
     SolutionRecord,
+    as_read_back,
     kept_predictions,
     read_record,
     read_table,
@@ -170,7 +171,9 @@ def _explain(
     if predictor is None:
         return found, NO_REMOVALS
     influence = {
-        one.target: one.scores.influence.cpu().double().numpy() for one in found if one.scores is not None
+        one.target: as_read_back(one.scores.influence.cpu().double().numpy())
+        for one in found
+        if one.scores is not None
     }
     try:
         return found, predict_removals(question, predictor, chosen_removals(session, model, influence))
