@@ -162,12 +162,9 @@ def _explain(
     session: Session, model: TrainedModel, question: Question, solver: object
 ) -> tuple[list[Found], pd.DataFrame]:
     """What the method finds of every test point, and what it predicts of removals, if it does so."""
-    try:
-        if not isinstance(solver, RemovalEstimator):
-            return by_s_test(question, cast(Solver, solver)), NO_REMOVALS
-        found, predictor = by_removals(question, solver)
-    except ValueError as error:
-        raise UsageError(f"{question.method}: {error}") from error
+    if not isinstance(solver, RemovalEstimator):
+        return by_s_test(question, cast(Solver, solver)), NO_REMOVALS
+    found, predictor = by_removals(question, solver)
     if predictor is None:
         return found, NO_REMOVALS
     influence = {
