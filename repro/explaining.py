@@ -14,6 +14,7 @@ from influence.estimator import RemovalEstimator, RemovalPredictor
 from influence.scores import Scores, influence_scores, scores_of_changes
 from influence.solution import Progress, Solution, Solve, Solver, Status, failure
 from influence.without_rows import NotDefiniteError
+from repro.errors import UsageError
 from repro.listener import ProgressReport, Report
 from repro.records.influence import SolutionRecord
 from repro.user_code import solution_of
@@ -97,7 +98,7 @@ def by_s_test(question: Question, solver: Solver) -> list[Found]:
     """Prepare the solver once, then explain one test point after the other.
 
     Raises:
-        ValueError: the solver's settings do not fit the model.
+        UsageError: the solver's settings do not fit the model.
     """
     risk, theta, stage = question.risk, question.theta, "preparing"
 
@@ -105,7 +106,10 @@ def by_s_test(question: Question, solver: Solver) -> list[Found]:
         question.progress(stage)(done, total)
 
     started = time.perf_counter()
-    unchecked = solver.at(question.curvature, report)
+    try:
+        unchecked = solver.at(question.curvature, report)
+    except ValueError as error:
+        raise UsageError(f"{question.method}: {error}") from error
     solve: Solve = functools.partial(solution_of, unchecked, name=f"--method {question.method}")
     prepared = time.perf_counter() - started
     found = []
@@ -134,7 +138,7 @@ def by_removals(
     """Every training point removed by itself; and what predicts removals, unless the method failed.
 
     Raises:
-        ValueError: the method is not for this model.
+        UsageError: the method is not for this model.
     """
     started = time.perf_counter()
     try:
@@ -142,6 +146,8 @@ def by_removals(
             question.risk, question.theta, question.curvature, question.progress("every training point")
         )
         changes = predictor.points(*question.test)
+    except ValueError as error:
+        raise UsageError(f"{question.method}: {error}") from error
     except NotDefiniteError as error:
         seconds = time.perf_counter() - started
         return [

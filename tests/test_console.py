@@ -168,7 +168,8 @@ def test_the_configuration_is_its_own_result() -> None:
     (found,) = events(succeed("config", "--log-json", "model.l2=0.5"))
     assert found["values"]["model"]["l2"] == 0.5
     (found,) = events(succeed("config", "--log-json", "--groups"))
-    assert found["groups"]["influence"] == ["cg", "exact", "grad_dot", "lissa", "lissa_auto"]
+    methods = ["cg", "exact", "grad_dot", "lissa", "lissa_auto", "newton_step", "rif"]
+    assert found["groups"]["influence"] == methods
 
 
 def test_options_hold_for_their_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:

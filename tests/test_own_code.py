@@ -61,7 +61,16 @@ def influence(run: Path, *overrides: str) -> tuple[int, str]:
 
 
 def test_own_files_are_choices_like_any_other(own: Path) -> None:
-    assert groups()["influence"] == ["cg", "exact", "grad_dot", "lissa", "lissa_auto", "mine"]
+    assert groups()["influence"] == [
+        "cg",
+        "exact",
+        "grad_dot",
+        "lissa",
+        "lissa_auto",
+        "mine",
+        "newton_step",
+        "rif",
+    ]
     assert "|mine" in succeed("config", "--groups")
     assert compose(["influence.depth=7"], "mine")["influence"]["depth"] == 7
     # The package's own folder is as it was without the variable.

@@ -1,6 +1,7 @@
 """Methods that predict removals as wholes, from the command line: what they write, certify and refuse."""
 
 import json
+from io import StringIO
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -17,7 +18,7 @@ from repro.configuration.compose import compose
 from repro.folder.manifest import write_text_result
 from repro.folder.paths import RunFolder
 from repro.group_agreement import join_groups
-from repro.records.influence import read_record
+from repro.records.influence import as_read_back, read_record
 from repro.records.removals import name_of
 from repro.removal_predictions import lacks_removals
 from repro.session import Session
@@ -225,3 +226,11 @@ def test_standard_errors_of_groups_are_those_of_the_repeats_sums(tmp_path: Path)
         expected = factor * float(torch.tensor(sums, dtype=torch.float64).std())
         assert float(str(row.predicted_stderr)) == pytest.approx(expected, rel=1e-9)
         assert float(str(row.predicted_change)) == pytest.approx(float(np.mean(sums)), rel=1e-9)
+
+
+def test_removals_are_chosen_by_the_numbers_that_later_stages_read() -> None:
+    values = np.random.default_rng(0).standard_normal(2000) * 10.0 ** np.arange(-1000, 1000).clip(-200, 200)
+    once = as_read_back(values)
+    np.testing.assert_allclose(once, values, rtol=1e-15)
+    table = pd.DataFrame({"influence": values})
+    assert pd.read_csv(StringIO(table.to_csv()))["influence"].tolist() == once.tolist()

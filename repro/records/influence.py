@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from io import BytesIO
 from typing import Annotated, Any
 
+import numpy as np
 import pandas as pd
 from hydra.utils import get_object
+from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
 from influence.solution import is_baseline
@@ -150,6 +152,13 @@ def read_table(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame | Non
     if hashlib.sha256(content).hexdigest() != record.table_checksum:
         return None
     return pd.read_csv(BytesIO(content))
+
+
+def as_read_back(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """Numbers as `read_table` finds them: what they choose must not depend on whether they are written."""
+    text = pd.DataFrame({"value": values}).to_csv(index=False)
+    found: np.ndarray = pd.read_csv(BytesIO(text.encode()))["value"].to_numpy(dtype=np.float64)
+    return found
 
 
 def write_predictions(folder: RunFolder, record: InfluenceRecord, table: pd.DataFrame) -> InfluenceRecord:

@@ -24,6 +24,7 @@ from repro.records.influence import (
     COLUMNS,
     InfluenceRecord,
     SolutionRecord,
+    as_read_back,
     kept_predictions,
     read_record,
     read_table,
@@ -161,16 +162,15 @@ def _explain(
     session: Session, model: TrainedModel, question: Question, solver: object
 ) -> tuple[list[Found], pd.DataFrame]:
     """What the method finds of every test point, and what it predicts of removals, if it does so."""
-    try:
-        if not isinstance(solver, RemovalEstimator):
-            return by_s_test(question, cast(Solver, solver)), NO_REMOVALS
-        found, predictor = by_removals(question, solver)
-    except ValueError as error:
-        raise UsageError(f"{question.method}: {error}") from error
+    if not isinstance(solver, RemovalEstimator):
+        return by_s_test(question, cast(Solver, solver)), NO_REMOVALS
+    found, predictor = by_removals(question, solver)
     if predictor is None:
         return found, NO_REMOVALS
     influence = {
-        one.target: one.scores.influence.cpu().double().numpy() for one in found if one.scores is not None
+        one.target: as_read_back(one.scores.influence.cpu().double().numpy())
+        for one in found
+        if one.scores is not None
     }
     try:
         return found, predict_removals(question, predictor, chosen_removals(session, model, influence))
