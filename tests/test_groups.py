@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from plots.groups import agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
 from retrain.group_kinds import halves, random_groups, study_groups
+from tests.browser import launched, opened
 from tests.command_line import FAST, repro, succeed
 
 
@@ -124,12 +127,39 @@ def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tm
     assert {(row.test_index, row.rows): row.actual_change for row in exported.itertuples()} == known
 
 
-def test_stages_of_single_points_refuse_groups(grouped: tuple[Path, list[str]]) -> None:
+def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tuple[Path, list[str]]) -> None:
+    folder, overrides = grouped
+    assert "report.html" in succeed("report", *overrides)
+    assert "good  page: report.html shows this table" in succeed("check", folder)
+    table = pd.read_csv(folder / "groups.csv")
+    removals = json.loads((folder / "removals.json").read_text())
+    chosen = table[(table["method"] == "exact") & (table["test_index"] == 14)]
+    largest = chosen.sort_values("actual_change").iloc[-1]
+    members = removals[int(largest["removal"])]
+    own = by_point(folder / "influence" / "exact.csv", "predicted_change")
+    strongest = sorted(members, key=lambda row: -abs(own[14, row]))[:8]
+    with launched() as browser, opened(browser, folder / "report.html") as page:
+        expect(page.locator("#count")).to_have_text("15 of 15 groups shown.")
+        page.locator("#step").evaluate(
+            "step => { step.value = step.max; step.dispatchEvent(new Event('input', {bubbles: true})); }"
+        )
+        card = page.locator("#card")
+        expect(card.locator("h3")).to_have_text(f"Group {int(largest['removal'])}")
+        expect(card.locator("dd").first).to_have_text(str(len(members)))
+        assert card.locator("figcaption").all_inner_texts() == [f"#{row}" for row in strongest]
+        page.locator("#least").fill("30")
+        expect(page.locator("#count")).to_have_text("10 of 15 groups shown.")
+        page.locator("#method").select_option("lissa_auto")
+        page.locator("#test").select_option("1")
+        expect(page.locator("#count")).to_have_text("10 of 15 groups shown.")
+        assert not Axe().run(page).response["violations"]
+
+
+def test_a_sweep_of_single_points_refuses_groups(grouped: tuple[Path, list[str]]) -> None:
     _, overrides = grouped
-    for command in (["report"], ["sweep", "--method", "cg"]):
-        result = repro(*command, *overrides[:-1], *([overrides[-1]] if command == ["report"] else []))
-        assert result.exit_code == 2
-        assert "removals=random_groups makes groups" in result.stderr
+    result = repro("sweep", "--method", "cg", *overrides[:-1])
+    assert result.exit_code == 2
+    assert "removals=random_groups makes groups" in result.stderr
 
 
 BAD = {
