@@ -163,10 +163,10 @@ def test_a_sweep_of_single_points_refuses_groups(grouped: tuple[Path, list[str]]
 
 
 BAD = {
-    "empty": ([[1, 2], []], "a removal is empty"),
-    "a row twice": ([[4, 4]], "names training row 4 twice"),
+    "empty": ([[1, 2], []], "list 1 is empty; expected at least one training row"),
+    "a row twice": ([[4, 4]], "list 0: a removal names training row 4 twice"),
     "a group twice": ([[4, 5], [7], [5, 4]], "lists 0 and 2 name the same rows"),
-    "out of range": ([[4, 300]], "names training row 300: expected 0 … 299"),
+    "out of range": ([[4, 300]], "list 0: a removal names training row 300: expected 0 … 299"),
     "everything": ([list(range(300))], "leaves nothing to fit"),
     "no lists": ([3, 8], "expected a list of lists of training rows"),
     "no rows": ([["a"]], "list 0 holds what is no row"),
@@ -183,7 +183,7 @@ def test_a_file_of_bad_groups_is_named_and_nothing_is_written(name: str, tmp_pat
     result = repro("run", *FAST, "removals=file", f"removals.path={file}", f"output_dir={run}")
     assert result.exit_code == 2, result.output
     assert said in result.stderr
-    assert not (run / "model.safetensors").exists()
+    assert not run.exists()
 
 
 def test_a_removal_of_a_whole_class_is_refused(tmp_path: Path) -> None:
@@ -207,6 +207,23 @@ def test_a_size_that_rounds_to_no_row_is_refused() -> None:
     result = repro("run", *FAST, "removals=random_groups", "removals.sizes=[0.001]")
     assert result.exit_code == 2
     assert "removals.sizes=0.001 is 0 of the 300 training rows; expected 1 … 299" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("removals.smallest=0.3", "removals.smallest=0.3 is above removals.largest=0.25"),
+        ("removals.smallest=0.0001", "removals.smallest=0.0001 is 0 of the 300 training rows"),
+    ],
+)
+def test_sizes_of_the_study_that_cannot_be_are_refused_before_predictions(
+    setting: str, said: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    result = repro("run", "--method", "exact", *FAST, "removals=groups", setting, f"output_dir={run}")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not run.exists()
 
 
 def test_halves_and_random_groups_have_their_sizes_and_follow_the_seed() -> None:

@@ -8,7 +8,13 @@ from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
 from repro.retraining import refuse_other_models, refuse_sum_for_points
-from repro.selection import chosen_groups, makes_groups, needs_influence, points_without_predictions
+from repro.selection import (
+    chosen_groups,
+    makes_groups,
+    needs_influence,
+    points_without_predictions,
+    refuse_impossible_groups,
+)
 from repro.session import Session
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, PlottedGroups, plot
@@ -60,7 +66,9 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         raise UsageError(str(error)) from error
     if not makes_groups(config):
         points_without_predictions(config, len(session.dataset.y_train))
-    elif not needs_influence(config):
+    elif needs_influence(config):
+        refuse_impossible_groups(config, len(session.dataset.y_train))
+    else:
         chosen_groups(config, session.dataset)
 
 
