@@ -226,6 +226,20 @@ def test_sizes_of_the_study_that_cannot_be_are_refused_before_predictions(
     assert not run.exists()
 
 
+def test_the_study_of_2019_in_miniature(tmp_path: Path) -> None:
+    """Both test points have the same groups, which their tails choose together; a third needs no model."""
+    small = ["experiment=groups2019", "data=digits", "data.num_train=300", "plot.formats=[png]"]
+    small += ["removals.smallest=0.01", "removals.num_sizes=8", "removals.most=40"]
+    small += ["test_index=[14,3]", f"output_dir={tmp_path}/run"]
+    succeed("run", *small)
+    table = pd.read_csv(tmp_path / "run" / "groups.csv")
+    by_point = table.groupby("test_index")["removal"].apply(sorted)
+    assert by_point[14] == by_point[3] == list(range(40))
+    assert json.loads((tmp_path / "run" / "groups.json").read_text())["l2_scaling"] == "sum"
+    succeed("ground-truth", "--test-index", "20", "--out", tmp_path / "truth.csv", *small)
+    assert len(pd.read_csv(tmp_path / "truth.csv")) == 40
+
+
 def test_halves_and_random_groups_have_their_sizes_and_follow_the_seed() -> None:
     kept = halves(num_examples=101, count=7, keep=0.5, seed=3)
     assert [len(rows) for rows in kept] == [51] * 7
