@@ -20,6 +20,9 @@ BINS = 8
 FEWEST = 4
 """Groups that a bin must have for r and slope to say anything."""
 
+KEY_COLUMNS = 2
+"""Of the key below the curves: names of methods with their test points are long."""
+
 
 def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = "") -> Figure:
     """One panel per method, one row per test point; the colour of a group is its size.
@@ -68,7 +71,9 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
     found = agreement_by_size(table)
     several = table["test_index"].nunique() > 1
     with styled():
-        figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+        curves = found[["method", "test_index"]].drop_duplicates()
+        key_rows = -(-len(curves) // KEY_COLUMNS)
+        figure = Figure(figsize=(7.0, 2.9 + 0.2 * key_rows), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
             for index, ((method, test), rows) in enumerate(
@@ -86,7 +91,7 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
                 )
             axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label, xscale="log")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=KEY_COLUMNS, frameon=False)
     return figure
 
 

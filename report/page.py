@@ -22,32 +22,37 @@ SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.j
 
 def render(page: Page) -> str:
     """The page. What it says is escaped, whatever a label, a path or a method is called."""
-    environment = Environment(
+    template = environment().get_template("report.html.jinja")
+    return template.render(
+        page=page,
+        criteria=CRITERIA,
+        measures=measures([method.verdict for method in page.test_points[0].methods]),
+        styles=Markup(asset("page.css")),
+        script=one_function(SCRIPTS),
+        plotly=Markup(get_plotlyjs()),
+        figure=as_json(page.figure),
+        traces=as_json(_trace_data(page.making.traces)),
+    )
+
+
+def environment() -> Environment:
+    """What renders a page's template: all that is not said to be safe is escaped."""
+    found = Environment(
         loader=PackageLoader("report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = format_number
-    environment.filters["hash"] = _content_hash
-    environment.filters["signed"] = format_signed
-    template = environment.get_template("report.html.jinja")
-    return template.render(
-        page=page,
-        criteria=CRITERIA,
-        measures=measures([method.verdict for method in page.test_points[0].methods]),
-        styles=Markup(_asset("page.css")),
-        script=_script(),
-        plotly=Markup(get_plotlyjs()),
-        figure=_json(page.figure),
-        traces=_json(_trace_data(page.making.traces)),
-    )
+    found.filters["number"] = format_number
+    found.filters["hash"] = _content_hash
+    found.filters["signed"] = format_signed
+    return found
 
 
-def _script() -> Markup:
-    """The page's own scripts as one function, so that nothing of them is global."""
-    parts = "\n".join(_asset(name) for name in SCRIPTS)
+def one_function(names: Sequence[str]) -> Markup:
+    """A page's own scripts as one function, so that nothing of them is global."""
+    parts = "\n".join(asset(name) for name in names)
     return Markup(f'(() => {{\n"use strict";\n{parts}\n}})();')
 
 
@@ -56,11 +61,12 @@ def _content_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A style sheet or script."""
     return (files("report") / "assets" / name).read_text(encoding="utf-8")
 
 
-def _json(value: Any) -> Markup:
+def as_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))

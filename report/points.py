@@ -57,8 +57,8 @@ def _of_test(test: int, rows: DataFrame, methods: Sequence[str]) -> dict[str, An
         own = rows[rows["method"] == method].set_index("train_index").reindex(points.index)
         finite[method] = own[np.isfinite(own["predicted_change"]) & np.isfinite(own["actual_change"])]
         predictions[method] = {
-            "change": _numbers(own["predicted_change"]),
-            "stderr": _numbers(own["predicted_stderr"]),
+            "change": numbers(own["predicted_change"]),
+            "stderr": numbers(own["predicted_stderr"]),
             # Points that another method chose are no points of this one.
             "has": [bool(found) for found in own["method"].notna()],
         }
@@ -76,12 +76,13 @@ def _of_test(test: int, rows: DataFrame, methods: Sequence[str]) -> dict[str, An
         "index": test,
         "train_index": [int(i) for i in points["train_index"]],
         "label": [int(label) for label in points["label"]],
-        "actual": _numbers(points["actual_change"]),
-        "certificate": _numbers(points["certificate"]),
+        "actual": numbers(points["actual_change"]),
+        "certificate": numbers(points["certificate"]),
         "predictions": predictions,
         "left_out": rows["train_index"].nunique() - len(points),
     }
 
 
-def _numbers(column: "pd.Series[float]") -> list[float | None]:
+def numbers(column: "pd.Series[float]") -> list[float | None]:
+    """A column as JSON can hold it, rounded to `DIGITS`."""
     return [float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None for value in column]

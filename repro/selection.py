@@ -72,6 +72,19 @@ def needs_model(config: Config) -> bool:
     return needs_influence(config) or "gradient_factors" in _parameters(make_removal_kind(config))
 
 
+def refuse_impossible_groups(config: Config, num_train: int) -> None:
+    """Raise UsageError for settings that cannot work, of a kind that has to wait for predictions."""
+    kind = make_removal_kind(config)
+    judge = getattr(getattr(kind, "func", kind), "judge", None)
+    if judge is None:
+        return
+    settings = {name: config["removals"][name] for name in _parameters(judge) if name in config["removals"]}
+    try:
+        judge(num_examples=num_train, **settings)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
 def chosen_groups(
     config: Config,
     dataset: Dataset,

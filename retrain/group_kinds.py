@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 
 from erm.settings import Count, Seed
-from retrain.removal import Removal
+from retrain.removal import Removal, removal
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Sizes = Annotated[list[Share], Field(min_length=1, description="shares of the rows that a group takes")]
@@ -54,6 +54,20 @@ def makes_groups(kind: Callable[..., Any]) -> Callable[..., Any]:
     return kind
 
 
+def judged_by(judge: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Let a function judge the settings of a kind that needs predictions before these are made.
+
+    Args:
+        judge: raises ValueError; of the kind's parameters it may have `num_examples` and the settings.
+    """
+
+    def mark(kind: Callable[..., Any]) -> Callable[..., Any]:
+        kind.judge = judge  # type: ignore[attr-defined]
+        return kind
+
+    return mark
+
+
 @makes_groups
 def random_groups(*, num_examples: int, sizes: Sizes, count: PerSize, seed: GroupSeed) -> list[Removal]:
     """`count` groups of each size, each drawn uniformly without replacement.
@@ -84,13 +98,17 @@ def halves(*, num_examples: int, count: Subsets, keep: Keep, seed: GroupSeed) ->
 
 
 @makes_groups
-def groups_of_file(*, path: GroupFile) -> list[Removal]:
+def groups_of_file(*, num_examples: int, path: GroupFile) -> list[Removal]:
     """The groups that a file lists, in its order.
 
     Raises:
-        ValueError: it cannot be read, is no list of lists of rows, or names a group twice.
+        ValueError: it cannot be read, is no list of lists of rows, or names a group twice; a list is empty,
+            names a row twice or one that is not there, or leaves nothing.
     """
-    found = [tuple(sorted(rows)) for rows in _row_lists(Path(path).expanduser())]
+    found = [
+        _as_removal(rows, num_examples, f"removals.path={path}: list {place}")
+        for place, rows in enumerate(_row_lists(Path(path).expanduser()))
+    ]
     seen: dict[Removal, int] = {}
     for place, rows in enumerate(found):
         if rows in seen:
@@ -99,7 +117,16 @@ def groups_of_file(*, path: GroupFile) -> list[Removal]:
     return found
 
 
+def _study_range(*, num_examples: int, smallest: float, largest: float) -> tuple[int, int]:
+    """Rows of the smallest and the largest groups; ValueError where they are none."""
+    if smallest > largest:
+        raise ValueError(f"removals.smallest={smallest} is above removals.largest={largest}")
+    first = _rows_of(smallest, num_examples, "removals.smallest")
+    return first, _rows_of(largest, num_examples, "removals.largest")
+
+
 @makes_groups
+@judged_by(_study_range)
 def study_groups(
     *,
     num_examples: int,
@@ -124,10 +151,7 @@ def study_groups(
     Raises:
         ValueError: a size rounds to no row, or `smallest` is above `largest`.
     """
-    if smallest > largest:
-        raise ValueError(f"removals.smallest={smallest} is above removals.largest={largest}")
-    first = _rows_of(smallest, num_examples, "removals.smallest")
-    last = _rows_of(largest, num_examples, "removals.largest")
+    first, last = _study_range(num_examples=num_examples, smallest=smallest, largest=largest)
     generator = np.random.default_rng(seed)
     tail = min(num_examples, round(TAIL * last))
     orders = np.argsort(influences, axis=1, kind="stable")
@@ -147,6 +171,15 @@ def study_groups(
         return whole
     chosen = generator.choice(len(whole), size=most, replace=False)
     return [whole[place] for place in sorted(chosen.tolist())]
+
+
+def _as_removal(rows: list[int], num_examples: int, where: str) -> Removal:
+    if not rows:
+        raise ValueError(f"{where} is empty; expected at least one training row")
+    try:
+        return removal(rows, num_examples)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _rows_of(share: float, num_examples: int, key: str) -> int:

@@ -9,7 +9,6 @@ cannot be as near to its minimiser as it has to be. So, unlike for single rows (
 - Δ is rounded to float32 only where that is below the tolerance.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -54,8 +53,8 @@ class _Course:
     """Gradient norms that float32 is not asked to go below."""
     factors: int = 0
     """How many were refreshed."""
-    worst: tuple[float, ...] = ()
-    """The largest gradient norm after each pass with this factor."""
+    norms: tuple[Float64[Tensor, " b"], ...] = ()
+    """Gradient norms of the models that are left, after each pass with this factor."""
 
 
 def solve_groups(
@@ -121,7 +120,7 @@ def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) ->
     least = course.floors.clamp(min=solution.tolerance)
     switched = course.single & (norms * (norms / before).clamp(max=1) <= least)
     course.single = course.single & ~switched
-    course.worst = (*course.worst, float(path.norms.max()))
+    course.norms = (*course.norms, path.norms)[-1 - PATIENCE :]
     _leave(course, ~solution.converged[path.positions])
 
 
@@ -132,6 +131,7 @@ def _leave(course: _Course, staying: Bool[Tensor, " b"]) -> None:
     course.path.keep(staying)
     course.removals = course.removals.take(torch.nonzero(staying).flatten())
     course.single, course.floors = course.single[staying], course.floors[staying]
+    course.norms = tuple(norms[staying] for norms in course.norms)
 
 
 def _rounded(
@@ -144,11 +144,11 @@ def _rounded(
 
 
 def _refresh(course: _Course) -> None:
-    """A factor for the models that are left, where it pays."""
+    """A factor for the models that are left, where it pays: for most of them, not for the slowest."""
     problem, path = course.problem, course.path
-    if len(course.worst) <= PATIENCE or course.factors == MAX_FACTORS or not len(path.positions):
+    if len(course.norms) <= PATIENCE or course.factors == MAX_FACTORS or not len(path.positions):
         return
-    ahead = _passes_ahead(course.worst, course.solution.tolerance)
+    ahead = _passes_ahead(course.norms[0], course.norms[-1], course.solution.tolerance)
     # K(K − 1)/2 blocks of 2nd² operations, against two products of 2nd(K − 1) for each model.
     cost = problem.num_classes * problem.num_features / (4 * len(path.positions))
     if ahead <= cost + 2 * PATIENCE:
@@ -157,14 +157,14 @@ def _refresh(course: _Course) -> None:
         problem, course.removals, path.differences, course.preconditioner.factor.dtype
     )
     course.factors += 1
-    course.worst = ()
+    course.norms = ()
 
 
-def _passes_ahead(worst: tuple[float, ...], tolerance: float) -> float:
-    """How many more passes the tolerance takes, at the contraction of the last `PATIENCE`; at most all."""
-    before, now = worst[-1 - PATIENCE], worst[-1]
-    if not now > tolerance:
-        return 0.0
-    if not now < before < math.inf:
-        return float(MAX_PASSES)
-    return min(float(MAX_PASSES), PATIENCE * math.log(now / tolerance) / math.log(before / now))
+def _passes_ahead(before: Float64[Tensor, " b"], now: Float64[Tensor, " b"], tolerance: float) -> float:
+    """How many more passes the tolerance takes a model on average, at the contraction of `PATIENCE` passes.
+
+    A model that does not come nearer counts as taking all that it may.
+    """
+    each = PATIENCE * (now / tolerance).log() / (before / now).log()
+    known = (now < before) & before.isfinite()
+    return float(torch.where(known, each, MAX_PASSES).clamp(0, MAX_PASSES).mean())

@@ -56,6 +56,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run data=digits --method cg --method newton_step --method rif removals=random_groups",
         "repro lds data=digits --method cg",
         "repro lds data=digits --method cg --sgd-seeds 3",
+        "repro lds data=digits --method cg --method grad_dot --sgd-seeds 3",
         "repro lds data=digits --method cg --method grad_dot",
         "repro diagnose data=digits",
         "repro diagnose data=digits --method cg",
@@ -135,6 +136,7 @@ NAMES = frozenset(
 HERE = "tests/test_printed_commands.py"
 SCORE = "tests/test_score_command.py"
 ELSEWHERE = {
+    "repro run experiment=groups2019": "tests/test_groups.py::test_the_study_of_2019_in_miniature",
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
     "python -m release.configuration_page > docs/configuration.md": (
         f"{HERE}::test_the_page_of_the_configuration_is_written"

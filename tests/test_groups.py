@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
 
 from plots.groups import agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
 from retrain.group_kinds import SKETCHED, gradients, halves, random_groups, study_groups
+from tests.browser import launched, opened
 from tests.command_line import FAST, repro, succeed
 
 
@@ -124,19 +127,46 @@ def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tm
     assert {(row.test_index, row.rows): row.actual_change for row in exported.itertuples()} == known
 
 
-def test_stages_of_single_points_refuse_groups(grouped: tuple[Path, list[str]]) -> None:
+def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tuple[Path, list[str]]) -> None:
+    folder, overrides = grouped
+    assert "report.html" in succeed("report", *overrides)
+    assert "good  page: report.html shows this table" in succeed("check", folder)
+    table = pd.read_csv(folder / "groups.csv")
+    removals = json.loads((folder / "removals.json").read_text())
+    chosen = table[(table["method"] == "exact") & (table["test_index"] == 14)]
+    largest = chosen.sort_values("actual_change").iloc[-1]
+    members = removals[int(largest["removal"])]
+    own = by_point(folder / "influence" / "exact.csv", "predicted_change")
+    strongest = sorted(members, key=lambda row: -abs(own[14, row]))[:8]
+    with launched() as browser, opened(browser, folder / "report.html") as page:
+        expect(page.locator("#count")).to_have_text("15 of 15 groups shown.")
+        page.locator("#step").evaluate(
+            "step => { step.value = step.max; step.dispatchEvent(new Event('input', {bubbles: true})); }"
+        )
+        card = page.locator("#card")
+        expect(card.locator("h3")).to_have_text(f"Group {int(largest['removal'])}")
+        expect(card.locator("dd").first).to_have_text(str(len(members)))
+        assert card.locator("figcaption").all_inner_texts() == [f"#{row}" for row in strongest]
+        page.locator("#least").fill("30")
+        expect(page.locator("#count")).to_have_text("10 of 15 groups shown.")
+        page.locator("#method").select_option("lissa_auto")
+        page.locator("#test").select_option("1")
+        expect(page.locator("#count")).to_have_text("10 of 15 groups shown.")
+        assert not Axe().run(page).response["violations"]
+
+
+def test_a_sweep_of_single_points_refuses_groups(grouped: tuple[Path, list[str]]) -> None:
     _, overrides = grouped
-    for command in (["report"], ["sweep", "--method", "cg"]):
-        result = repro(*command, *overrides[:-1], *([overrides[-1]] if command == ["report"] else []))
-        assert result.exit_code == 2
-        assert "removals=random_groups makes groups" in result.stderr
+    result = repro("sweep", "--method", "cg", *overrides[:-1])
+    assert result.exit_code == 2
+    assert "removals=random_groups makes groups" in result.stderr
 
 
 BAD = {
-    "empty": ([[1, 2], []], "a removal is empty"),
-    "a row twice": ([[4, 4]], "names training row 4 twice"),
+    "empty": ([[1, 2], []], "list 1 is empty; expected at least one training row"),
+    "a row twice": ([[4, 4]], "list 0: a removal names training row 4 twice"),
     "a group twice": ([[4, 5], [7], [5, 4]], "lists 0 and 2 name the same rows"),
-    "out of range": ([[4, 300]], "names training row 300: expected 0 … 299"),
+    "out of range": ([[4, 300]], "list 0: a removal names training row 300: expected 0 … 299"),
     "everything": ([list(range(300))], "leaves nothing to fit"),
     "no lists": ([3, 8], "expected a list of lists of training rows"),
     "no rows": ([["a"]], "list 0 holds what is no row"),
@@ -153,7 +183,7 @@ def test_a_file_of_bad_groups_is_named_and_nothing_is_written(name: str, tmp_pat
     result = repro("run", *FAST, "removals=file", f"removals.path={file}", f"output_dir={run}")
     assert result.exit_code == 2, result.output
     assert said in result.stderr
-    assert not (run / "model.safetensors").exists()
+    assert not run.exists()
 
 
 def test_a_removal_of_a_whole_class_is_refused(tmp_path: Path) -> None:
@@ -177,6 +207,37 @@ def test_a_size_that_rounds_to_no_row_is_refused() -> None:
     result = repro("run", *FAST, "removals=random_groups", "removals.sizes=[0.001]")
     assert result.exit_code == 2
     assert "removals.sizes=0.001 is 0 of the 300 training rows; expected 1 … 299" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("removals.smallest=0.3", "removals.smallest=0.3 is above removals.largest=0.25"),
+        ("removals.smallest=0.0001", "removals.smallest=0.0001 is 0 of the 300 training rows"),
+    ],
+)
+def test_sizes_of_the_study_that_cannot_be_are_refused_before_predictions(
+    setting: str, said: str, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    result = repro("run", "--method", "exact", *FAST, "removals=groups", setting, f"output_dir={run}")
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert not run.exists()
+
+
+def test_the_study_of_2019_in_miniature(tmp_path: Path) -> None:
+    """Both test points have the same groups, which their tails choose together; a third needs no model."""
+    small = ["experiment=groups2019", "data=digits", "data.num_train=300", "plot.formats=[png]"]
+    small += ["removals.smallest=0.01", "removals.num_sizes=8", "removals.most=40"]
+    small += ["test_index=[14,3]", f"output_dir={tmp_path}/run"]
+    succeed("run", *small)
+    table = pd.read_csv(tmp_path / "run" / "groups.csv")
+    by_point = table.groupby("test_index")["removal"].apply(sorted)
+    assert by_point[14] == by_point[3] == list(range(40))
+    assert json.loads((tmp_path / "run" / "groups.json").read_text())["l2_scaling"] == "sum"
+    succeed("ground-truth", "--test-index", "20", "--out", tmp_path / "truth.csv", *small)
+    assert len(pd.read_csv(tmp_path / "truth.csv")) == 40
 
 
 def test_halves_and_random_groups_have_their_sizes_and_follow_the_seed() -> None:

@@ -45,12 +45,13 @@ def _is_drawing(folder: RunFolder, name: str) -> bool:
 
 
 def shows_another_table(folder: RunFolder) -> bool:
-    """Whether there is a page, and it was made from another table than the one there is now."""
+    """Whether there is a page, and it was made from another table than that of points or groups now."""
     if not folder.report.exists():
         return False
     page = folder.report.read_text("utf-8", errors="replace")
     shown = re.search(r'<meta name="table" content="([0-9a-f]{64})">', page)
-    return shown is None or shown[1] != file_checksum(folder.table)
+    tables = [path for path in (folder.table, folder.groups) if path.exists()]
+    return shown is None or shown[1] not in map(file_checksum, tables)
 
 
 def check_page(folder: RunFolder) -> list[Verdict]:

@@ -112,7 +112,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
         retrainer = _retrainer(folder, config, risk, model, scaling)
         verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
         if not folder.table.exists():
-            return verdicts
+            return [*verdicts, *check_page(folder)]
     try:
         table = pd.read_csv(folder.table)
         targets = list(dict.fromkeys(table["test_index"].tolist()))

@@ -49,8 +49,8 @@ def plot(session: Session) -> Plotted | PlottedGroups:
     return plot_groups(session) if makes_groups(session.config) else plot_points(session)
 
 
-def plot_groups(session: Session) -> PlottedGroups:
-    """Write `groups.csv`, `removals.json`, `groups.json` and the figures.
+def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
+    """Write `groups.csv`, `removals.json`, `groups.json` and the figures. Arguments as of `plot_points`.
 
     Raises:
         StageError: an earlier stage is missing.
@@ -71,6 +71,7 @@ def plot_groups(session: Session) -> PlottedGroups:
         ]
         found = PlottedGroups(joined=joined, folder=folder, figures=figures)
         session.listener.result(found)
+        _warn_of_old_page(session, folder, with_page)
         return found
 
 
@@ -98,6 +99,10 @@ def plot_points(session: Session, with_page: bool = False) -> Plotted:
         ]
         found = Plotted(joined=joined, folder=folder, figures=figures)
         session.listener.result(found)
-        if not with_page and shows_another_table(folder):
-            warn(f"{folder.report} is old: it shows another table. Anew: {session.command('report')}")
+        _warn_of_old_page(session, folder, with_page)
         return found
+
+
+def _warn_of_old_page(session: Session, folder: RunFolder, with_page: bool) -> None:
+    if not with_page and shows_another_table(folder):
+        warn(f"{folder.report} is old: it shows another table. Anew: {session.command('report')}")

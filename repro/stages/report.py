@@ -7,6 +7,7 @@ from pathlib import Path
 
 from plots.style import save
 from report.content import Page
+from report.group_page import render_groups
 from report.page import render
 from report.points import drawn_points, figure_data
 from repro.configuration.compose import Config, compose
@@ -14,11 +15,12 @@ from repro.departures import method_titles
 from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
+from repro.page.groups import describe_groups_page
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
-from repro.selection import refuse_groups
+from repro.selection import makes_groups
 from repro.session import Session
-from repro.stages.plot import Plotted, plot_points
+from repro.stages.plot import Plotted, plot_groups, plot_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +37,17 @@ def report(session: Session) -> Reported:
     Raises:
         StageError: an earlier stage is missing.
     """
-    refuse_groups(session.config, "the page")
     with session.opened() as folder:
-        plotted = plot_points(session, with_page=True)
-        write_text_result(folder, folder.report, render(_page(session, plotted)))
+        write_text_result(folder, folder.report, _rendered(session))
         found = Reported(page=folder.report, num_bytes=folder.report.stat().st_size)
         session.listener.result(found)
         return found
+
+
+def _rendered(session: Session) -> str:
+    if makes_groups(session.config):
+        return render_groups(describe_groups_page(session, plot_groups(session, with_page=True).joined))
+    return render(_page(session, plot_points(session, with_page=True)))
 
 
 def _page(session: Session, plotted: Plotted) -> Page:

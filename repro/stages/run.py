@@ -9,7 +9,14 @@ from repro.notices import LOGGER, note
 from repro.records.influence import read_record, read_table
 from repro.removal_predictions import lacks_removals
 from repro.retraining import refuse_other_models, refuse_sum_for_points
-from repro.selection import chosen_groups, makes_groups, needs_model, points_without_predictions
+from repro.selection import (
+    chosen_groups,
+    makes_groups,
+    needs_influence,
+    needs_model,
+    points_without_predictions,
+    refuse_impossible_groups,
+)
 from repro.session import Session
 from repro.stages.influence import influence
 from repro.stages.plot import Plotted, PlottedGroups, plot
@@ -61,6 +68,8 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         raise UsageError(str(error)) from error
     if not makes_groups(config):
         points_without_predictions(config, len(session.dataset.y_train))
+    elif needs_influence(config):
+        refuse_impossible_groups(config, len(session.dataset.y_train))
     elif not needs_model(config):
         chosen_groups(config, session.dataset)
 
