@@ -92,9 +92,10 @@ def _labels(tables: list[pd.DataFrame]) -> Int[np.ndarray, " n"] | None:
 
 
 def _changes(folder: RunFolder) -> pd.DataFrame:
-    from repro.stages.ground_truth import left_out_changes
+    from repro.agreement import actual_changes
+    from repro.stages.ground_truth import changes_so_far
 
-    return left_out_changes(Session(compose([str(folder.path)])))[0]
+    return actual_changes(*changes_so_far(Session(compose([str(folder.path)]))))
 
 
 def _l2_terms(

@@ -223,7 +223,8 @@ def test_the_page_runs_from_top_to_bottom(
         for line in block.splitlines():
             shown.append(succeed(*shlex.split(line)[1:]))
     assert blocks(page, ("sh",))
-    assert "mine: sign: " in shown[1]
-    assert "mine: factor_n: " in shown[1]
-    assert "nothing is wrong" in shown[2]
+    assert "torch.nn.Linear(64, 10, bias=False)" in shown[1]
+    assert "mine: sign: " in shown[2]
+    assert "mine: factor_n: " in shown[2]
+    assert "nothing is wrong" in shown[3]
     assert "[] Interval(value=0.99" in capsys.readouterr().out

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from influence.spectrum import Spectrum
     from repro.stages.compare import ComparedSetting, Comparison
     from repro.stages.diagnose import Diagnosis
+    from repro.stages.export_model import ExportedModel
     from repro.stages.ground_truth import Exported
     from repro.stages.lds import DatamodelingScores
     from repro.stages.score import Scored, ScoredFiles
@@ -109,9 +110,15 @@ def _(found: Exported) -> None:
 
 
 def _left_out(found: Exported) -> str:
-    if found.groups:
-        return f"{found.groups} groups of training points"
-    return f"{found.training_points} left-out training points"
+    counts = {"left-out training points": found.training_points, "groups of training points": found.groups}
+    return " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+@words
+def _(found: ExportedModel) -> None:
+    parts = ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in found.shapes.items())
+    say(f"{found.module}: {parts}, {found.dtype}", "exported_model", **asdict(found))
+    say_wrote(found.file)
 
 
 @words
