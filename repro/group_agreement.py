@@ -110,21 +110,6 @@ def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
     write_text_result(folder, folder.removals, f"[\n{lines}\n]\n")
 
 
-def read_removals(folder: RunFolder) -> list[Removal]:
-    """The rows that each `removal` of groups.csv names.
-
-    Raises:
-        OSError: removals.json is not there.
-        ValueError, TypeError: it is not of the form that this tool writes.
-    """
-    content = json.loads(folder.removals.read_text(encoding="utf-8"))
-    if not isinstance(content, list) or any(
-        sorted({*map(int, rows)}) != rows or not rows for rows in content
-    ):
-        raise ValueError("removals.json is no list of ascending rows")
-    return [tuple(rows) for rows in content]
-
-
 def _part(
     prediction: Prediction,
     target: int,

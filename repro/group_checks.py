@@ -10,10 +10,11 @@ from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
 from repro.checks import check_actual_changes, check_gradients, check_places, check_summary, recheck_all
 from repro.folder.paths import RunFolder
-from repro.group_agreement import l2_part, predicted_group_changes, read_removals
+from repro.group_agreement import l2_part, predicted_group_changes
 from repro.listener import Listener
 from repro.printable import printable
 from repro.records.influence import read_record, read_table
+from repro.records.removals import read_removals
 from repro.records.summary import read_summary
 from retrain.removal import Removal, removal
 from retrain.retrainer import Retrainer, with_null_control

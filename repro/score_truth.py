@@ -18,11 +18,14 @@ from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.removals import read_removals
 from repro.session import Session
 from score.formats.tables import MAGIC, parquet_table
 from score.predicted import ScoresError
-from score.truth import L2Terms, Truth, TruthError, truth_of_table
+from score.truth import GroupTruth, L2Terms, Truth, TruthError, truth_of_table
 
+HALVES = "halves"
+"""What groups.csv calls models that keep a random share of the rows."""
 PRECISE = ("influence.exact.Exact", "influence.cg.CG")
 PRECISE_RESIDUAL = 1e-6
 W_TOLERANCE = 1e-2
@@ -79,6 +82,7 @@ def _truth_of_run(folder: RunFolder) -> Truth:
         points=truth.points,
         num_train=truth.num_train,
         labels=labels,
+        halves=_halves(folder, truth.num_train),
         l2_terms=functools.cache(lambda: _l2_terms(folder, list(truth.points), tables)),
     )
 
@@ -89,6 +93,32 @@ def _labels(tables: list[pd.DataFrame]) -> Int[np.ndarray, " n"] | None:
         return None
     rows = tables[0][tables[0]["test_index"] == tables[0]["test_index"].iloc[0]]
     return np.asarray(rows["label"].to_numpy(dtype=np.int64))
+
+
+def _halves(folder: RunFolder, num_train: int | None) -> dict[int, GroupTruth]:
+    """Models of halves, where groups.csv is of such; by test point.
+
+    Raises:
+        TruthError: a file is not as this tool writes it.
+    """
+    try:
+        table = pd.read_csv(folder.groups)
+        removals = [np.array(rows, dtype=np.int64) for rows in read_removals(folder)]
+        table = table[table["selection"] == HALVES].drop_duplicates(["test_index", "removal"])
+        if any(rows.size == 0 or rows.min() < 0 or rows.max() >= (num_train or 0) for rows in removals):
+            raise ValueError("removals.json names rows that there are not")
+        return {
+            int(str(target)): GroupTruth(
+                rows=tuple(removals[place] for place in rows["removal"]),
+                actual_change=rows["actual_change"].to_numpy(dtype=np.float64),
+                certificate=rows["certificate"].to_numpy(dtype=np.float64),
+            )
+            for target, rows in table.groupby("test_index")
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TruthError(f"of groups is damaged ({' '.join(str(error).split())[:80]})") from error
 
 
 def _changes(folder: RunFolder) -> pd.DataFrame:

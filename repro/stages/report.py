@@ -14,6 +14,7 @@ from repro.departures import method_titles
 from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
+from repro.page.judged import judged_scores
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
 from repro.selection import refuse_groups
@@ -61,6 +62,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
             describe_test_point(dataset, joined, retraining, target, titles, pictures)
             for target in joined.summary
         ],
+        judged=judged_scores(folder, joined),
         figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted, titles),

@@ -26,6 +26,12 @@ from score.predicted import ScoresError
 from score.score import Score, score_scores
 from score.truth import Truth
 
+COLUMNS = (
+    "scores", "test_index", "train_index", "predicted_change", "mended_change", "actual_change",
+    "certificate",
+)  # fmt: skip
+"""Of score.csv: a row for each file, test point and left-out point."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
@@ -49,7 +55,9 @@ class ScoredFiles:
 def score_files(
     files: list[Path], against: Path, tool: str, into: Path | None, listener: Listener
 ) -> ScoredFiles:
-    """Judge files of scores; write score.json and plots/score into the run folder, or beside the first file.
+    """Judge files of scores.
+
+    Writes score.json, score.csv and plots/score into the run folder, or beside the first file.
 
     Args:
         files: what other tools wrote.
@@ -120,17 +128,21 @@ def _write(scored: list[Scored], against: Path, first: Path) -> list[Path]:
         "against": str(against),
         "scores": {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored},
     }
+    table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
     figure = draw_leave_one_out(*_drawn(scored), selection=None)
     if against.is_dir():
         folder = RunFolder(against)
-        write_json_result(folder, folder.score, content)
         picture = folder.figure("png", "score")
+        # The table first: score.json vouches for it.
+        write_result(folder, folder.score_table, lambda path: table.to_csv(path, index=False))
+        write_json_result(folder, folder.score, content)
         write_result(folder, picture, lambda temporary: save(figure, temporary))
-        return [folder.score, picture]
+        return [folder.score, folder.score_table, picture]
     home = first.parent
+    write_atomically(home / "score.csv", lambda path: table.to_csv(path, index=False))
     write_json(home / "score.json", content)
     write_atomically(home / "score.png", lambda temporary: save(figure, temporary))
-    return [home / "score.json", home / "score.png"]
+    return [home / "score.json", home / "score.csv", home / "score.png"]
 
 
 def _drawn(scored: list[Scored]) -> tuple[pd.DataFrame, Any, dict[str, str]]:
