@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy import stats
 
 ROUNDING = 1e-12
 """Values whose spread is below this share of the largest are constant up to rounding."""
@@ -81,6 +80,8 @@ def _line(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points"]) -> t
     """Slope and intercept of y on x, both of largest absolute value 1."""
     if not _varies(x):
         return float("nan"), float("nan")
+    from scipy import stats
+
     fitted = stats.linregress(x, y)
     return float(fitted.slope), float(fitted.intercept)
 
@@ -89,4 +90,7 @@ def _correlations(x: Float[np.ndarray, " points"], y: Float[np.ndarray, " points
     """Pearson's and Spearman's r of x and y, both of largest absolute value 1."""
     if not (_varies(x) and _varies(y)):
         return float("nan"), float("nan")
+    # Half a second, where only the statistics of others are drawn.
+    from scipy import stats
+
     return float(stats.pearsonr(x, y).statistic), float(stats.spearmanr(x, y).statistic)

@@ -6,12 +6,13 @@ is in question.
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from repro.configuration.compose import compose
+from repro.configuration.compose import Config, compose
 from repro.configuration.mistakes import no_run
 from repro.errors import StageError, UsageError
 from repro.folder.opening import open_run
@@ -19,10 +20,12 @@ from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
 from repro.records.removals import read_removals
-from repro.session import Session
 from score.formats.tables import MAGIC, parquet_table
 from score.predicted import ScoresError
 from score.truth import GroupTruth, L2Terms, Truth, TruthError, truth_of_table
+
+if TYPE_CHECKING:
+    from repro.session import Session
 
 HALVES = "halves"
 """What groups.csv calls models that keep a random share of the rows."""
@@ -123,6 +126,7 @@ def _halves(folder: RunFolder, num_train: int | None) -> dict[int, GroupTruth]:
 
 def _changes(folder: RunFolder) -> pd.DataFrame:
     from repro.agreement import actual_changes
+    from repro.session import Session
     from repro.stages.ground_truth import changes_so_far
 
     return actual_changes(*changes_so_far(Session(compose([str(folder.path)]))))
@@ -132,20 +136,25 @@ def _l2_terms(
     folder: RunFolder, targets: list[int], tables: list[tuple[InfluenceRecord, pd.DataFrame]]
 ) -> L2Terms | None:
     """What is needed to see where L2 is; None where the model has none, or cannot be had."""
-    session = Session(compose([str(folder.path)]))
-    model = session.config["model"]
-    l2 = model.get("l2")
+    config = compose([str(folder.path)])
+    l2 = config["model"].get("l2")
     if not isinstance(l2, float | int) or l2 <= 0:
         return None
     try:
         known = next((table for record, table in tables if _is_precise(record, targets)), None)
-        reference = _predicted(known, targets) if known is not None else _solved(session, targets)
+        reference = _predicted(known, targets) if known is not None else _solved(_session(config), targets)
     except (StageError, UsageError) as error:
         warn(f"L2 is not looked for in the scores: {error}")
         return None
-    return L2Terms(
-        reference=reference, of_test_gradient=functools.cache(lambda: _test_term(session, float(l2)))
-    )
+    term = functools.cache(lambda: _test_term(_session(config), float(l2)))
+    return L2Terms(reference=reference, of_test_gradient=term)
+
+
+def _session(config: Config) -> "Session":
+    """It brings torch along, which judging by a table does not need."""
+    from repro.session import Session
+
+    return Session(config)
 
 
 def _is_precise(record: InfluenceRecord, targets: list[int]) -> bool:
@@ -165,7 +174,7 @@ def _predicted(table: pd.DataFrame, targets: list[int]) -> dict[int, Float[np.nd
     }
 
 
-def _solved(session: Session, targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
+def _solved(session: "Session", targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
     from repro.functions import influence
 
     theta = session.model().theta
@@ -173,7 +182,7 @@ def _solved(session: Session, targets: list[int]) -> dict[int, Float[np.ndarray,
     return dict(zip(targets, rows, strict=True))
 
 
-def _test_term(session: Session, l2: float) -> Float[np.ndarray, " n"]:
+def _test_term(session: "Session", l2: float) -> Float[np.ndarray, " n"]:
     """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point."""
     from influence.cg import CG
 

@@ -14,9 +14,10 @@ from jaxtyping import Float
 
 from score import faults
 from score.faults import Fault
+from score.interval import ranks
 from score.l2 import mend_l2
 from score.predicted import Laid, ScoresError, select
-from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation, ranks
+from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation
 from score.scale import follows_order_alone, is_ranking, likely_factor, mending_factors
 from score.truth import PointTruth, Truth
 

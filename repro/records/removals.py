@@ -1,12 +1,15 @@
 """removals.json: the rows that each `removal` of groups.csv names."""
 
 import json
+from typing import TYPE_CHECKING
 
 from repro.folder.paths import RunFolder
-from retrain.removal import Removal
+
+if TYPE_CHECKING:
+    from retrain.removal import Removal
 
 
-def read_removals(folder: RunFolder) -> list[Removal]:
+def read_removals(folder: RunFolder) -> "list[Removal]":
     """Removals in the order of their numbers.
 
     Raises:
