@@ -244,8 +244,8 @@ def test_the_page_runs_from_top_to_bottom(
     assert "torch.nn.Linear(64, 10, bias=False)" in shown[1]
     assert "mine: sign: " in shown[2]
     assert "mine: factor_n: " in shown[2]
-    assert "report.html" in shown[3]
-    assert "nothing is wrong" in shown[4]
+    assert "nothing is wrong" in shown[3]
+    assert "report.html" in shown[4]
     assert "[] Interval(value=0.99" in capsys.readouterr().out
 
 

@@ -55,6 +55,6 @@ CANDIDATES: Candidates = {
     "pyDVL Nyström rank=1000": lambda problem: _scores(problem, _nystroem(1000)),
     "pyDVL LiSSA batch=100": lambda problem: _scores(problem, _lissa(25.0, 1000), batch=100),
     # Its scale divides the step, as the paper's does: the largest curvature of a batch, not of an example.
-    "pyDVL LiSSA batch=1000 scale=10": lambda problem: _scores(problem, _lissa(10.0, 2000), batch=1000),
+    "pyDVL LiSSA batch=500 scale=5": lambda problem: _scores(problem, _lissa(5.0, 1000), batch=500),
     "pyDVL LiSSA batch=1000 scale=5": lambda problem: _scores(problem, _lissa(5.0, 2000), batch=1000),
 }

@@ -153,9 +153,10 @@ def score(
 
     A score is the change of a test loss when a training point is removed, −I_up,loss/n: a row for each test
     point, a column for each training point. Reads .npy, .npz, .csv, .parquet, .json, .safetensors, .pt and
-    the folders of bergson and quanda, by what is in them; executes nothing. Every figure stands with how far
-    the certificates of the truth let it move. Writes score.json and a figure into the run folder, or beside
-    the file. Exits 0 whatever the scores are worth.
+    the folders of bergson, quanda, kronfluence and pyDVL (Zarr), by what is in them; executes nothing. Every
+    figure stands with how far the certificates of the truth let it move. Writes score.json, score.csv and a
+    figure into the run folder, or beside the file; repro report shows them. Exits 0 whatever the scores are
+    worth.
 
     Examples:
 

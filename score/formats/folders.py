@@ -36,8 +36,8 @@ def read_folder(path: Path) -> Scores:
     if batches:
         return _batches(batches)
     raise ScoresError(
-        f"is a folder without scores.bin and info.json (bergson), {PAIRWISE} (kronfluence) or "
-        "batches in .pt files"
+        f"is a folder without scores.bin and info.json (bergson), {PAIRWISE} or its partitions "
+        "(kronfluence), zarr.json (pyDVL) or batches in .pt files (quanda)"
     )
 
 
