@@ -98,7 +98,7 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         methods=tuple(
             judge_method(
                 method.name,
-                _pairs(rows[rows["method"] == method.name], retrained.amplification),
+                pairs_of(rows[rows["method"] == method.name], retrained.amplification),
                 baseline=method.baseline,
                 factors=method.factors,
             )
@@ -112,7 +112,8 @@ def measures(methods: Sequence[MethodVerdict]) -> list[str]:
     return list(dict.fromkeys(finding.check for method in methods for finding in method.findings))
 
 
-def _pairs(rows: DataFrame, amplification: Mapping[int, float]) -> Pairs:
+def pairs_of(rows: DataFrame, amplification: Mapping[int, float]) -> Pairs:
+    """The columns predicted_change, actual_change and certificate, and what leverage is known of the rows."""
     columns = ("predicted_change", "actual_change", "certificate")
     predicted, actual, certificate = (rows[name].to_numpy(np.float64, copy=True) for name in columns)
     return Pairs(

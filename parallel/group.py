@@ -9,6 +9,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from parallel.environment import launched
+
 DEFAULT_TIMEOUT = timedelta(minutes=30)
 
 
@@ -43,16 +45,6 @@ class Group:
 
 ALONE = Group()
 """One process, with nobody to exchange anything with."""
-
-
-def launched() -> bool:
-    """Whether torchrun, or this program's own launcher, has started this process as one of several."""
-    return "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= set(os.environ)
-
-
-def first_of_launched() -> bool:
-    """Whether this is the first of the launched processes; known before they have met."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -58,6 +58,23 @@ class TestPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
+class JudgedScores:
+    """Scores of another tool for one test point."""
+
+    name: str
+    file: str
+    test_index: int
+    verdict: MethodVerdict
+    lds: float | None
+    """The linear datamodeling score; None where there are no models of halves."""
+    fault_names: tuple[str, ...]
+    faults: tuple[str, ...]
+    """What is wrong and what to do about it, one sentence each."""
+    mended: str
+    """Figures before and after that; empty where nothing is wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage of the run, as a row of the table of how it was made."""
 
@@ -110,6 +127,8 @@ class Page:
     example_noun: str
     """What one example is called: image or example."""
     test_points: Sequence[TestPoint]
+    judged: Sequence[JudgedScores]
+    """Files of scores that `repro score` has judged."""
     figure: dict[str, Any]
     """The interactive figure's data, of `report.points`."""
     table_checksum: str

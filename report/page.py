@@ -27,6 +27,8 @@ def render(page: Page) -> str:
         page=page,
         criteria=CRITERIA,
         measures=measures([method.verdict for method in page.test_points[0].methods]),
+        judged_measures=measures([one.verdict for one in page.judged]),
+        judged_lds=any(one.lds is not None for one in page.judged),
         styles=Markup(asset("page.css")),
         script=one_function(SCRIPTS),
         plotly=Markup(get_plotlyjs()),

@@ -8,7 +8,8 @@ import torch
 
 from parallel.children import end_with_parent, starting_processes
 from parallel.collectives import RankTimeoutError
-from parallel.group import Group, launched, process_group, rank_device, share_threads
+from parallel.environment import launched
+from parallel.group import Group, process_group, rank_device, share_threads
 from parallel.launch import NotEnoughGPUsError, RankFailedError, launch, num_processes
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError

@@ -6,23 +6,29 @@ is in question.
 
 import functools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from repro.configuration.compose import compose
+from repro.configuration.compose import Config, compose
 from repro.configuration.mistakes import no_run
 from repro.errors import StageError, UsageError
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.notices import warn
+from repro.records.group_rows import read_removals
 from repro.records.influence import InfluenceRecord, read_record, read_table
-from repro.session import Session
 from score.formats.tables import MAGIC, parquet_table
 from score.predicted import ScoresError
-from score.truth import L2Terms, Truth, TruthError, truth_of_table
+from score.truth import GroupTruth, L2Terms, Truth, TruthError, truth_of_table
 
+if TYPE_CHECKING:
+    from repro.session import Session
+
+HALVES = "halves"
+"""What groups.csv calls models that keep a random share of the rows."""
 PRECISE = ("influence.exact.Exact", "influence.cg.CG")
 PRECISE_RESIDUAL = 1e-6
 W_TOLERANCE = 1e-2
@@ -79,6 +85,7 @@ def _truth_of_run(folder: RunFolder) -> Truth:
         points=truth.points,
         num_train=truth.num_train,
         labels=labels,
+        halves=_halves(folder, truth.num_train),
         l2_terms=functools.cache(lambda: _l2_terms(folder, list(truth.points), tables)),
     )
 
@@ -91,30 +98,63 @@ def _labels(tables: list[pd.DataFrame]) -> Int[np.ndarray, " n"] | None:
     return np.asarray(rows["label"].to_numpy(dtype=np.int64))
 
 
-def _changes(folder: RunFolder) -> pd.DataFrame:
-    from repro.stages.ground_truth import left_out_changes
+def _halves(folder: RunFolder, num_train: int | None) -> dict[int, GroupTruth]:
+    """Models of halves, where groups.csv is of such; by test point.
 
-    return left_out_changes(Session(compose([str(folder.path)])))[0]
+    Raises:
+        TruthError: a file is not as this tool writes it.
+    """
+    try:
+        table = pd.read_csv(folder.groups)
+        removals = [np.array(rows, dtype=np.int64) for rows in read_removals(folder)]
+        table = table[table["selection"] == HALVES].drop_duplicates(["test_index", "removal"])
+        if any(rows.size == 0 or rows.min() < 0 or rows.max() >= (num_train or 0) for rows in removals):
+            raise ValueError("removals.json names rows that there are not")
+        return {
+            int(str(target)): GroupTruth(
+                rows=tuple(removals[place] for place in rows["removal"]),
+                actual_change=rows["actual_change"].to_numpy(dtype=np.float64),
+                certificate=rows["certificate"].to_numpy(dtype=np.float64),
+            )
+            for target, rows in table.groupby("test_index")
+        }
+    except FileNotFoundError:
+        return {}
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise TruthError(f"of groups is damaged ({' '.join(str(error).split())[:80]})") from error
+
+
+def _changes(folder: RunFolder) -> pd.DataFrame:
+    from repro.agreement import actual_changes
+    from repro.session import Session
+    from repro.stages.ground_truth import changes_so_far
+
+    return actual_changes(*changes_so_far(Session(compose([str(folder.path)]))))
 
 
 def _l2_terms(
     folder: RunFolder, targets: list[int], tables: list[tuple[InfluenceRecord, pd.DataFrame]]
 ) -> L2Terms | None:
     """What is needed to see where L2 is; None where the model has none, or cannot be had."""
-    session = Session(compose([str(folder.path)]))
-    model = session.config["model"]
-    l2 = model.get("l2")
+    config = compose([str(folder.path)])
+    l2 = config["model"].get("l2")
     if not isinstance(l2, float | int) or l2 <= 0:
         return None
     try:
         known = next((table for record, table in tables if _is_precise(record, targets)), None)
-        reference = _predicted(known, targets) if known is not None else _solved(session, targets)
+        reference = _predicted(known, targets) if known is not None else _solved(_session(config), targets)
     except (StageError, UsageError) as error:
         warn(f"L2 is not looked for in the scores: {error}")
         return None
-    return L2Terms(
-        reference=reference, of_test_gradient=functools.cache(lambda: _test_term(session, float(l2)))
-    )
+    term = functools.cache(lambda: _test_term(_session(config), float(l2)))
+    return L2Terms(reference=reference, of_test_gradient=term)
+
+
+def _session(config: Config) -> "Session":
+    """It brings torch along, which judging by a table does not need."""
+    from repro.session import Session
+
+    return Session(config)
 
 
 def _is_precise(record: InfluenceRecord, targets: list[int]) -> bool:
@@ -134,7 +174,7 @@ def _predicted(table: pd.DataFrame, targets: list[int]) -> dict[int, Float[np.nd
     }
 
 
-def _solved(session: Session, targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
+def _solved(session: "Session", targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
     from repro.functions import influence
 
     theta = session.model().theta
@@ -142,7 +182,7 @@ def _solved(session: Session, targets: list[int]) -> dict[int, Float[np.ndarray,
     return dict(zip(targets, rows, strict=True))
 
 
-def _test_term(session: Session, l2: float) -> Float[np.ndarray, " n"]:
+def _test_term(session: "Session", l2: float) -> Float[np.ndarray, " n"]:
     """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point."""
     from influence.cg import CG
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 ROUNDING = 1e-12
 """What rounding may add to a correlation, and relatively to any other statistic."""
@@ -67,12 +66,18 @@ def spearman_interval(
     overtake each other."""
     if not _varies(x) or not _varies(y):
         return UNDEFINED
-    ranks = stats.rankdata(y)
+    places = ranks(y)
     lows, highs = np.sort(y - e), np.sort(y + e)
     first = np.searchsorted(highs, y - e, side="left") + 1.0
     last = np.searchsorted(lows, y + e, side="right").astype(np.float64)
-    reach = np.maximum(ranks - first, last - ranks).clip(min=0.0)
-    return pearson_interval(stats.rankdata(x), ranks, reach)
+    reach = np.maximum(places - first, last - places).clip(min=0.0)
+    return pearson_interval(ranks(x), places, reach)
+
+
+def ranks(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
+    """From 1 up; equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(count) - (count - 1) / 2)[place])
 
 
 def line_intervals(

@@ -108,43 +108,42 @@ def constant_by_truth(
 
 def mend_l2(
     scores: list[Float[np.ndarray, " _"]],
-    every: Sequence[Float[np.ndarray, " _"]] | None,
+    every: Sequence[Float[np.ndarray, " _"]],
     truths: Sequence[PointTruth],
     targets: Sequence[int],
     truth: Truth,
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
-    """Whether L2 is missing from the training gradient or in the test gradient; the scores without that."""
-    if every is None or pooled_correlation(scores, truths) < SEES_L2:
-        return [], scores
+) -> tuple[list[Fault], Sequence[Float[np.ndarray, " _"]]]:
+    """Whether L2 is missing from the training gradient or in the test gradient; all scores without that."""
+    if pooled_correlation(scores, truths) < SEES_L2:
+        return [], every
     terms = truth.l2_terms()
     known = None if terms is None else [terms.reference.get(target) for target in targets]
     if terms is None or known is None or any(one is None for one in known):
         return _by_truth(scores, every, truths)
-    return _by_reference(scores, every, truths, [one for one in known if one is not None], terms)
+    return _by_reference(every, truths, [one for one in known if one is not None], terms)
 
 
 def _by_truth(
     scores: list[Float[np.ndarray, " _"]],
     every: Sequence[Float[np.ndarray, " _"]],
     truths: Sequence[PointTruth],
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+) -> tuple[list[Fault], Sequence[Float[np.ndarray, " _"]]]:
     found = [
         constant_by_truth(x, point.actual_change, row[np.isfinite(row)])
         for x, point, row in zip(scores, truths, every, strict=True)
     ]
     constants = [one for one in found if one is not None]
     if 2 * len(constants) <= len(found):
-        return [], scores
-    return [faults.l2_train()], [x - (one or 0.0) for x, one in zip(scores, found, strict=True)]
+        return [], every
+    return [faults.l2_train()], [row - (one or 0.0) for row, one in zip(every, found, strict=True)]
 
 
 def _by_reference(
-    scores: list[Float[np.ndarray, " _"]],
     every: Sequence[Float[np.ndarray, " _"]],
     truths: Sequence[PointTruth],
     references: Sequence[Float[np.ndarray, " _"]],
     terms: L2Terms,
-) -> tuple[list[Fault], list[Float[np.ndarray, " _"]]]:
+) -> tuple[list[Fault], Sequence[Float[np.ndarray, " _"]]]:
     inside = [np.isfinite(row) for row in every]
     pairs = [(row[at], ref[at]) for row, ref, at in zip(every, references, inside, strict=True)]
     plain = [against_reference(x, reference) for x, reference in pairs]
@@ -159,8 +158,5 @@ def _by_reference(
     if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):
         found = [faults.l2_train(), *found]
         constants = [one.constant for one in plain]
-    mended = [
-        x - constant - (0.0 if term is None else term[point.train_index])
-        for x, constant, point in zip(scores, constants, truths, strict=True)
-    ]
-    return found, mended
+    extra = 0.0 if term is None else term
+    return found, [row - constant - extra for row, constant in zip(every, constants, strict=True)]

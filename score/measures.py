@@ -16,6 +16,7 @@ from score.interval import (
     pearson_interval,
     spearman_interval,
 )
+from score.truth import GroupTruth
 
 TOP_SHARE = 10
 """One point in so many counts as a top point, and at most `TOP_MOST`."""
@@ -40,6 +41,9 @@ class Measures:
     """Share of the `top_k` largest |y| that are among the `top_k` largest |x|."""
     top_k: int
     points: int
+    lds: Interval | None = None
+    """The linear datamodeling score: Spearman's r of predicted and actual changes of models of halves (Park
+    et al. 2023, "TRAK", section 2); None where there are no such models."""
 
     def as_json(self) -> dict[str, Any]:
         """Intervals as value, low and high."""
@@ -53,6 +57,7 @@ def measure(
     predicted: Float[np.ndarray, " m"],
     actual: Float[np.ndarray, " m"],
     certificate: Float[np.ndarray, " m"],
+    lds: Interval | None = None,
 ) -> Measures:
     """Compare predictions with actual changes, finite all; certificates may be infinite.
 
@@ -75,7 +80,25 @@ def measure(
     if not known:
         found = {name: _unbounded(name, interval) for name, interval in found.items()}
     share = float((np.abs(y - x) > certificate).mean())
-    return Measures(**found, decided=Interval(share, share, share), top_k=k, points=len(x))
+    return Measures(**found, decided=Interval(share, share, share), top_k=k, points=len(x), lds=lds)
+
+
+def datamodeling_score(scores: Float[np.ndarray, " n"], halves: GroupTruth) -> Interval | None:
+    """Spearman's r over the models: what each leaves out is predicted by the sum of its scores.
+
+    Args:
+        scores: predicted changes of every training point; NaN where there is none.
+        halves: the models.
+
+    None where a group has a point without a score.
+    """
+    predicted = np.array([scores[rows].sum() for rows in halves.rows])
+    if not np.isfinite(predicted).all():
+        return None
+    known = np.isfinite(halves.certificate).all()
+    e = halves.certificate if known else np.zeros_like(halves.certificate)
+    found = spearman_interval(predicted, halves.actual_change, e)
+    return found if known else _unbounded("spearman", found)
 
 
 def _unbounded(name: str, interval: Interval) -> Interval:

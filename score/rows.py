@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
+from score.interval import ranks
 from score.truth import PointTruth
 
 LEAST_POINTS = 10
@@ -146,11 +146,6 @@ def _best_shift(
             )
         )
     return int(total.argmax()) - (width - 1)
-
-
-def ranks(values: Float[np.ndarray, " k"]) -> Float[np.ndarray, " k"]:
-    """From 1 up; equal values share the mean of theirs."""
-    return np.asarray(stats.rankdata(values), dtype=np.float64)
 
 
 def _r_at_all_shifts(

@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
+from score.interval import ranks
 from score.rows import correlation
 
 TOLERANCE = 1.3
@@ -52,7 +52,7 @@ def is_ranking(row: Float[np.ndarray, " N"]) -> bool:
 
 def follows_order_alone(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> bool:
     """Whether scores follow the ranks of the truth much better than the truth, and the order very well."""
-    ranks = np.asarray(stats.rankdata(y), dtype=np.float64)
-    plain, of_ranks = abs(correlation(x, y)), abs(correlation(x, ranks))
-    spearman = abs(correlation(np.asarray(stats.rankdata(x), dtype=np.float64), ranks))
+    places = ranks(y)
+    plain, of_ranks = abs(correlation(x, y)), abs(correlation(x, places))
+    spearman = abs(correlation(ranks(x), places))
     return min(of_ranks, spearman) >= LEAST_RANK_R and min(of_ranks, spearman) > plain + RANK_GAIN

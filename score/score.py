@@ -1,5 +1,6 @@
 """How well scores agree with actual changes, what is wrong with them, and how well they agree once mended."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ from jaxtyping import Float
 
 from score.faults import Fault
 from score.interval import Interval
-from score.measures import Measures, measure
+from score.measures import Measures, datamodeling_score, measure
 from score.predicted import Laid, Scores, ScoresError, lay_out, select
 from score.search import find_faults
 from score.truth import PointTruth, Truth
@@ -65,6 +66,10 @@ class Score:
         return self._first.top_overlap
 
     @property
+    def lds(self) -> Interval | None:
+        return self._first.lds
+
+    @property
     def _first(self) -> Measures:
         return next(iter(self.measures.values()))
 
@@ -105,10 +110,11 @@ def score_scores(scores: Scores, truth: Truth) -> Score:
         target: (point, x)
         for target, point, x in zip(laid.test_points, mended.truths, mended.predicted, strict=True)
     }
+    given = None if laid.train_index is not None else list(laid.rows)
     return Score(
-        measures={target: _measure(*pair) for target, pair in shown.items()},
+        measures=_measures(shown, _datamodeling(laid.test_points, given, truth)),
         faults=mended.faults,
-        mended={target: _measure(*pair) for target, pair in after.items()},
+        mended=_measures(after, _datamodeling(laid.test_points, mended.every, truth)),
         pairs=_pairs(shown, after),
         scores=laid,
     )
@@ -125,8 +131,24 @@ def _as_given(laid: Laid, truth: Truth) -> dict[int, Pair]:
     }
 
 
-def _measure(point: PointTruth, predicted: Float[np.ndarray, " _"]) -> Measures:
-    return measure(predicted, point.actual_change, point.certificate)
+def _datamodeling(
+    targets: Sequence[int], rows: Sequence[Float[np.ndarray, " _"]] | None, truth: Truth
+) -> dict[int, Interval | None]:
+    """The linear datamodeling score of each test point, where scores of all training points can have one."""
+    if rows is None:
+        return {}
+    return {
+        target: datamodeling_score(row, truth.halves[target])
+        for target, row in zip(targets, rows, strict=True)
+        if target in truth.halves and len(row) == truth.num_train
+    }
+
+
+def _measures(pairs: dict[int, Pair], scores: dict[int, Interval | None]) -> dict[int, Measures]:
+    return {
+        target: measure(predicted, point.actual_change, point.certificate, scores.get(target))
+        for target, (point, predicted) in pairs.items()
+    }
 
 
 def _pairs(shown: dict[int, Pair], after: dict[int, Pair]) -> pd.DataFrame:

@@ -14,9 +14,10 @@ from jaxtyping import Float
 
 from score import faults
 from score.faults import Fault
+from score.interval import ranks
 from score.l2 import mend_l2
 from score.predicted import Laid, ScoresError, select
-from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation, ranks
+from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation
 from score.scale import follows_order_alone, is_ranking, likely_factor, mending_factors
 from score.truth import PointTruth, Truth
 
@@ -31,6 +32,8 @@ class Mended:
     faults: tuple[Fault, ...]
     truths: tuple[PointTruth, ...]
     predicted: tuple[Float[np.ndarray, " _"], ...]
+    every: tuple[Float[np.ndarray, " _"], ...] | None
+    """The same for all training points, where there are all; NaN where one has no score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +58,34 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
     found += rows_faults
     sign = _sign(aligned)
     if sign == 0:
-        return _mended([], aligned, aligned.left_out)
+        return _mended([], aligned, 1.0)
     if sign < 0:
         found.append(faults.sign())
     turned = [sign * x for x in aligned.left_out]
     if _only_ranks(aligned, turned):
-        return _mended([*found, faults.ranks_only()], aligned, turned)
+        return _mended([*found, faults.ranks_only()], aligned, float(sign))
     width = truth.num_train or laid.rows.shape[1]
     fault, factor = _factor(turned, aligned.truths, width)
     found += [] if fault is None else [fault]
-    scaled = [factor * x for x in turned]
-    every = None if aligned.every is None else [sign * factor * x for x in aligned.every]
-    more, scaled = mend_l2(scaled, every, aligned.truths, laid.test_points, truth)
-    return _mended([*found, *more], aligned, scaled)
+    scaled = _mended(found, aligned, sign * factor)
+    if scaled.every is None:
+        return scaled
+    more, every = mend_l2(list(scaled.predicted), scaled.every, aligned.truths, laid.test_points, truth)
+    return Mended(
+        faults=(*found, *more),
+        truths=aligned.truths,
+        predicted=tuple(row[point.train_index] for row, point in zip(every, aligned.truths, strict=True)),
+        every=tuple(every),
+    )
 
 
-def _mended(
-    found: Sequence[Fault], aligned: _Aligned, predicted: Sequence[Float[np.ndarray, " _"]]
-) -> Mended:
-    return Mended(faults=tuple(found), truths=aligned.truths, predicted=tuple(predicted))
+def _mended(found: Sequence[Fault], aligned: _Aligned, factor: float) -> Mended:
+    return Mended(
+        faults=tuple(found),
+        truths=aligned.truths,
+        predicted=tuple(factor * x for x in aligned.left_out),
+        every=None if aligned.every is None else tuple(factor * row for row in aligned.every),
+    )
 
 
 def _in_order(laid: Laid, truths: Sequence[PointTruth], truth: Truth) -> tuple[Laid, list[Fault], _Aligned]:

@@ -26,6 +26,17 @@ class PointTruth:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupTruth:
+    """What leaving out some groups of training points does to the loss of one test point."""
+
+    rows: tuple[Int[np.ndarray, " _"], ...]
+    """The training points of each group; as many in each."""
+    actual_change: Float[np.ndarray, " m"]
+    certificate: Float[np.ndarray, " m"]
+    """Bound on the error of `actual_change`; infinite where nothing is proven."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class L2Terms:
     """What L2 (λ) has to do with predicted changes: needed to tell where an estimator has left it out."""
 
@@ -46,6 +57,8 @@ class Truth:
     num_test: int | None = None
     labels: Int[np.ndarray, " n"] | None = None
     """Classes of the training points, which tell rows that were sorted by them."""
+    halves: Mapping[int, GroupTruth] = field(default_factory=dict)
+    """By test point, models of random halves, whose order the linear datamodeling score is of."""
     l2_terms: Callable[[], L2Terms | None] = field(default=lambda: None)
     """Called where scores are so near the truth that L2 can be told; None where there is no model."""
 

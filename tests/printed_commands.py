@@ -52,6 +52,8 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run data=digits --method cg",
         "repro report data=digits --open",
         "repro ground-truth data=digits --out truth.csv",
+        "repro ground-truth data=digits --format dattri --out truth",
+        "repro export-model data=digits --out linear.pt",
         "repro run data=digits --method cg removals=groups",
         "repro run data=digits --method cg --method newton_step --method rif removals=random_groups",
         "repro lds data=digits --method cg",
@@ -69,6 +71,7 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro report data=digits output_dir=outputs/demo --quiet --open",
         "repro report outputs/demo",
         "repro influence outputs/demo --method exact",
+        "repro export-model outputs/demo --out linear.safetensors",
         "repro check outputs/demo",
     ),
 }
@@ -123,6 +126,7 @@ FILLED = {
 NAMES = frozenset(
     {
         "repro check",
+        "repro export-model",
         "repro ground-truth",
         "repro influence",
         "repro lds",
@@ -178,11 +182,12 @@ MESSAGES = {
         "tests/test_removal_methods.py::test_groups_that_a_method_has_not_predicted_are_left_out_with_the_command"
     ),
     ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
-    ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
+    ("repro retrain {}", "repro/stages/ground_truth.py #3"): f"{REMEDIES}::test_truth_before_retraining",
     ("repro retrain {}", "repro/agreement.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
-    ("repro retrain {}", "repro/stages/ground_truth.py #2"): (
+    ("repro retrain {}", "repro/stages/ground_truth.py #1"): (
         f"{REMEDIES}::test_truth_of_groups_before_they_are_retrained"
     ),
+    ("repro retrain {}", "repro/stages/ground_truth.py #2"): f"{REMEDIES}::test_dattri_before_retraining",
     ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
     ("repro {}", "repro/page/commands.py #1"): (
         "tests/test_report_making.py::test_the_commands_make_the_same_table_again"

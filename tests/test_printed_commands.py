@@ -189,8 +189,9 @@ def test_the_page_of_the_ground_truth_runs_from_top_to_bottom(
     """Its estimator is the gradient inner product, so that its scores are those of grad_dot."""
     furnish(tmp_path, monkeypatch, num_train=600)
     page = (PROJECT / "docs" / "ground-truth.md").read_text(encoding="utf-8")
-    for line in blocks(page, ("sh",))[0].splitlines():
-        run_line(line.split("  #")[0])
+    for block in blocks(page, ("sh",)):
+        for line in block.strip().splitlines():
+            run_line(line.split("  #")[0])
     names: dict[str, object] = {}
     for block in blocks(page, ("python",)):
         exec(block, names)

@@ -103,6 +103,12 @@ def test_truth_of_groups_before_they_are_retrained(run: Path) -> None:
     helps(f"repro ground-truth --out truth.csv {OVERRIDES} {GROUPS}")
 
 
+def test_dattri_before_retraining(run: Path) -> None:
+    """Neither points nor halves are there."""
+    run_line(f"repro retrain {OVERRIDES} {GROUPS}")
+    helps(f"repro ground-truth --format dattri --out truth {OVERRIDES}")
+
+
 def warned(line: str) -> str:
     """Run a line that goes through with a warning; the one that the warning tells to run."""
     result = repro(*shlex.split(line)[1:])

@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,11 @@ from safetensors.numpy import load_file
 from repro import influence as predicted_changes
 from repro import leave_out, score
 from repro.errors import UsageError
+from repro.experiment import Experiment
 from repro.folder.manifest import write_text_result
 from repro.folder.paths import RunFolder
 from repro.functions import fit, softmax_regression
+from repro.page.judged import judged_scores
 from tests.command_line import PROJECT, repro, succeed
 from tests.forged import write_pickle
 from tests.printed_lines import blocks, printed_lines
@@ -60,8 +64,6 @@ def test_l2_is_told_by_the_model_in_the_run_folder(run: Path, tmp_path: Path) ->
     """λθ̂ in the test gradient, and λθ̂ left out of the training gradient, as plain formulas have them."""
     import torch
 
-    from repro.experiment import Experiment
-
     session = Experiment(str(run)).session
     risk, theta = session.risk, session.model().theta
     hessian = risk.curvature(theta).matrix()
@@ -88,6 +90,22 @@ def test_a_file_of_truth_is_enough(run: Path, tmp_path: Path) -> None:
     assert said(tmp_path / "mine.npy", "--against", truth)["faults"] == []
     assert (tmp_path / "score.json").is_file()
     assert (tmp_path / "score.png").is_file()
+
+
+def test_judging_needs_no_torch(run: Path, tmp_path: Path) -> None:
+    """Which would be half of its time: a table of the run is enough."""
+    np.save(tmp_path / "mine.npy", -300 * clean(run))
+    code = (
+        "import sys, typer.testing as t, cli.main as m;"
+        f"words = ['score', {str(tmp_path / 'mine.npy')!r}, '--against', {str(run)!r}];"
+        "r = t.CliRunner().invoke(m.app, words);"
+        "print(r.stdout); sys.exit(r.exit_code or ('torch' in sys.modules or 'scipy.stats' in sys.modules))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "mine: sign: " in ended.stdout
 
 
 def test_scores_become_a_method(run: Path, tmp_path: Path) -> None:
@@ -223,7 +241,53 @@ def test_the_page_runs_from_top_to_bottom(
         for line in block.splitlines():
             shown.append(succeed(*shlex.split(line)[1:]))
     assert blocks(page, ("sh",))
-    assert "mine: sign: " in shown[1]
-    assert "mine: factor_n: " in shown[1]
-    assert "nothing is wrong" in shown[2]
+    assert "torch.nn.Linear(64, 10, bias=False)" in shown[1]
+    assert "mine: sign: " in shown[2]
+    assert "mine: factor_n: " in shown[2]
+    assert "nothing is wrong" in shown[3]
+    assert "report.html" in shown[4]
     assert "[] Interval(value=0.99" in capsys.readouterr().out
+
+
+def test_the_page_shows_the_scores_that_were_judged(
+    run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a verdict and the faults of each file, by the marks of the page's own methods."""
+    np.save(tmp_path / "good.npy", clean(run))
+    np.save(tmp_path / "<b>.npy", -300 * clean(run))
+    succeed("score", tmp_path / "good.npy", tmp_path / "<b>.npy", "--against", run)
+    succeed("report", run)
+    page = (run / "report.html").read_text(encoding="utf-8")
+    section = page.split('<h2 id="judged">')[1].split("</section>")[0]
+    assert "nothing with a name" in section
+    assert "sign, factor_n" in section
+    assert "<b>" not in section
+    outcome = page.split("<strong>cg</strong>")[1].split(") ")[1].split(":")[0]
+    assert outcome in section.split("<strong>good</strong>")[1].split("</li>")[0]
+    folder, table = RunFolder(run), pd.read_csv(run / "score.csv")
+    mine = table[table["scores"] == "<b>"]
+    np.testing.assert_allclose(mine["mended_change"], mine["predicted_change"] / -300)
+    joined = Experiment(str(run)).agreement()
+    assert len(judged_scores(folder, joined)) == 2
+    for text, line in (
+        (table.assign(actual_change=0.5).to_csv(index=False), "judged by other actual changes"),
+        ("scores,test_index\n1,2\n", "not as this tool writes it"),
+    ):
+        write_text_result(folder, folder.score_table, text)
+        assert judged_scores(folder, joined) == []
+        assert line in caplog.records[-1].message
+
+
+def test_models_of_halves_give_the_datamodeling_score(run: Path, tmp_path: Path) -> None:
+    """That of `repro lds`, before and after a change that is no more than of the layout or of units."""
+    succeed("lds", run, "--method", "cg", "removals=halves", "removals.count=8")
+    np.save(tmp_path / "mine.npy", -300 * np.roll(clean(run), 9))
+    found = said(tmp_path / "mine.npy", "--against", run)
+    known = json.loads((run / "lds.json").read_text())["methods"]["cg"]["mean"]["value"]
+    assert found["faults"] == ["rows_shifted", "sign", "factor_n"]
+    assert found["mended"]["lds"]["value"] == pytest.approx(known, abs=1e-12)  # type: ignore[index]
+    assert found["lds"]["value"] != pytest.approx(known, abs=1e-3)  # type: ignore[index]
+    write_text_result(RunFolder(run), run / "removals.json", "[[0, 1000000]]")
+    refused = repro("score", tmp_path / "mine.npy", "--against", run)
+    assert refused.exit_code == 2
+    assert "of groups is damaged" in refused.stderr

@@ -33,4 +33,11 @@ CANDIDATES: Candidates = {
     "dattri CG max_iter=20": lambda problem: _scores(problem, lambda task: IFAttributorCG(task, max_iter=20)),
     "dattri CG max_iter=30": lambda problem: _scores(problem, lambda task: IFAttributorCG(task, max_iter=30)),
     "dattri LiSSA num_repeat=1": lambda problem: _scores(problem, IFAttributorLiSSA),
+    # Averaged over repeats, as the paper's is; and with larger batches, whose curvature allows longer steps.
+    "dattri LiSSA num_repeat=5": lambda problem: _scores(
+        problem, lambda task: IFAttributorLiSSA(task, num_repeat=5)
+    ),
+    "dattri LiSSA batch=50 num_repeat=2": lambda problem: _scores(
+        problem, lambda task: IFAttributorLiSSA(task, batch_size=50, num_repeat=2, scaling=10.0)
+    ),
 }

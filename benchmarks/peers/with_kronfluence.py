@@ -18,7 +18,7 @@ from benchmarks.peers.problem import Candidates, PeerProblem
 BATCH = 5000
 
 
-class _Classification(Task):  # type: ignore[misc]
+class Classification(Task):  # type: ignore[misc]
     """As in its example for CIFAR-10."""
 
     def compute_train_loss(self, batch: Any, model: nn.Module, sample: bool = False) -> Tensor:
@@ -34,7 +34,7 @@ class _Classification(Task):  # type: ignore[misc]
 
 
 def _scores(problem: PeerProblem, strategy: str) -> Float[Tensor, " n"]:
-    task, train = _Classification(), TensorDataset(problem.x, problem.y)
+    task, train = Classification(), TensorDataset(problem.x, problem.y)
     model = prepare_model(nn.Sequential(copy.deepcopy(problem.model)), task)
     with tempfile.TemporaryDirectory() as folder:
         analyzer = Analyzer("mnist", model, task, cpu=True, output_dir=folder, disable_tqdm=True)

@@ -41,9 +41,9 @@ def _nystroem(rank: int) -> Callable[[PeerProblem], Any]:
     )
 
 
-def _lissa(problem: PeerProblem) -> LissaInfluence[Any]:
-    return LissaInfluence(
-        problem.model, cross_entropy, regularization=problem.l2, scale=25.0, maxiter=1000, rtol=1e-6
+def _lissa(scale: float, maxiter: int) -> Callable[[PeerProblem], Any]:
+    return lambda problem: LissaInfluence(
+        problem.model, cross_entropy, regularization=problem.l2, scale=scale, maxiter=maxiter, rtol=1e-6
     )
 
 
@@ -52,5 +52,9 @@ CANDIDATES: Candidates = {
     "pyDVL CG maxiter=30": lambda problem: _scores(problem, _cg(30)),
     "pyDVL Nyström rank=100": lambda problem: _scores(problem, _nystroem(100)),
     "pyDVL Nyström rank=200": lambda problem: _scores(problem, _nystroem(200)),
-    "pyDVL LiSSA batch=100": lambda problem: _scores(problem, _lissa, batch=100),
+    "pyDVL Nyström rank=1000": lambda problem: _scores(problem, _nystroem(1000)),
+    "pyDVL LiSSA batch=100": lambda problem: _scores(problem, _lissa(25.0, 1000), batch=100),
+    # Its scale divides the step, as the paper's does: the largest curvature of a batch, not of an example.
+    "pyDVL LiSSA batch=500 scale=5": lambda problem: _scores(problem, _lissa(5.0, 1000), batch=500),
+    "pyDVL LiSSA batch=1000 scale=5": lambda problem: _scores(problem, _lissa(5.0, 2000), batch=1000),
 }

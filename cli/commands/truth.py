@@ -1,4 +1,4 @@
-"""The truth as a product: exported, and held against predictions and scores."""
+"""The truth as a product: exported with its model, and held against predictions and scores."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,7 +18,8 @@ def ground_truth(
             "--out",
             "-o",
             metavar="FILE",
-            help="File to write; its name ends in .csv, .parquet, .npz or .safetensors",
+            help="File to write; its name ends in .csv, .parquet, .npz or .safetensors. With --format dattri "
+            "a folder",
         ),
     ],
     overrides: Overrides = None,
@@ -32,6 +33,15 @@ def ground_truth(
             show_default=False,
         ),
     ] = None,
+    layout: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="TOOL",
+            help="Whose layout is written: dattri, the folders loo and lds of its benchmarks; auto: by the "
+            "name of the file",
+        ),
+    ] = "auto",
 ) -> None:
     """Export the actual changes of any test point, with certificates, for every point left out so far.
 
@@ -42,12 +52,40 @@ def ground_truth(
 
         repro ground-truth --test-index 8 --test-index 46 --out truth.parquet
         repro ground-truth data=digits --out truth.csv
+        repro ground-truth data=digits --format dattri --out truth
     """
     config = compose([*as_list(overrides), *([f"test_index={test_index}"] if test_index else [])])
     from cli.terminal import session_of
     from repro.stages.ground_truth import export_ground_truth
 
-    export_ground_truth(session_of(config), out)
+    export_ground_truth(session_of(config), out, layout)
+
+
+@command
+def export_model(
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help="File to write; its name ends in .pt or .safetensors"
+        ),
+    ],
+    overrides: Overrides = None,
+) -> None:
+    """Export θ̂ as the state dict of a torch module, so that any library explains the very same model.
+
+    Softmax regression is a torch.nn.Linear(features, classes): weight, and bias where the model has one, in
+    float64. A module of your own has its own names.
+
+    Examples:
+
+        repro export-model data=digits --out linear.pt
+        repro export-model outputs/demo --out linear.safetensors
+    """
+    config = compose(as_list(overrides))
+    from cli.terminal import session_of
+    from repro.stages.export_model import export_model as stage
+
+    stage(session_of(config), out)
 
 
 @command
@@ -129,9 +167,10 @@ def score(
 
     A score is the change of a test loss when a training point is removed, −I_up,loss/n: a row for each test
     point, a column for each training point. Reads .npy, .npz, .csv, .parquet, .json, .safetensors, .pt and
-    the folders of bergson and quanda, by what is in them; executes nothing. Every figure stands with how far
-    the certificates of the truth let it move. Writes score.json and a figure into the run folder, or beside
-    the file. Exits 0 whatever the scores are worth.
+    the folders of bergson, quanda, kronfluence and pyDVL (Zarr), by what is in them; executes nothing. Every
+    figure stands with how far the certificates of the truth let it move. Writes score.json, score.csv and a
+    figure into the run folder, or beside the file; repro report shows them. Exits 0 whatever the scores are
+    worth.
 
     Examples:
 

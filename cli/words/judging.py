@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from influence.spectrum import Spectrum
     from repro.stages.compare import ComparedSetting, Comparison
     from repro.stages.diagnose import Diagnosis
+    from repro.stages.export_model import ExportedModel
     from repro.stages.ground_truth import Exported
     from repro.stages.lds import DatamodelingScores
     from repro.stages.score import Scored, ScoredFiles
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
 MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
 BASELINE = ("base", "cyan")
 """Of what is there for comparison and counts for nothing."""
-SCORE_FORMATS = {"pearson": ".4f", "spearman": ".4f", "slope": ".4g", "decided": ".0%", "top_overlap": ".0%"}
+SCORE_COLUMNS = {
+    "pearson": ("pearson", ".4f"),
+    "spearman": ("spearman", ".4f"),
+    "slope": ("slope", ".4g"),
+    "max error": ("max_abs_error", ".1e"),
+    "decided": ("decided", ".0%"),
+    "top": ("top_overlap", ".0%"),
+    "LDS": ("lds", ".4f"),
+}
+"""What is shown of scores, and how it is written; LDS where there are models of halves."""
 
 
 @words
@@ -109,9 +119,15 @@ def _(found: Exported) -> None:
 
 
 def _left_out(found: Exported) -> str:
-    if found.groups:
-        return f"{found.groups} groups of training points"
-    return f"{found.training_points} left-out training points"
+    counts = {"left-out training points": found.training_points, "groups of training points": found.groups}
+    return " and ".join(f"{count} {name}" for name, count in counts.items() if count)
+
+
+@words
+def _(found: ExportedModel) -> None:
+    parts = ", ".join(f"{name} {' × '.join(map(str, shape))}" for name, shape in found.shapes.items())
+    say(f"{found.module}: {parts}, {found.dtype}", "exported_model", **asdict(found))
+    say_wrote(found.file)
 
 
 @words
@@ -171,12 +187,15 @@ def _(found: ScoredFiles) -> None:
     """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
     table = result_table(f"actual change on score, against {found.against}")
     table.add_column("scores", overflow="fold")
-    for name in ("test", "pearson", "spearman", "slope", "max error", "decided", "top"):
+    every = [measures for one in found.scored for measures in one.score.measures.values()]
+    columns = dict(SCORE_COLUMNS)
+    if all(measures.lds is None for measures in every):
+        del columns["LDS"]
+    for name in ("test", *columns):
         table.add_column(name, justify="right", overflow="fold")
     for one in found.scored:
         for target, measures in one.score.measures.items():
-            names = ("pearson", "spearman", "slope", "max_abs_error", "decided", "top_overlap")
-            cells = (_within(getattr(measures, name), SCORE_FORMATS.get(name, ".1e")) for name in names)
+            cells = (_within(getattr(measures, name), form) for name, form in columns.values())
             table.add_row(one.name, str(target), *cells)
     rows = [
         {"scores": one.name, "test_index": target} | measures.as_json()
@@ -204,8 +223,10 @@ def _say_faults(one: Scored) -> None:
     say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
 
 
-def _within(found: Interval, form: str) -> str:
+def _within(found: Interval | None, form: str) -> str:
     """A figure and how far certificates let it move; that is left out where it does not show."""
+    if found is None:
+        return ""
     if math.isnan(found.value):
         return "undefined"
     reach = max(found.high - found.value, found.value - found.low)

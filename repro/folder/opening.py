@@ -10,7 +10,7 @@ from uuid import uuid4
 from filelock import BaseFileLock, FileLock, Timeout
 
 from parallel.children import started_by_command
-from parallel.group import first_of_launched, launched
+from parallel.environment import first_of_launched, launched
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.inside import refuse_what_leads_out

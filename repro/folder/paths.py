@@ -99,6 +99,10 @@ class RunFolder:
         return self.path / "score.json"
 
     @property
+    def score_table(self) -> Path:
+        return self.path / "score.csv"
+
+    @property
     def figures(self) -> Path:
         return self.path / "plots"
 

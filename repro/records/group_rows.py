@@ -6,19 +6,22 @@ and that file has two arrays: group g leaves out rows[offsets[g]:offsets[g + 1]]
 
 import json
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from repro.folder.manifest import write_result, write_text_result
 from repro.folder.paths import RunFolder
-from retrain.removal import Removal
+
+if TYPE_CHECKING:
+    # It imports torch, which scores are judged without.
+    from retrain.removal import Removal
 
 MOST_ROWS = 1_000_000
 """Of all groups together, in JSON: some 7 MB."""
 
 
-def write_removals(folder: RunFolder, removals: list[Removal]) -> None:
+def write_removals(folder: RunFolder, removals: "list[Removal]") -> None:
     """Write the groups, in the order that groups.csv counts them in."""
     if sum(map(len, removals)) <= MOST_ROWS:
         lines = ",\n".join(json.dumps(list(rows)) for rows in removals)
@@ -32,7 +35,7 @@ def write_removals(folder: RunFolder, removals: list[Removal]) -> None:
     write_text_result(folder, folder.removals, json.dumps({"file": folder.removal_rows.name}) + "\n")
 
 
-def read_removals(folder: RunFolder) -> list[Removal]:
+def read_removals(folder: RunFolder) -> "list[Removal]":
     """The rows that each `removal` of groups.csv names.
 
     Raises:
@@ -49,7 +52,7 @@ def read_removals(folder: RunFolder) -> list[Removal]:
     return [tuple(rows) for rows in content]
 
 
-def _read_rows(folder: RunFolder, content: dict[str, Any]) -> list[Removal]:
+def _read_rows(folder: RunFolder, content: dict[str, Any]) -> "list[Removal]":
     if content != {"file": folder.removal_rows.name}:
         raise ValueError("removals.json names another file than removals.npz")
     with np.load(folder.removal_rows, allow_pickle=False) as arrays:

@@ -16,7 +16,6 @@ from hydra.utils import get_object
 from jaxtyping import Float
 from pydantic import BaseModel, ConfigDict, Field
 
-from influence.solution import is_baseline
 from repro.configuration.validation import are_settings, is_shipped
 from repro.folder.manifest import write_json_result, write_text_result
 from repro.folder.paths import RunFolder
@@ -93,6 +92,8 @@ class InfluenceRecord(BaseModel):
         A class of this package is asked itself, so that a record can neither forget nor pretend it. What
         another class declared stands in the record: nothing that a record names is imported.
         """
+        from influence.solution import is_baseline
+
         target = str(self.settings.get("_target_"))
         return is_baseline(get_object(target)) if is_shipped(target) else self.baseline
 

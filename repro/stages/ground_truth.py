@@ -7,12 +7,17 @@ from pathlib import Path
 import pandas as pd
 
 from repro.agreement import actual_changes
-from repro.errors import StageError
+from repro.dattri_files import check_folder, check_one_size, dattri_truth, halves_of, write_dattri
+from repro.errors import StageError, UsageError
 from repro.retraining import make_retrainer
-from repro.selection import makes_groups
+from repro.selection import chosen_groups, makes_groups, needs_influence
 from repro.session import Session
 from repro.truth_files import check_suffix, write_truth
 from retrain.changes import Changes
+from retrain.removal import Removal
+
+DATTRI = "dattri"
+FORMATS = ("auto", DATTRI)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,25 +27,35 @@ class Exported:
     file: Path
     test_points: int
     training_points: int
-    """Training points that were left out."""
+    """Training points that were left out each by itself, if these were exported."""
     groups: int
-    """Groups of training points, if these were exported and not the points."""
+    """Groups of training points, if these were exported."""
     examples: int
     max_certificate: float
 
 
-def export_ground_truth(session: Session, out: Path) -> Exported:
+def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Exported:
     """Write one row for each test point and each training point that has been left out.
 
+    Args:
+        session: of the run.
+        out: the file, or the folder of a layout of several files.
+        layout: "auto" by the name of the file, or "dattri".
+
     Raises:
-        UsageError: the file's name says no format.
+        UsageError: the file's name says no format, or groups do not fit the layout.
         StageError: an earlier stage is missing.
     """
+    if layout not in FORMATS:
+        raise UsageError(f"--format {layout}: expected {' or '.join(FORMATS)}")
+    if layout == DATTRI:
+        return _export_dattri(session, out)
     grouped = makes_groups(session.config)
     check_suffix(out, grouped)
-    table, truth = left_out_changes(session)
+    truth, targets = changes_so_far(session)
+    table = actual_changes(truth, targets)
     if grouped:
-        table = _table_of_groups(truth, session.targets(session.model()))
+        table = _table_of_groups(truth, targets)
     if grouped and table.empty:
         raise StageError(
             f"{session.folder.weights} holds no models without groups. "
@@ -50,7 +65,7 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     found = Exported(
         file=out,
         test_points=table["test_index"].nunique(),
-        training_points=len(truth.points),
+        training_points=0 if grouped else len(truth.points),
         groups=len(table) // table["test_index"].nunique() if grouped else 0,
         examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
@@ -59,8 +74,48 @@ def export_ground_truth(session: Session, out: Path) -> Exported:
     return found
 
 
-def left_out_changes(session: Session) -> tuple[pd.DataFrame, Changes]:
-    """A row for each test point and training point that has been left out; and the changes of all removals.
+def _export_dattri(session: Session, out: Path) -> Exported:
+    check_folder(out)
+    # What the configuration names is asked for before any work.
+    named = _named_groups(session)
+    truth, targets = changes_so_far(session)
+    num_train = session.risk.num_examples
+    stored = [rows for rows in truth.removals if len(rows) > 1]
+    halves = (
+        halves_of(stored, num_train) if named is None else [rows for rows in named if rows in set(stored)]
+    )
+    theta = session.model().theta
+    losses = session.risk.losses(theta, *(part.to(theta.device) for part in session.test_examples(targets)))
+    metrics = dattri_truth(truth, losses.cpu().numpy(), num_train, halves)
+    if not metrics:
+        raise StageError(
+            f"{session.folder.weights} holds neither models without one point nor models of halves. "
+            f"Run first: {session.command('retrain')}"
+        )
+    write_dattri(metrics, targets, out)
+    found = Exported(
+        file=out,
+        test_points=len(targets),
+        training_points=len(truth.points),
+        groups=len(halves),
+        examples=num_train,
+        max_certificate=max(float(one.certificates.max()) for one in metrics),
+    )
+    session.listener.result(found)
+    return found
+
+
+def _named_groups(session: Session) -> list[Removal] | None:
+    """The groups that the configuration makes without predictions; None where it makes points."""
+    if not makes_groups(session.config) or needs_influence(session.config):
+        return None
+    found = chosen_groups(session.config, session.dataset)
+    check_one_size(found)
+    return found
+
+
+def changes_so_far(session: Session) -> tuple[Changes, list[int]]:
+    """The changes of all removals that are solved, and the test points that they are of.
 
     Raises:
         StageError: an earlier stage is missing.
@@ -73,7 +128,7 @@ def left_out_changes(session: Session) -> tuple[pd.DataFrame, Changes]:
             raise StageError(
                 f"{folder.weights} holds no leave-one-out models. Run first: {session.command('retrain')}"
             )
-    return actual_changes(truth, targets), truth
+    return truth, targets
 
 
 def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:

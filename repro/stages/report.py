@@ -16,6 +16,7 @@ from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.groups import describe_groups_page
+from repro.page.judged import judged_scores
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
 from repro.selection import makes_groups
@@ -67,6 +68,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
             describe_test_point(dataset, joined, retraining, target, titles, pictures)
             for target in joined.summary
         ],
+        judged=judged_scores(folder, joined),
         figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted, titles),

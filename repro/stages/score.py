@@ -3,28 +3,33 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from erm.files import write_atomically, write_json
-from plots.agreement import agreement
+from plots.agreement import Agreement
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
 from repro.configuration.files import groups, is_name
 from repro.configuration.mistakes import no_run
 from repro.drawing.figures import verbatim
 from repro.errors import UsageError
-from repro.external_method import write_external
 from repro.folder.manifest import write_json_result, write_result
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.listener import Listener
 from repro.score_truth import truth_at
 from score.formats.reading import AUTO, LAYOUTS, read_scores
+from score.measures import Measures
 from score.predicted import ScoresError
 from score.score import Score, score_scores
 from score.truth import Truth
+
+COLUMNS = (
+    "scores", "test_index", "train_index", "predicted_change", "mended_change", "actual_change",
+    "certificate",
+)  # fmt: skip
+"""Of score.csv: a row for each file, test point and left-out point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +54,9 @@ class ScoredFiles:
 def score_files(
     files: list[Path], against: Path, tool: str, into: Path | None, listener: Listener
 ) -> ScoredFiles:
-    """Judge files of scores; write score.json and plots/score into the run folder, or beside the first file.
+    """Judge files of scores.
+
+    Writes score.json, score.csv and plots/score into the run folder, or beside the first file.
 
     Args:
         files: what other tools wrote.
@@ -74,9 +81,12 @@ def score_files(
             for name, file in zip(names, files, strict=True)
         ]
         written = _write(scored, against, files[0])
-        for one in scored if into is not None else []:
-            assert into is not None
-            write_external(RunFolder(into), one.name, one.file, one.score)
+        if into is not None:
+            # It brings torch along, which judging alone does not need.
+            from repro.external_method import write_external
+
+            for one in scored:
+                write_external(RunFolder(into), one.name, one.file, one.score)
     found = ScoredFiles(scored=scored, against=against, into=into, written=written)
     listener.result(found)
     return found
@@ -120,34 +130,52 @@ def _write(scored: list[Scored], against: Path, first: Path) -> list[Path]:
         "against": str(against),
         "scores": {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored},
     }
+    table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
     figure = draw_leave_one_out(*_drawn(scored), selection=None)
     if against.is_dir():
         folder = RunFolder(against)
-        write_json_result(folder, folder.score, content)
         picture = folder.figure("png", "score")
+        # The table first: score.json vouches for it.
+        write_result(folder, folder.score_table, lambda path: table.to_csv(path, index=False))
+        write_json_result(folder, folder.score, content)
         write_result(folder, picture, lambda temporary: save(figure, temporary))
-        return [folder.score, picture]
+        return [folder.score, folder.score_table, picture]
     home = first.parent
+    write_atomically(home / "score.csv", lambda path: table.to_csv(path, index=False))
     write_json(home / "score.json", content)
     write_atomically(home / "score.png", lambda temporary: save(figure, temporary))
-    return [home / "score.json", home / "score.png"]
+    return [home / "score.json", home / "score.csv", home / "score.png"]
 
 
-def _drawn(scored: list[Scored]) -> tuple[pd.DataFrame, Any, dict[str, str]]:
+def _drawn(
+    scored: list[Scored],
+) -> tuple[pd.DataFrame, dict[tuple[str, int], Agreement], dict[str, str]]:
     """Table, statistics and titles of the figure: the scores as they are, and mended beside them."""
-    parts, titles = [], {}
+    parts: list[pd.DataFrame] = []
+    titles: dict[str, str] = {}
+    agreements: dict[tuple[str, int], Agreement] = {}
     for one in scored:
-        shown = {"": "predicted_change"} | ({" mended": "mended_change"} if one.score.faults else {})
-        for word, column in shown.items():
+        shown = {"": ("predicted_change", one.score.measures)}
+        if one.score.faults:
+            shown[" mended"] = ("mended_change", one.score.mended)
+        for word, (column, measures) in shown.items():
             name = one.name + word
             rows = one.score.pairs.assign(method=name, predicted_stderr=0.0)
             parts.append(rows.assign(predicted_change=rows[column]).dropna(subset=["predicted_change"]))
             titles[name] = verbatim(one.name) + (
                 f", mended: {', '.join(one.score.fault_names)}" if word else ""
             )
-    table = pd.concat(parts, ignore_index=True)
-    agreements = {
-        (str(method), int(str(target))): agreement(rows["predicted_change"], rows["actual_change"])
-        for (method, target), rows in table.groupby(["method", "test_index"])
-    }
-    return table, agreements, titles
+            agreements |= {(name, target): _agreement(found) for target, found in measures.items()}
+    return pd.concat(parts, ignore_index=True), agreements, titles
+
+
+def _agreement(found: Measures) -> Agreement:
+    """The same figures without their intervals."""
+    return Agreement(
+        pearson=found.pearson.value,
+        spearman=found.spearman.value,
+        slope=found.slope.value,
+        intercept=found.intercept.value,
+        max_abs_error=found.max_abs_error.value,
+        points=found.points,
+    )

@@ -1,6 +1,7 @@
-"""Folders: bergson's scores.bin with info.json, and quanda's batches, a .pt each."""
+"""Folders: bergson's scores.bin with info.json, quanda's batches, a .pt each, kronfluence's partitions."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from score.predicted import Scores, ScoresError
 
 FLOATS = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
 PAIRWISE = "pairwise_scores.safetensors"
+PARTITION = re.compile(r"pairwise_scores_data_partition(\d+)_module_partition(\d+)\.safetensors")
 
 
 def read_folder(path: Path) -> Scores:
@@ -23,12 +25,19 @@ def read_folder(path: Path) -> Scores:
         return _bergson(path)
     if (path / PAIRWISE).is_file():
         return read_safetensors(path / PAIRWISE)
+    partitions = {
+        (int(found[1]), int(found[2])): file
+        for file in path.glob("pairwise_scores_*.safetensors")
+        if (found := PARTITION.fullmatch(file.name))
+    }
+    if partitions:
+        return _partitions(partitions)
     batches = sorted(path.glob("*.pt"), key=lambda file: (len(file.stem), file.stem))
     if batches:
         return _batches(batches)
     raise ScoresError(
-        f"is a folder without scores.bin and info.json (bergson), {PAIRWISE} (kronfluence) or "
-        "batches in .pt files"
+        f"is a folder without scores.bin and info.json (bergson), {PAIRWISE} or its partitions "
+        "(kronfluence), zarr.json (pyDVL) or batches in .pt files (quanda)"
     )
 
 
@@ -70,6 +79,24 @@ def _column(records: np.ndarray, kind: str, offset: int) -> np.ndarray:
     if kind == "bfloat16":
         raw = (raw.astype(np.uint32) << 16).view(np.float32)
     return np.asarray(raw, dtype=np.float64)
+
+
+def _partitions(files: dict[tuple[int, int], Path]) -> Scores:
+    """Side by side over the training points, added up over the modules, as kronfluence joins them."""
+    data, modules = (1 + max(places) for places in zip(*files, strict=True))
+    missing = data * modules - len(files)
+    if missing:
+        raise ScoresError(f"lacks {missing:,} of {data:,} × {modules:,} partitions: its run did not finish")
+    parts = []
+    for place in range(data):
+        found = [read_safetensors(files[place, module]).values for module in range(modules)]
+        if len({values.shape for values in found}) != 1:
+            raise ScoresError("holds partitions of modules whose shapes differ")
+        parts.append(np.sum(found, axis=0))
+    if len({len(part) for part in parts}) != 1:
+        raise ScoresError("holds partitions of different test points")
+    check_shape((len(parts[0]), sum(part.shape[1] for part in parts)))
+    return Scores(values=np.concatenate(parts, axis=1), form="safetensors")
 
 
 def _batches(files: list[Path]) -> Scores:

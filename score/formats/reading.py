@@ -12,6 +12,7 @@ from score.formats.tables import MAGIC as PARQUET
 from score.formats.tables import read_csv, read_parquet
 from score.formats.tensors import read_pt, read_safetensors
 from score.formats.words import read_json
+from score.formats.zarr import is_zarr, read_zarr
 from score.predicted import Layout, Scores, ScoresError
 
 AUTO = "auto"
@@ -30,7 +31,6 @@ PICKLE = b"\x80"
 ZIP = b"PK\x03\x04"
 LEAST_HEADER = 2**16
 """Bytes; a file that claims more than it holds is told so, unless the claim is beyond all reason."""
-ZARR = ("zarr.json", ".zarray")
 
 
 def read_scores(path: Path, tool: str = AUTO) -> Scores:
@@ -50,12 +50,7 @@ def read_scores(path: Path, tool: str = AUTO) -> Scores:
 
 def _read(path: Path) -> Scores:
     if path.is_dir():
-        if any((path / name).is_file() for name in ZARR):
-            raise ScoresError(
-                'is a Zarr array; convert it: python -c "import numpy, zarr; '
-                f"numpy.save('{path.stem}.npy', zarr.open('{path.name}')[:])\""
-            )
-        return read_folder(path)
+        return read_zarr(path) if is_zarr(path) else read_folder(path)
     with path.open("rb") as file:
         head = file.read(16)
     if not head:
