@@ -27,7 +27,7 @@ from repro.problem import make_fit
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.certified_softmax import is_certifiable
+from retrain.choice import is_certifiable
 from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
