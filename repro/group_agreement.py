@@ -25,7 +25,7 @@ from retrain.removal import Removal
 
 COLUMNS = (
     "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
-    "certificate", "selection",
+    "certificate", "truth", "margin", "selection",
 )  # fmt: skip
 """Of groups.csv."""
 
@@ -185,4 +185,6 @@ def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarra
     return {
         "actual_change": truth.actual_change[row, columns],
         "certificate": truth.bound[row, columns],
+        "truth": np.array(truth.truth, dtype=object)[columns],
+        "margin": truth.margin[columns],
     }

@@ -40,7 +40,7 @@ def test_the_table_of_groups_is_sums_of_members_beside_certified_changes(
     removals = json.loads((folder / "removals.json").read_text())
     assert list(table.columns) == [
         "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
-        "certificate", "selection",
+        "certificate", "truth", "margin", "selection",
     ]  # fmt: skip
     assert len(table) == 2 * 2 * 15
     assert len(removals) == 15

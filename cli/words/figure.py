@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.console import say, show
 from cli.words.registry import result_table, words
+from plots.numbers import format_number
 
 if TYPE_CHECKING:
     from repro.records.summary import PointSummary
@@ -115,12 +116,28 @@ def _say_point(target: int, point: PointSummary) -> None:
     for row in rows:
         table.add_row(str(row["method"]), *(_cell(name, row[name]) for name in columns))
     show(table, "agreement", rows, test_index=target)
+    basins = point.basins
+    if basins is not None:
+        others = {"left it": basins.left_it, "undecided": basins.undecided}
+        rest = "".join(f", {count} {name}" for name, count in others.items() if count)
+        say(
+            f"models that are θ̂'s own minimum, continued: {basins.same_basin}{rest}; the statistics are over "
+            f"these {basins.same_basin}\ncertificates are local: they hold unless the Hessian changes "
+            f"{format_number(basins.smallest_margin)} times faster than measured",
+            "basins",
+            test_index=target,
+            **basins.as_json(),
+        )
     say(
-        f"largest certificate {point.max_certificate:.1e}; null control {point.null_control:.1e} "
-        f"(certificate {point.null_control_certificate:.1e})",
+        f"largest {'' if basins is None else 'local '}certificate {point.max_certificate:.1e}; "
+        f"null control {point.null_control:.1e} (certificate {point.null_control_certificate:.1e})",
         "certified",
         test_index=target,
-        **{name: value for name, value in point.as_json().items() if name != "methods"},
+        **{
+            name: value
+            for name, value in point.as_json().items()
+            if name not in ("methods", "local_certificates")
+        },
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from erm.files import without_non_finite
+from plots.agreement import comparable
 from plots.rank_interval import RankCorrelation, spearman_interval
 from repro.configuration.compose import Config
 from repro.errors import UsageError
@@ -54,7 +55,7 @@ def lds(session: Session, methods: list[Config]) -> DatamodelingScores:
         joined = join_groups(session)
         found = DatamodelingScores(
             methods=_scores(joined, {one.method for one in methods}),
-            models=len(joined.choice.removals),
+            models=comparable(joined.table)["removal"].nunique(),
             max_certificate=float(joined.table["certificate"].max()),
             file=folder.datamodeling,
         )
@@ -65,7 +66,7 @@ def lds(session: Session, methods: list[Config]) -> DatamodelingScores:
 
 def _scores(joined: JoinedGroups, asked: set[str]) -> list[MethodScore]:
     found = []
-    for method, rows in joined.table.groupby("method", sort=False):
+    for method, rows in comparable(joined.table).groupby("method", sort=False):
         if method not in asked:
             continue
         points = {
