@@ -54,7 +54,7 @@ def check_made(made: Any, kind: type, name: str) -> None:
     Args:
         made: what a `_target_` returned.
         kind: a class or a protocol.
-        name: of the target, such as model._target_=network.network.
+        name: of the target, such as model._target_=mine.network.
     """
     if isinstance(made, kind):
         return
