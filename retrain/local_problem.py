@@ -22,6 +22,7 @@ from retrain.removed_risks import RemovedRisks, removed_risks
 class LocalProblem:
     """θ̂, the risks around it, and the coordinates in which their Hessians are near the identity."""
 
+    risk: EmpiricalRisk
     risks: RemovedRisks
     theta: Float64[Tensor, " p"]
     factor: HessianFactor
@@ -101,6 +102,7 @@ def local_problem(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> LocalProbl
     found = fastest_change(third, starts, CLIMB)
     best = int(found.lipschitz.argmax())
     return LocalProblem(
+        risk=risk,
         risks=risks,
         theta=theta,
         factor=factor,

@@ -155,7 +155,9 @@ class LocallyCertified:
         problem, removals, tolerance = self._problem, batch.removals, self.settings.tolerance
         start = self._stored(removals) if batch.stored else influence_step(problem, removals)
         shares = torch.ones_like(start[:, 0])
-        solved = solve(problem, Models(removals, shares, shares * AIM * tolerance), start, tally.note)
+        solved = solve(
+            problem, Models(removals, shares, shares * AIM * tolerance), start, tally.note, alone=True
+        )
         tally.say("certifying", len(removals))
         ends = surroundings(problem, removals, solved.differences, shares)
         labelled = label(problem, removals, ends, AIM * tolerance)

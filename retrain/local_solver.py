@@ -2,7 +2,7 @@
 
 A step is no longer in ‖·‖_H than `TRUST` times the gradient, so it is never longer than where the smallest
 eigenvalue is 1/`TRUST` of that at θ̂, and one after which the gradient has grown is taken back. What L-BFGS
-does not bring to the tolerance is left to Newton steps, each solved by conjugate gradient in φ.
+does not bring to the tolerance is solved one by one by the fit of `erm/fit.py`.
 """
 
 from collections.abc import Callable
@@ -12,20 +12,18 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from erm.fit import NewtonFit
 from retrain.local_problem import LocalProblem
 from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.removal import Removal
+from retrain.removed_risks import without_rows
 from retrain.solution import PassReport
 
 TRUST = 4.0
 MEMORY = 10
 MAX_PASSES = 30
-MAX_NEWTON_STEPS = 12
-MAX_PRODUCTS = 60
-"""Of conjugate gradient, in a Newton step."""
-FORCING = 0.01
-"""Relative residual of a Newton step."""
-MAX_HALVINGS = 10
+MOST_ALONE = 2000
+"""Passes of a model that is solved by itself."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Solved:
     gradient_norms: Float64[Tensor, " B"]
     """‖∇F_t(θ̂ + Δ)‖₂, measured there."""
     passes: Int[Tensor, " B"]
-    """Passes over the data: gradients, and Hessian products of Newton steps."""
+    """Passes over the data: gradients, and Hessian products of models that were solved alone."""
     wanted: Float64[Tensor, " B"]
     """The tolerances."""
 
@@ -86,7 +84,7 @@ def solve(
     start: Float64[Tensor, "B p"],
     report: Report = lambda found: None,
     *,
-    newton: bool = True,
+    alone: bool = False,
 ) -> Solved:
     """Bring models to their tolerances.
 
@@ -95,15 +93,15 @@ def solve(
         models: which.
         start: Δ of each.
         report: called after each pass.
-        newton: whether models that L-BFGS leaves are solved by Newton steps.
+        alone: whether models that L-BFGS leaves are then solved one by one; all at t = 1.
     """
     infinite = torch.full_like(start[:, 0], torch.inf)
     passes = torch.zeros(len(start), dtype=torch.int64, device=start.device)
     solved = Solved(start.clone(), infinite, passes, models.tolerances)
     _descend(problem, models, start, solved, report)
-    left = torch.nonzero(~solved.converged).flatten()
-    if newton and len(left):
-        _newton(problem, models, left, solved, report)
+    if alone:
+        for place in torch.nonzero(~solved.converged).flatten().tolist():
+            _solve_alone(problem, models, place, solved)
     return solved
 
 
@@ -152,64 +150,16 @@ def _gradients(
     return pair.between(models.shares)
 
 
-def _newton(
-    problem: LocalProblem, models: Models, places: Int[Tensor, " b"], solved: Solved, report: Report
-) -> None:
-    """Newton steps in φ, halved until ‖∇F_t‖ falls; a model whose gradient does not fall leaves."""
-    for number in range(1, MAX_NEWTON_STEPS + 1):
-        here, differences = models.take(places), solved.differences[places]
-        gradients = _gradients(problem, here, differences)
-        before = gradients.norm(dim=1)
-        whitened = problem.factor.whitened(gradients)
-        step, products = _newton_step(problem, here, differences, whitened)
-        solved.passes[places] += products
-        step = _trusted(problem, problem.factor.in_theta(step), whitened.norm(dim=1))
-        waiting = torch.ones(len(places), dtype=torch.bool, device=places.device)
-        for halvings in range(MAX_HALVINGS):
-            own = torch.nonzero(waiting).flatten()
-            candidate = differences[own] + step[own] / 2**halvings
-            norms = _gradients(problem, here.take(own), candidate).norm(dim=1)
-            solved.passes[places[own]] += 1
-            solved.enter(places[own], candidate, norms)
-            waiting[own[norms < before[own]]] = False
-            if not bool(waiting.any()):
-                break
-        norms = solved.gradient_norms[places]
-        _tell(report, MAX_PASSES + number, solved, norms, before)
-        places = places[~waiting & ~solved.converged[places]]
-        if not len(places):
-            return
-
-
-def _newton_step(
-    problem: LocalProblem,
-    models: Models,
-    differences: Float64[Tensor, "b p"],
-    whitened: Float64[Tensor, "b p"],
-) -> tuple[Float64[Tensor, "b p"], int]:
-    """−(L⁻¹∇²F_t L⁻ᵀ)⁻¹L⁻¹∇F_t by conjugate gradient, and its products.
-
-    A model that meets a direction without curvature keeps what it has.
-    """
-    thetas, factor = problem.thetas(differences), problem.factor
-    found, residual = torch.zeros_like(whitened), -whitened
-    direction, squared = residual, residual.square().sum(1)
-    enough = FORCING**2 * squared
-    going = squared > enough
-    products = 0
-    while products < MAX_PRODUCTS and bool(going.any()):
-        pair = problem.risks.hessian_products(thetas, models.removals, factor.in_theta(direction))
-        image = factor.whitened(pair.between(models.shares))
-        along = (direction * image).sum(1)
-        going = going & (along > 0)
-        length = torch.where(going, squared / along, 0.0)[:, None]
-        found, residual = found + length * direction, residual - length * image
-        after = residual.square().sum(1)
-        going = going & (after > enough)
-        direction = residual + torch.where(going, after / squared, 0.0)[:, None] * direction
-        squared, products = after, products + 1
-    nothing = ~found.any(dim=1)
-    return torch.where(nothing[:, None], -whitened, found), products
+def _solve_alone(problem: LocalProblem, models: Models, place: int, solved: Solved) -> None:
+    """By the fit that descends, and so gets past a saddle that L-BFGS circles."""
+    rows = models.removals[place]
+    fit = NewtonFit(tolerance=float(models.tolerances[place]), max_passes=MOST_ALONE)
+    found = fit(without_rows(problem.risk, rows), start=problem.theta + solved.differences[place])
+    places = torch.tensor([place], device=problem.theta.device)
+    candidate = (found.theta - problem.theta)[None]
+    norms = _gradients(problem, models.take(places), candidate).norm(dim=1)
+    solved.passes[place] += found.passes + 1
+    solved.enter(places, candidate, norms)
 
 
 def _tell(

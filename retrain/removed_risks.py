@@ -87,23 +87,29 @@ class TogetherRisks:
     risk: AutogradRisk
 
     def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        penalty = self.risk.l2 * thetas
-        return self._pair(self._first, removals, (thetas,), penalty)
+        return self._pair(self._first, removals, (thetas,), self.risk.decay * thetas)
 
     def hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Pair:
-        return self._pair(self._second, removals, (thetas, v), self.risk.l2 * v)
+        return self._pair(self._second, removals, (thetas, v), self.risk.decay * v)
 
     def third_derivatives(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Pair:
-        return self._pair(self._third, removals, (thetas, v), torch.zeros_like(v))
+        """In float32: two digits are asked of them, and they are what costs most."""
+        rough, of = self._single, (thetas.float(), v.float())
+        pair = rough._pair(rough._third, removals, of, torch.zeros_like(of[1]))
+        return Pair(pair.full.to(v), pair.without.to(v))
 
     def removed_hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
         return self._removed_sum(self._second, removals, (thetas, v))
+
+    @cached_property
+    def _single(self) -> "TogetherRisks":
+        return TogetherRisks(self.risk.to(torch.float32))
 
     @cached_property
     def _first(self) -> Derivative:
@@ -134,7 +140,7 @@ class TogetherRisks:
     ) -> Pair:
         together = vmap(function, in_dims=(*(0 for _ in of), None, None))
         total = torch.zeros_like(of[0])
-        for x, y in self.risk.chunks(self.risk.x, self.risk.y):
+        for x, y in self.risk.own_chunks():
             total += together(*of, x, y)
         n = self.risk.num_examples
         left = total.new_tensor([n - len(rows) for rows in removals])[:, None]
@@ -168,7 +174,10 @@ class SingleRisks:
 
     def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
         full = [self.risk.gradient(theta) for theta in thetas]
-        without = [self._left(rows).gradient(theta) for theta, rows in zip(thetas, removals, strict=True)]
+        without = [
+            without_rows(self.risk, rows).gradient(theta)
+            for theta, rows in zip(thetas, removals, strict=True)
+        ]
         return _stacked(full, without, thetas)
 
     def hessian_products(
@@ -177,7 +186,7 @@ class SingleRisks:
         full, without = [], []
         for theta, rows, one in zip(thetas, removals, v, strict=True):
             full.append(self.risk.curvature(theta).product(one[None])[0])
-            without.append(self._left(rows).curvature(theta).product(one[None])[0])
+            without.append(without_rows(self.risk, rows).curvature(theta).product(one[None])[0])
         return _stacked(full, without, thetas)
 
     def third_derivatives(
@@ -193,20 +202,22 @@ class SingleRisks:
     def removed_hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
-        found = torch.zeros_like(v)
+        found, decay = torch.zeros_like(v), getattr(self.risk, "decay", self.risk.l2)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
-                mean = some.curvature(thetas[place]).product(v[place][None])[0] - self.risk.l2 * v[place]
+                mean = some.curvature(thetas[place]).product(v[place][None])[0] - decay * v[place]
                 found[place] = len(rows) * mean
         return found
 
-    def _left(self, rows: Removal) -> EmpiricalRisk:
-        if not rows:
-            return self.risk
-        kept = torch.ones(self.risk.num_examples, dtype=torch.bool)
-        kept[list(rows)] = False
-        return self.risk.subset(torch.nonzero(kept).flatten().to(self.risk.initial_parameters().device))
+
+def without_rows(risk: EmpiricalRisk, rows: Removal) -> EmpiricalRisk:
+    """R₋S as a risk of its own."""
+    if not rows:
+        return risk
+    kept = torch.ones(risk.num_examples, dtype=torch.bool)
+    kept[list(rows)] = False
+    return risk.subset(torch.nonzero(kept).flatten().to(risk.initial_parameters().device))
 
 
 def _stacked(full: list[Tensor], without: list[Tensor], like: Tensor) -> Pair:
