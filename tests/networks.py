@@ -1,13 +1,14 @@
 """Small risks that are not convex, brought to a minimum, for tests of local certificates."""
 
 from functools import cache
+from typing import Any
 
-import numpy as np
 import torch
-from scipy.optimize import minimize
+from scipy import optimize
 from torch import nn
 
 from erm.autograd import AutogradRisk
+from erm.risk import EmpiricalRisk
 from tests.problems import digits_risk
 
 
@@ -37,18 +38,36 @@ def random_network(seed: int, *, l2: float = 0.05) -> tuple[AutogradRisk, torch.
 
 
 def minimised(risk: AutogradRisk) -> torch.Tensor:
-    """A minimum by scipy's L-BFGS, then Newton steps with the whole Hessian until the gradient is rounding."""
+    """A minimum by scipy's L-BFGS, then Newton steps with the whole Hessian until only rounding is left."""
+    theta = newton(risk, scipy_minimum(risk, risk.initial_parameters()))
+    assert float(risk.gradient(theta).norm()) < 1e-12
+    return theta
 
-    def value_and_gradient(theta: np.ndarray) -> tuple[float, np.ndarray]:
+
+def scipy_minimum(risk: EmpiricalRisk, start: torch.Tensor) -> torch.Tensor:
+    """As far as L-BFGS comes, which sees values alone in the end."""
+
+    def value_and_gradient(theta: Any) -> Any:
         value, gradient = risk.value_and_gradient(torch.from_numpy(theta))
         return float(value), gradient.numpy()
 
-    options = {"maxiter": 5000, "maxfun": 10_000, "ftol": 0.0, "gtol": 1e-7, "maxcor": 30}
-    start = risk.initial_parameters().numpy()
-    found = minimize(value_and_gradient, start, jac=True, method="L-BFGS-B", options=options)
-    theta = newton(risk, torch.from_numpy(found.x))
-    assert float(risk.gradient(theta).norm()) < 1e-12
-    return theta
+    search: Any = optimize.minimize
+    options = {"maxiter": 5000, "maxfun": 10_000, "ftol": 0.0, "gtol": 1e-12, "maxcor": 30}
+    found = search(value_and_gradient, start.numpy(), jac=True, method="L-BFGS-B", options=options)
+    return torch.from_numpy(found.x)
+
+
+def scipy_zero(risk: EmpiricalRisk, start: torch.Tensor) -> torch.Tensor:
+    """A zero of the gradient by MINPACK's hybrid method."""
+
+    def gradient(theta: Any) -> Any:
+        return risk.gradient(torch.from_numpy(theta)).numpy()
+
+    def hessian(theta: Any) -> Any:
+        return risk.curvature(torch.from_numpy(theta)).matrix().numpy()
+
+    search: Any = optimize.root
+    return torch.from_numpy(search(gradient, start.numpy(), jac=hessian, tol=1e-12).x)
 
 
 def newton(risk: AutogradRisk, theta: torch.Tensor, steps: int = 4) -> torch.Tensor:

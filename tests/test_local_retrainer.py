@@ -1,12 +1,12 @@
 """Models of risks that are not convex: solved to their minimum, certified, labelled, kept, and checked."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from scipy.optimize import minimize
 
 from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
@@ -27,11 +27,11 @@ from retrain.weight_file import LOCAL_FORMAT, read_weights
 from retrain.weights import WeightCache
 from tests.command_line import repro, succeed
 from tests.double_well import LARGEST_TILT, DoubleWell
-from tests.networks import network_at_minimum
+from tests.networks import network_at_minimum, scipy_minimum, scipy_zero
 from tests.problems import digits_test_points, fitted_digits
 
 NETWORK = (
-    "data=digits", "data.num_train=120", "model=network", "model.hidden=3", "model.l2=0.03", "top_k=8",
+    "data=digits", "data.num_train=60", "model=network", "model.hidden=2", "model.l2=0.05", "top_k=5",
     "plot.formats=[png]",
 )  # fmt: skip
 ROWS = list(range(0, 120, 6))
@@ -101,20 +101,13 @@ def assert_scipy_agrees(network: LocallyCertified, rows: list[int]) -> None:
     before = float(risk.losses(theta, x, y)[0])
     for row in rows:
         without = without_rows(risk, (row,))
-
-        def value_and_gradient(at: np.ndarray, risk: EmpiricalRisk = without) -> tuple[float, np.ndarray]:
-            value, gradient = risk.value_and_gradient(torch.from_numpy(at))
-            return float(value), gradient.numpy()
-
-        options = {"maxiter": 2000, "maxfun": 4000, "ftol": 0.0, "gtol": 1e-12, "maxcor": 50}
-        end = minimize(value_and_gradient, theta.numpy(), jac=True, method="L-BFGS-B", options=options)
-        at = torch.from_numpy(end.x)
+        at = scipy_zero(without, scipy_minimum(without, theta))
         hessian = without.curvature(at).matrix()
         own = float(without.gradient(at).norm() / torch.linalg.eigvalsh(hessian)[0])
         own *= 2 * float(risk.loss_gradient(at, x, y).norm())
         column = found.removals.index((row,))
         difference = float(risk.losses(at, x, y)[0]) - before - found.actual_change[0, column]
-        assert own < 1e-5
+        assert own < 1e-9
         assert abs(difference) <= found.bound[0, column] + own, row
 
 
@@ -127,16 +120,19 @@ def test_scipy_finds_the_same_losses_of_twenty(network: LocallyCertified) -> Non
     assert_scipy_agrees(network, ROWS)
 
 
-def test_what_is_solved_is_kept_and_solved_on_from_where_it_is(network: LocallyCertified) -> None:
+def test_what_is_solved_is_kept_and_solved_on_from_where_it_is(
+    network: LocallyCertified, tmp_path: Path
+) -> None:
     assert network.solve(leave_one_out(ROWS), silent).removals == ()
-    closer = local(network.risk, network.theta, network.cache.folder, tolerance=1e-12)
+    shutil.copytree(network.cache.folder, tmp_path / "weights")
+    closer = local(network.risk, network.theta, tmp_path / "weights", tolerance=1e-12)
     solved = closer.solve([(6,)], silent)
-    assert solved.removals == ((), (6,))
+    assert solved.removals in (((6,),), ((), (6,)))
     assert closer.models([(6,)]).largest_norm <= 1e-12
     for path in network.cache.files():
         _, weights = read_weights(path)
         assert weights.local is not None
-        assert (weights.differences.shape[1:] == np.array([1, len(network.theta)])).all()
+        assert weights.differences.shape[1:] == (1, len(network.theta))
 
 
 def test_groups_are_removals_like_any(network: LocallyCertified, tmp_path: Path) -> None:
@@ -155,7 +151,7 @@ def test_plain_formulas_find_what_is_recorded_and_a_distance_that_is_too_small(
 ) -> None:
     x, y = digits_test_points(1)
     truth = network.changes(x, y, leave_one_out(ROWS))
-    (part,) = [part for part in network.cache.parts(leave_one_out(ROWS[:5]))]
+    (part,) = list(network.cache.parts(leave_one_out(ROWS[:5])))
     (plain,) = network.recheck(x, y, leave_one_out(ROWS[:5]))
     assert plain.as_recorded.all()
     np.testing.assert_allclose(plain.actual_change[0], truth.actual_change[0, :5], rtol=0, atol=1e-14)
@@ -199,7 +195,7 @@ def test_what_cannot_be_retrained_is_refused(tmp_path: Path) -> None:
     softmax = AutogradRisk(module=module, x=risk.x, y=risk.y, l2=0.1)
     for other, settings, said in (
         (softmax, RetrainSettings(), "Use model=logistic"),
-        (risk, RetrainSettings(l2_scaling="sum"), "Use mean"),
+        (risk, RetrainSettings(l2_scaling="sum"), "Use retrain.l2_scaling=mean"),
         (risk, RetrainSettings(shard="data"), "Use retrain.shard=models"),
         (object(), RetrainSettings(), "Use model=logistic"),
     ):
@@ -231,11 +227,12 @@ def test_models_of_another_basin_are_hollow_and_in_no_statistic() -> None:
     )
     rows = comparable(table)
     found = agreement(rows["predicted_change"], rows["actual_change"])
-    assert (found.points, found.pearson) == (3, pytest.approx(1))
+    assert found.points == 3
+    assert found.pearson == pytest.approx(1)
     figure = draw_leave_one_out(table, {("exact", 0): found}, {})
-    points = {part.get_gid(): part for part in figure.axes[0].collections}
-    assert len(points["points"].get_offsets()) == 3
-    assert points["hollow"].get_offsets().tolist() == [[-3.0, 2.5]]
+    points = {part.get_gid(): np.asarray(part.get_offsets()) for part in figure.axes[0].collections}
+    assert len(points["points"]) == 3
+    np.testing.assert_array_equal(points["hollow"], [[-3.0, 2.5]])
     assert isinstance(found, Agreement)
     assert any("Hollow" in text.get_text() for text in figure.texts)
 
