@@ -30,6 +30,7 @@ from retrain.local_recheck import local_recheck
 from retrain.local_solver import MEMORY, Models, influence_step, solve
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
+from retrain.removed_risks import removed_risks
 from retrain.retrainer import SolvedModels, solved_models
 from retrain.schedule import LeaveOneOutError
 from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
@@ -106,8 +107,25 @@ class LocallyCertified:
             yield local_recheck(self.risk, self._problem, part, x_test, y_test)
 
     def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
-        """Not known for these models."""
-        return {}
+        """Where a removal has one row: by what factor ‖∇CE(zᵢ, ·)‖ is larger at the model than at θ̂.
+
+        In softmax regression that is the growth of the residual, of which `retrain/leverage.py` tells.
+        """
+        risks, found = removed_risks(self.risk), dict[int, float]()
+        for part in self.cache.parts(removals):
+            points = np.array(
+                [place for place, rows in enumerate(part.removals) if len(rows) == 1], dtype=int
+            )
+            for places in np.array_split(points, -(-len(points) // MAX_BATCH) or 1):
+                rows = tuple(part.removals[place] for place in places)
+                models = self.theta + torch.from_numpy(part.differences[places, 0]).to(self.theta)
+                before, after = (
+                    risks.removed_gradients(thetas, rows).norm(dim=1)
+                    for thetas in (self.theta.expand_as(models), models)
+                )
+                grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)
+                found |= {one: float(factor) for (one,), factor in zip(rows, grown, strict=True)}
+        return found
 
     def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
         """The longest test gradient of any class, times the largest distance per unit of a gradient norm."""

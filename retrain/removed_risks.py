@@ -70,6 +70,12 @@ class RemovedRisks(Protocol):
         """Σ over S of ∇²CE v, no L2: what a model no longer has; a pass over the removed rows alone."""
         ...
 
+    def removed_gradients(
+        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
+    ) -> Float[Tensor, "B p"]:
+        """Σ over S of ∇CE, no L2, likewise."""
+        ...
+
 
 def removed_risks(risk: EmpiricalRisk) -> RemovedRisks:
     """R and all R₋S of a risk, by the fastest way that there is for it."""
@@ -106,6 +112,11 @@ class TogetherRisks:
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
         return self._removed_sum(self._second, removals, (thetas, v))
+
+    def removed_gradients(
+        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
+    ) -> Float[Tensor, "B p"]:
+        return self._removed_sum(self._first, removals, (thetas,))
 
     @cached_property
     def _single(self) -> "TogetherRisks":
@@ -208,6 +219,16 @@ class SingleRisks:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
                 mean = some.curvature(thetas[place]).product(v[place][None])[0] - decay * v[place]
                 found[place] = len(rows) * mean
+        return found
+
+    def removed_gradients(
+        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
+    ) -> Float[Tensor, "B p"]:
+        found, decay = torch.zeros_like(thetas), getattr(self.risk, "decay", self.risk.l2)
+        for place, rows in enumerate(removals):
+            if rows:
+                some = self.risk.subset(torch.tensor(rows, device=thetas.device))
+                found[place] = len(rows) * (some.gradient(thetas[place]) - decay * thetas[place])
         return found
 
 

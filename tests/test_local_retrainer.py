@@ -78,6 +78,9 @@ def test_softmax_regression_by_this_path_is_that_of_the_closed_form(tmp_path: Pa
     assert (np.abs(one.actual_change - other.actual_change) <= one.bound + other.bound).all()
     assert float(other.bound.max()) < 1e-6
     assert (other.margin > 1000).all()
+    grown = general.amplification()
+    for point, factor in proven.amplification().items():
+        assert grown[point] == pytest.approx(factor, rel=1e-6)
 
 
 def test_every_model_is_at_its_tolerance_certified_and_of_the_basin(network: LocallyCertified) -> None:

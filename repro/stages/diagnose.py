@@ -218,7 +218,7 @@ def _against_retraining(
     if not panels:
         return [], None
     if not is_certifiable(subject.risk):
-        reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
+        reason = "leave-one-out models can be certified with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
     judged = judge_by_retraining(subject, panels, _report(steps))
