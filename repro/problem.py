@@ -67,6 +67,11 @@ def make_fit(config: Config) -> Any:
     return _instantiate(config["fit"], "fit")
 
 
+def fit_to_a_minimum(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> str:
+    """The file of the fit group that ends at a minimum of such a model."""
+    return "newton" if risk.curvature(theta).convex else "local"
+
+
 def make_solver(config: Config) -> Any:
     """The configured iHVP solver."""
     return _instantiate(config.solver_settings, "influence")

@@ -25,14 +25,17 @@ FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "
 def _(found: Trained) -> None:
     facts = found.facts
     of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
-    lines = (
+    lines = [
         f"run folder     {found.folder}",
         f"objective      {facts.objective:.10f}   {of}",
         f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
         f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
+        *_minimum(facts.smallest_eigenvalue),
         f"seconds        {facts.seconds:.1f}",
-    )
-    numbers = ("objective", "test_accuracy", "gradient_norm", "converged", "passes", "seconds")
+    ]
+    numbers = (
+        "objective", "test_accuracy", "gradient_norm", "smallest_eigenvalue", "converged", "passes", "seconds"
+    )  # fmt: skip
     say(
         "\n".join(lines),
         "trained",
@@ -42,6 +45,14 @@ def _(found: Trained) -> None:
         test_examples=found.test_examples,
         **{name: getattr(facts, name) for name in numbers},
     )
+
+
+def _minimum(smallest: float | None) -> list[str]:
+    """What the fit has found out about the curvature at θ̂, if it has looked."""
+    if smallest is None:
+        return []
+    said = "a minimum" if smallest > 0 else "no minimum"
+    return [f"curvature      {smallest:.1e}   the smallest eigenvalue of H at θ̂: {said}"]
 
 
 @words

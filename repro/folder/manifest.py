@@ -17,9 +17,9 @@ from repro.folder.paths import RunFolder
 from repro.printable import printable
 
 RESULTS = (
-    "config.yaml", "provenance.json", "model.safetensors", "leave_one_out.csv", "summary.json",
-    "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json", "retrain/record.json",
-    "groups.csv", "groups.json", "removals.json", "influence/*.safetensors",
+    "config.yaml", "provenance.json", "fit.safetensors", "model.safetensors", "leave_one_out.csv",
+    "summary.json", "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json",
+    "retrain/record.json", "groups.csv", "groups.json", "removals.json", "influence/*.safetensors",
 )  # fmt: skip
 """What a command may read, or take for a result: none of these is used unless the manifest knows it."""
 FORMAT = 1

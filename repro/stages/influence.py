@@ -17,7 +17,7 @@ from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport, Report
 from repro.model_file import TrainedModel, not_converged
 from repro.notices import warn
-from repro.problem import make_solver
+from repro.problem import fit_to_a_minimum, make_solver
 from repro.ranks import run_in_ranks
 from repro.records.age import different_settings
 from repro.records.influence import (
@@ -76,7 +76,7 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     num_top = top_k(config, len(session.dataset.y_train))
     solver, model = make_solver(config), session.model(device)
     if not model.facts.converged:
-        warn(not_converged(model.facts, config))
+        warn(not_converged(model.facts, config, fit_to_a_minimum(session.risk, model.theta)))
     targets = session.targets(model)
     with session.progress(f"influence ({method})", shown=group.is_first) as tell:
         found = _explain_all(session, model, targets, solver, tell, group)
