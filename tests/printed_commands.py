@@ -60,6 +60,10 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro compare data=digits",
         "repro run data=digits --method cg model.l2=0.1 'test_index=[3,14]'",
     ),
+    "networks": (
+        "repro run --method exact data=digits model=network top_k=100",
+        "repro run --method exact data=digits model=network model.l2=0.001 model.seed=1 fit=newton top_k=100",
+    ),
     "the demo": (
         "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
         "output_dir=outputs/demo",
@@ -173,7 +177,6 @@ MESSAGES = {
     ("repro report {}", "repro/stages/plot.py #1"): f"{REMEDIES}::test_a_page_that_is_old",
     ("repro retrain {}", "repro/stages/ground_truth.py #1"): f"{REMEDIES}::test_truth_before_retraining",
     ("repro retrain {}", "repro/agreement.py #1"): f"{REMEDIES}::test_a_figure_before_retraining",
-    ("repro retrain {}", "repro/group_agreement.py #1"): f"{REMEDIES}::test_groups_before_retraining",
     ("repro retrain {}", "repro/stages/ground_truth.py #2"): (
         f"{REMEDIES}::test_truth_of_groups_before_they_are_retrained"
     ),
