@@ -12,8 +12,9 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from erm.checkpoint import Checkpoint
 from erm.fit import Fit, Progress
-from erm.local_search import Checkpoint, LocalSearch
+from erm.local_search import LocalSearch
 from erm.risk import EmpiricalRisk
 from erm.settings import Count, Positive, check_settings
 

@@ -6,12 +6,12 @@ that goes on ends at the same bits.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erm.checkpoint import Checkpoint, is_sound
 from erm.descent import Point, descended
 from erm.fit import Fit, Progress
 from erm.lowest import Lowest, is_explicit, lowest
@@ -30,19 +30,6 @@ SMALLEST_STEP = 1e-14
 MAX_HALVINGS = 40
 ESCAPE = 0.25
 """Share of the decrease along negative curvature that a step must bring."""
-
-State = dict[str, Tensor]
-
-
-@runtime_checkable
-class Checkpoint(Protocol):
-    """Where a fit keeps its state, so that it goes on there when it was interrupted."""
-
-    def load(self) -> State | None:
-        """The state that was saved last; None where there is none."""
-        ...
-
-    def save(self, state: State) -> None: ...
 
 
 @dataclass(eq=False)
@@ -107,7 +94,7 @@ class LocalSearch:
     def begin(self, start: Float[Tensor, " p"]) -> _Region | None:
         """Stand at the start, or where an interrupted search stood; the region it was in, if any."""
         state = None if self.checkpoint is None else self.checkpoint.load()
-        if state is None:
+        if state is None or not is_sound(state, start):
             self.here = self.evaluate(start)
             return None
         self.passes = int(state["passes"]) - 1

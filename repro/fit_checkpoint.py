@@ -15,7 +15,7 @@ from repro.notices import note
 
 @dataclass(frozen=True)
 class FitCheckpoint:
-    """The `erm.local_search.Checkpoint` of a run folder.
+    """The `erm.checkpoint.Checkpoint` of a run folder.
 
     Args:
         folder: the run, open for this command.
@@ -37,7 +37,7 @@ class FitCheckpoint:
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         except (SafetensorError, OSError):
             return None
-        note(f"the fit goes on where it was interrupted, after {int(state['passes'])} passes: {path}")
+        note(f"the fit goes on where it was interrupted: {path}")
         return state
 
     def save(self, state: dict[str, Tensor]) -> None:

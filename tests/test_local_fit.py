@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import erm.descent
 import erm.lowest
 from erm.autograd import AutogradRisk
+from erm.checkpoint import State
 from erm.fit import Fit, NewtonFit
 from erm.local_fit import LocalFit
-from erm.local_search import State
 from erm.lowest import lowest, lowest_by_products, lowest_of_matrix
 from erm.networks import Activation, one_hidden_layer
 from erm.trust_region import steihaug_step
@@ -145,6 +145,24 @@ def test_an_interrupted_fit_ends_at_the_same_bits(
         resumed = LocalFit()(risk, start=start, checkpoint=Kept(states=kept.states))
         assert resumed.theta.equal(whole.theta), f"interrupted at state {number}"
         assert (resumed.passes, resumed.trace) == (whole.passes, whole.trace)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"theta": torch.zeros(3)},
+        {"theta": torch.full((19,), torch.nan, dtype=torch.float64)},
+        {"passes": torch.zeros(2)},
+        {"trace": torch.zeros(4)},
+        {"anchor": torch.zeros(5), "radius": torch.tensor(1.0)},
+    ],
+)
+def test_a_state_that_no_fit_has_left_is_not_used(fault: State) -> None:
+    risk, kept = small_risk(), Kept()
+    whole = LocalFit()(risk, checkpoint=kept)
+    forged = LocalFit()(risk, checkpoint=Kept(states=[kept.states[0] | fault]))
+    assert forged.theta.equal(whole.theta)
+    assert forged.passes == whole.passes
 
 
 def test_a_hessian_that_is_singular_leaves_it_undecided() -> None:

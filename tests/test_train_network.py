@@ -97,7 +97,7 @@ def test_a_killed_training_goes_on_and_ends_at_the_same_bits(
     assert (tmp_path / "killed" / "fit.safetensors").exists()
     with caplog.at_level("INFO", logger="repro"):
         train(Session(killed))
-    assert f"goes on where it was interrupted, after {int(saved[-1]['passes'])} passes" in caplog.text
+    assert "the fit goes on where it was interrupted" in caplog.text
     found, expected = (facts_of(tmp_path / name) for name in ("killed", "whole"))
     for key in ("checksum", "passes", "trace", "smallest_eigenvalue"):
         assert found[key] == expected[key]

@@ -143,7 +143,8 @@ def _judge(
     curvature = check_curvature(spectra, damping, "" if fit == "newton" else fit)
     steps.begin(EXACT)
     exact = reference(subject, 0.0 if check_curvature(spectra, 0.0).passed else PROBE_DAMPING)
-    verdicts, settings = [_convergence(subject, exact, fit), curvature], dict[str, Verdict]()
+    left = what_is_left(subject.risk.gradient(subject.theta), exact.solution.value, exact.damping)
+    verdicts, settings = [check_convergence(left, exact.typical, fit), curvature], dict[str, Verdict]()
     panels = stored
     if computed:
         steps.begin(_solver_step(subject.config.method))
@@ -181,11 +182,6 @@ def _computed(subject: Subject, steps: Steps) -> tuple[Panel, Verdict | None]:
         return computed_panel(subject, lambda done, total: steps.inside(done / max(total, 1)))
     except ValueError as error:
         raise UsageError(f"{subject.config.method}: {error}") from error
-
-
-def _convergence(subject: Subject, exact: Reference, fit: str) -> Verdict:
-    left = what_is_left(subject.risk.gradient(subject.theta), exact.solution.value, exact.damping)
-    return check_convergence(left, exact.typical, fit)
 
 
 def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Reference, steps: Steps) -> Verdict:
