@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from repro.folder.manifest import write_result
+from repro.folder.manifest import remove_result, write_result
 from repro.folder.paths import RunFolder
 from repro.notices import note
 
@@ -52,7 +52,7 @@ class FitCheckpoint:
 
     def remove(self) -> None:
         """The fit has ended: there is nothing to go on with."""
-        self.folder.fit_checkpoint.unlink(missing_ok=True)
+        remove_result(self.folder, self.folder.fit_checkpoint)
 
     @property
     def _of(self) -> str:

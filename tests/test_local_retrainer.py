@@ -13,6 +13,9 @@ from erm.risk import EmpiricalRisk
 from erm.softmax_module import SoftmaxRegression
 from plots.agreement import OTHER_BASINS, PROVEN, Agreement, agreement, comparable
 from plots.leave_one_out import draw_leave_one_out
+from repro.fit_checkpoint import FitCheckpoint
+from repro.folder.manifest import read_manifest, write_text_result
+from repro.folder.paths import RunFolder
 from retrain import changes
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.choice import retrainer_for
@@ -238,6 +241,19 @@ def test_models_of_another_basin_are_hollow_and_in_no_statistic() -> None:
     np.testing.assert_array_equal(points["hollow"], [[-3.0, 2.5]])
     assert isinstance(found, Agreement)
     assert any("Hollow" in text.get_text() for text in figure.texts)
+
+
+def test_the_state_of_a_fit_that_has_ended_is_not_missed(tmp_path: Path) -> None:
+    """It was written and vouched for, and is gone: `repro check` asks for what the manifest names."""
+    folder = RunFolder(tmp_path)
+    checkpoint = FitCheckpoint(folder, {}, "data")
+    write_text_result(folder, folder.summary, "{}")
+    checkpoint.save({"theta": torch.zeros(2)})
+    assert set(read_manifest(folder) or {}) == {"fit.safetensors", "summary.json"}
+    checkpoint.remove()
+    checkpoint.remove()
+    assert set(read_manifest(folder) or {}) == {"summary.json"}
+    assert not folder.fit_checkpoint.exists()
 
 
 def test_a_network_goes_all_the_way_and_is_checked(tmp_path: Path) -> None:

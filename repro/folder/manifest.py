@@ -40,6 +40,14 @@ def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) ->
     write_atomically(path, write, before_replacing=vouch)
 
 
+def remove_result(folder: RunFolder, path: Path) -> None:
+    """Remove a file that is of no use any more, and its entry: a check does not miss it."""
+    manifest = read_manifest(folder) or {}
+    if manifest.pop(path.relative_to(folder.path).as_posix(), None) is not None:
+        _write_manifest(folder, manifest)
+    path.unlink(missing_ok=True)
+
+
 def write_text_result(folder: RunFolder, path: Path, text: str) -> None:
     """Write UTF-8 text as a result."""
     write_result(folder, path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
