@@ -178,17 +178,17 @@ def _link(problem: LocalProblem, here: Surroundings, there: Surroundings) -> Flo
     It is near a point by Newton–Kantorovich, within t*; and it is the other's if it is nearer to the other
     than t**. M is the larger of the two points'. 0 where no factor of `FACTORS` will do.
     """
-    lipschitz = torch.maximum(here.lipschitz, there.lipschitz)
-    apart = problem.factor.lengths(there.differences - here.differences)
-    parts = torch.linspace(0, 1, MEETINGS, dtype=torch.float64, device=apart.device)
-    best = torch.zeros_like(apart)
-    meetings = [
-        (here.certificates(shares), there.certificates(shares))
-        for shares in (torch.lerp(here.shares, there.shares, part) for part in parts)
-    ]
+    count, device = len(here.shares), here.shares.device
+    parts = torch.linspace(0, 1, MEETINGS, dtype=torch.float64, device=device)
+    shares = torch.lerp(here.shares, there.shares, parts[:, None]).flatten()
+    every = torch.arange(count, device=device).repeat(MEETINGS)
+    lipschitz = torch.maximum(here.lipschitz, there.lipschitz)[every]
+    apart = problem.factor.lengths(there.differences - here.differences)[every]
+    pair = here.take(every).certificates(shares), there.take(every).certificates(shares)
+    best = torch.zeros_like(here.shares)
     for factor in FACTORS:
-        for pair in meetings:
-            one, other = (found.with_lipschitz(factor * lipschitz) for found in pair)
-            same = (apart + one.radii < other.alone_within) | (apart + other.radii < one.alone_within)
-            best = torch.where(one.holds & other.holds & same, factor, best)
+        one, other = (found.with_lipschitz(factor * lipschitz) for found in pair)
+        same = (apart + one.radii < other.alone_within) | (apart + other.radii < one.alone_within)
+        linked = (one.holds & other.holds & same).view(MEETINGS, count).any(dim=0)
+        best = torch.where(linked, factor, best)
     return best
