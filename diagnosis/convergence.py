@@ -45,7 +45,7 @@ def what_is_left(gradient: Float[Tensor, " p"], s_test: Float[Tensor, " p"], dam
     )
 
 
-def check_convergence(left: Left, typical_effect: float) -> Verdict:
+def check_convergence(left: Left, typical_effect: float, fit: str = "newton") -> Verdict:
     """Hold what training has left against the effects that the figure shows.
 
     Against a typical one, because a few outliers, which may even cancel in ∇R, can make the largest effect as
@@ -54,6 +54,7 @@ def check_convergence(left: Left, typical_effect: float) -> Verdict:
     Args:
         left: what is left.
         typical_effect: the median size of the predicted changes of the points that the figure shows.
+        fit: which one ends at a minimum of such a model.
     """
     damped = f" (estimated with damping {left.damping:g})" if left.damping else ""
     said = (
@@ -81,7 +82,7 @@ def check_convergence(left: Left, typical_effect: float) -> Verdict:
         passed=passed,
         evidence=f"{said}, {ratio:.2g} times the typical effect in the figure ({typical_effect:.1e})"
         + (f", and by {left.at_most:.1e} if it pointed another way" if lucky else ""),
-        remedy="" if passed else _remedy(left, typical_effect),
+        remedy="" if passed else _remedy(left, typical_effect, fit),
         numbers=numbers | {"ratio": ratio},
     )
 
@@ -94,8 +95,8 @@ def _state(ratio: float, at_most: float) -> bool | None:
     return True if ratio <= LEFT and at_most <= 1 else None
 
 
-def _remedy(left: Left, typical_effect: float) -> str:
+def _remedy(left: Left, typical_effect: float, fit: str) -> str:
     if not left.at_most > 0:
-        return "train further: fit=newton"
+        return f"train further: fit={fit}"
     wanted = left.gradient_norm * LEFT * typical_effect / left.at_most
-    return f"train further, to ‖∇R(θ̂)‖ ≤ {wanted:.0e}: fit=newton does"
+    return f"train further, to ‖∇R(θ̂)‖ ≤ {wanted:.0e}: fit={fit} does"

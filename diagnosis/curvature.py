@@ -6,7 +6,7 @@ from diagnosis.verdict import Verdict
 from influence.spectrum import Spectrum
 
 
-def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
+def check_curvature(spectra: Sequence[Spectrum], damping: float, fit: str = "") -> Verdict:
     """Read the spectra, the last of which is the one to decide by (float64).
 
     H itself must be positive definite: damping lets a solver return numbers where it is not, but the
@@ -16,6 +16,7 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
     Args:
         spectra: of the same H, in ascending precision.
         damping: that the methods add.
+        fit: which one ends at a minimum of such a model; empty where every fit does that converges.
     """
     finest = spectra[-1]
     passed = None if _open(finest) else finest.smallest > finest.resolution
@@ -24,7 +25,7 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float) -> Verdict:
         check="curvature",
         passed=passed,
         evidence=f"{_definiteness(finest, damping, condition)}{_negatives(spectra)}",
-        remedy="" if passed else _remedy(finest),
+        remedy="" if passed else _remedy(finest, fit),
         numbers={
             "damping": damping,
             "condition_number": condition,
@@ -77,10 +78,11 @@ def _negatives(spectra: Sequence[Spectrum]) -> str:
     return f". {told}: they shrink with the precision and stay within p·eps·λ_max, so they are rounding"
 
 
-def _remedy(finest: Spectrum) -> str:
+def _remedy(finest: Spectrum, fit: str) -> str:
     if finest.counts()["negative"]:
         damping = -2 * finest.smallest
-        return f"θ̂ is no minimum: train on; influence.damping={damping:.1g} or more lets solvers run"
+        further = f"fit={fit} leaves saddles" if fit else "train on"
+        return f"θ̂ is no minimum: {further}; influence.damping={damping:.1g} or more lets solvers run"
     if _open(finest):
         return f"it can be told with more L2 than that: model.l2={10 * finest.resolution:.0e}, say"
     return "add L2, such as model.l2=0.01"

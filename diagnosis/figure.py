@@ -10,6 +10,7 @@ from diagnosis.measures import Pairs
 from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
 from diagnosis.truth import Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
+from plots.agreement import OTHER_BASINS, PROVEN, comparable
 
 PLURALS = {
     "predicts": "predict",
@@ -85,6 +86,7 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         methods: those to judge, in the order to say them in.
     """
     points = rows.drop_duplicates("train_index")
+    local = "truth" in rows and bool((points["truth"] != PROVEN).any())
     truth = Truth(
         actual=points["actual_change"].to_numpy(np.float64, copy=True),
         certificate=points["certificate"].to_numpy(np.float64, copy=True),
@@ -92,13 +94,15 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         null_certificate=retrained.null_certificate,
         models=retrained.models,
         missed=retrained.missed,
+        margin=float(points["margin"].min()) if local else None,
+        others={name: int((points["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
     )
     return FigureVerdict(
         truth=judge_truth(truth),
         methods=tuple(
             judge_method(
                 method.name,
-                pairs_of(rows[rows["method"] == method.name], retrained.amplification),
+                pairs_of(comparable(rows[rows["method"] == method.name]), retrained.amplification),
                 baseline=method.baseline,
                 factors=method.factors,
             )

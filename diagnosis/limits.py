@@ -48,6 +48,7 @@ TABLE = (
     Limit(name="changes no larger than their certificates", good=f"at most {UNDECIDED:.0%}", judged=BOTH),
     Limit(name="models above their tolerance", good="none", judged=BOTH),
     Limit(name="null control", good="within its certificate", judged=BOTH),
+    Limit(name="models that left θ̂'s basin, or may have", good=f"at most {UNDECIDED:.0%}", judged=BOTH),
     Limit(
         name="what training has left",
         good=f"moves the test loss by at most {LEFT:.0%} of the median predicted change of the points shown; "

@@ -1,6 +1,7 @@
 """Are the retrained models known well enough to judge by? The one judge of the page and of `diagnose`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float
@@ -24,11 +25,16 @@ class Truth:
     models: int
     missed: int
     """Models whose gradient norm is above the tolerance."""
+    margin: float | None = None
+    """Where certificates are local: how many times faster than measured the Hessian may change."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """There, how many models are not θ̂'s own minimum, by label."""
 
 
 def judge_truth(truth: Truth) -> tuple[Verdict, ...]:
     """Effects against certificates, gradient norms against the tolerance, the null control against 0."""
-    return (_judge_signal(truth), _judge_gradient_norms(truth), _judge_null_control(truth))
+    found = (_judge_signal(truth), _judge_gradient_norms(truth), _judge_null_control(truth))
+    return found if truth.margin is None else (*found, _judge_basins(truth))
 
 
 def _judge_signal(truth: Truth) -> Verdict:
@@ -44,6 +50,11 @@ def _judge_signal(truth: Truth) -> Verdict:
     )
     passed: bool | None = undecided <= UNDECIDED * len(sizes)
     words = f"every actual change is known to within {format_number(largest)}{room}"
+    if truth.margin is not None:
+        words += (
+            ", by local certificates: they hold unless the Hessian changes "
+            f"{format_number(truth.margin)} times faster than measured"
+        )
     if not sizes.any():
         passed, words = None, "leaving out these points changes nothing, so there is nothing to see"
     elif undecided:
@@ -85,4 +96,21 @@ def _judge_null_control(truth: Truth) -> Verdict:
         evidence=f"retraining with nothing removed changes the loss by {format_number(truth.null_control)}, "
         f"its certificate being {format_number(truth.null_certificate)}",
         numbers={"null_control": truth.null_control, "null_certificate": truth.null_certificate},
+    )
+
+
+def _judge_basins(truth: Truth) -> Verdict:
+    """Influence speaks of the minimum that θ̂ becomes; models that are another are in no statistic."""
+    count, others = len(truth.actual), sum(truth.others.values())
+    said = ", ".join(f"{number:,} {label}" for label, number in truth.others.items() if number)
+    return Verdict(
+        check="basins",
+        value=str(others),
+        passed=others <= UNDECIDED * count,
+        evidence=f"all {count:,} models are the minimum that θ̂ becomes"
+        if not others
+        else f"{count - others:,} of {count:,} models are the minimum that θ̂ becomes ({said}), and the "
+        "methods are judged by these",
+        remedy="" if not others else "more model.l2 keeps models in the basin of θ̂",
+        numbers={"points": count, **{f"basin_{name}": number for name, number in truth.others.items()}},
     )

@@ -1,45 +1,51 @@
 """The empirical risk of any `nn.Module`, differentiated by `torch.func`: the general `EmpiricalRisk`.
 
 Every sum over examples is taken chunk by chunk, so memory does not grow with n, and divided by the number of
-examples at the end, so a ragged last chunk counts by its size. L2 is added outside, on all parameters.
+examples at the end, so a ragged last chunk counts by its size. L2 is added outside, on the parameters that
+are regularised: all of them, or those that are named.
 """
 
 import copy
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call, grad, grad_and_value, jvp, vmap
-from torch.nn.functional import cross_entropy, one_hot
+from torch.nn.functional import cross_entropy
 
-from erm.aligned import aligned
+from erm.aligned import aligned, is_aligned
+from erm.autograd_curvature import AutogradCurvature
+from erm.first_layer import FirstLayer, first_linear
+from erm.hessian import VECTORS_TOGETHER
+from erm.module_checks import check_module
 
 HvpMode = Literal["forward_over_reverse", "double_backward"]
-VECTORS_TOGETHER = 16
-"""Vectors that share one pass over a chunk of examples: most of the speed of more, at bounded memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutogradRisk:
-    """Mean cross-entropy of a module's logits plus (l2/2)‖θ‖².
+    """Mean cross-entropy of a module's logits plus (l2/2)‖θ_reg‖², θ_reg being what is regularised of θ.
 
     θ holds the parameters flattened one after the other, in the order of `module.parameters()`.
 
     Args:
-        module: maps (m, features) to logits (m, K), each row on its own. The risk keeps a copy in evaluation
-            mode (no dropout), in the precision and on the device of `x`.
+        module: maps (m, features) to logits (m, K), each row on its own, and is twice differentiable. The
+            risk keeps a copy in evaluation mode (no dropout), in the precision and on the device of `x`.
         x: training features.
         y: training labels, 0 … K − 1.
-        l2: on all parameters, biases included.
+        l2: on the regularised parameters.
         hvp_mode: "forward_over_reverse" is the derivative of ∇R along v; "double_backward" is ∇⟨∇R, v⟩, as
             in the released code of Koh & Liang. They agree to rounding.
         batch_size: examples of a chunk, which bounds memory.
+        regularised: names of the parameters that L2 is on, such as `weights_of` gives; None: all of them.
 
     Raises:
-        ValueError: a setting is outside its range.
+        ValueError: a setting is outside its range, or the module is none that influence can be computed of:
+            see `erm.module_checks`.
     """
 
     module: nn.Module
@@ -48,6 +54,7 @@ class AutogradRisk:
     l2: float
     hvp_mode: HvpMode = "forward_over_reverse"
     batch_size: int = 1024
+    regularised: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.hvp_mode not in get_args(HvpMode):
@@ -56,8 +63,14 @@ class AutogradRisk:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if not 0 <= self.l2 < float("inf"):
             raise ValueError(f"l2 must be finite and not negative, got {self.l2}")
+        known = [name for name, _ in self.module.named_parameters()]
+        if unknown := [name for name in self.regularised or () if name not in known]:
+            raise ValueError(f"regularised: there is no parameter {unknown[0]}, only {', '.join(known)}")
         module = copy.deepcopy(self.module).eval().to(device=self.x.device, dtype=self.x.dtype)
-        object.__setattr__(self, "module", module)
+        check_module(self.module, module, self.x, self.y)
+        self._set(module=module, y=self.y.to(self.x.device))
+        if not is_aligned(self.x):
+            self._set(x=aligned(self.x, like=self.x))
 
     @property
     def num_examples(self) -> int:
@@ -67,11 +80,34 @@ class AutogradRisk:
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.module.parameters())
 
+    @cached_property
+    def decay(self) -> Float[Tensor, " p"]:
+        """l2 for each regularised parameter, 0 for the others: the penalty is ½ Σⱼ decayⱼ θⱼ²."""
+        chosen = self.regularised
+        parts = [
+            torch.full_like(parameter, self.l2 if chosen is None or name in chosen else 0.0).flatten()
+            for name, parameter in self.module.named_parameters()
+        ]
+        return torch.cat(parts).detach()
+
     def to(self, dtype: torch.dtype) -> "AutogradRisk":
-        return replace(self, x=self.x.to(dtype))
+        if dtype == self.x.dtype:
+            return self
+        module = copy.deepcopy(self.module).to(dtype)
+        return self._with(module=module, x=self.x.to(dtype), decay=self.decay.to(dtype))
 
     def subset(self, indices: Int[Tensor, " b"]) -> "AutogradRisk":
-        return replace(self, x=self.x[indices], y=self.y[indices])
+        return self._with(x=self.x[indices], y=self.y[indices])
+
+    def _with(self, **fields: object) -> "AutogradRisk":
+        """The same with other fields: of a module that was checked, neither check nor copy is made again."""
+        made = copy.copy(self)
+        made._set(**fields)
+        return made
+
+    def _set(self, **fields: object) -> None:
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
 
     def initial_parameters(self) -> Float[Tensor, " p"]:
         """The parameters that the module came with."""
@@ -79,8 +115,7 @@ class AutogradRisk:
 
     def flatten(self, parameters: dict[str, Tensor]) -> Float[Tensor, " p"]:
         """One vector of parameters given by name, in the module's order."""
-        names = [name for name, _ in self.module.named_parameters()]
-        return torch.cat([parameters[name].detach().flatten() for name in names])
+        return torch.cat([parameters[name].detach().flatten() for name, _ in self.module.named_parameters()])
 
     def unflatten(self, theta: Float[Tensor, " p"]) -> dict[str, Tensor]:
         """The inverse of `flatten`: θ in parts, by name."""
@@ -104,15 +139,16 @@ class AutogradRisk:
 
     def value_and_gradient(self, theta: Float[Tensor, " p"]) -> tuple[Float[Tensor, ""], Float[Tensor, " p"]]:
         value, gradient = theta.new_zeros(()), torch.zeros_like(theta)
-        for x, y in self.chunks(self.x, self.y):
+        for x, y in self.own_chunks():
             chunk_gradient, chunk_value = grad_and_value(self._cross_entropy_sum)(theta, x, y)
             value += chunk_value
             gradient += chunk_gradient
-        regularised = value / self.num_examples + 0.5 * self.l2 * theta.dot(theta)
-        return regularised, gradient / self.num_examples + self.l2 * theta
+        pull = self.decay * theta
+        return value / self.num_examples + theta.dot(pull) / 2, gradient / self.num_examples + pull
 
     def per_example_losses(self, theta: Float[Tensor, " p"]) -> Float[Tensor, " n"]:
-        return self.losses(theta, self.x, self.y) + 0.5 * self.l2 * theta.dot(theta)
+        losses = [self._cross_entropies(theta, *chunk) for chunk in self.own_chunks()]
+        return torch.cat(losses) + theta.dot(self.decay * theta) / 2
 
     def per_example_gradient_dot(
         self, theta: Float[Tensor, " p"], v: Float[Tensor, " p"]
@@ -123,8 +159,8 @@ class AutogradRisk:
             tangents: Tensor = jvp(lambda t: self._cross_entropies(t, x, y), (theta,), (v,))[1]
             return tangents
 
-        chunks = [derivatives(*chunk) for chunk in self.chunks(self.x, self.y)]
-        return torch.cat(chunks) + self.l2 * theta.dot(v)
+        chunks = [derivatives(*chunk) for chunk in self.own_chunks()]
+        return torch.cat(chunks) + theta.dot(self.decay * v)
 
     def per_example_gradient_dots(
         self, theta: Float[Tensor, " p"], v: Float[Tensor, "r p"]
@@ -149,7 +185,7 @@ class AutogradRisk:
         chunks = torch.split(x, self.batch_size)
         return torch.cat([self.logits(theta, chunk.to(self.x)).argmax(dim=1) for chunk in chunks])
 
-    def curvature(self, theta: Float[Tensor, " p"]) -> "AutogradCurvature":
+    def curvature(self, theta: Float[Tensor, " p"]) -> AutogradCurvature:
         return AutogradCurvature(self, theta)
 
     def hvp_sum(
@@ -172,6 +208,30 @@ class AutogradRisk:
             product = grad(lambda t: gradient(t).dot(v))(theta)
         return product
 
+    def hvp_sums(self, theta: Float[Tensor, " p"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
+        """Σᵢ ∇²CE(zᵢ, θ) v over the training examples for each of r vectors: no L2, not divided by n."""
+        layer, total = self.first_layer(theta), torch.zeros_like(v)
+        product, parts = vmap(self.hvp_sum, in_dims=(None, 0, None, None)), vmap(self.unflatten)
+        for x, y in self.own_chunks():
+            for first in range(0, len(v), VECTORS_TOGETHER):
+                some = v[first : first + VECTORS_TOGETHER]
+                sums = product(theta, some, x, y) if layer is None else layer.products(parts(some), x, y)
+                total[first : first + VECTORS_TOGETHER] += sums
+        return total
+
+    def first_layer(self, theta: Float[Tensor, " p"]) -> FirstLayer | None:
+        """The network at θ as what follows a linear layer; None where it does not begin with one.
+
+        None also for "double_backward", which is there for its own way of differentiating.
+        """
+        if self.hvp_mode == "double_backward" or first_linear(self.module) is None:
+            return None
+        return FirstLayer(self.module, self.unflatten(theta))
+
+    def own_chunks(self) -> Iterator[tuple[Float[Tensor, "b features"], Int[Tensor, " b"]]]:
+        """The training examples, at most `batch_size` at a time; views, not copies."""
+        return zip(torch.split(self.x, self.batch_size), torch.split(self.y, self.batch_size), strict=True)
+
     def chunks(
         self, x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
     ) -> Iterator[tuple[Float[Tensor, "b features"], Int[Tensor, " b"]]]:
@@ -188,63 +248,3 @@ class AutogradRisk:
         self, theta: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
     ) -> Float[Tensor, ""]:
         return self._cross_entropies(theta, x, y).sum()
-
-
-@dataclass(frozen=True)
-class AutogradCurvature:
-    """The Hessian of an `AutogradRisk` at one θ; every product differentiates anew."""
-
-    risk: AutogradRisk
-    theta: Float[Tensor, " p"]
-    convex: ClassVar[bool] = False
-    """Any module may stand here."""
-
-    @property
-    def num_examples(self) -> int:
-        return self.risk.num_examples
-
-    @property
-    def num_parameters(self) -> int:
-        return self.risk.num_parameters
-
-    @property
-    def device(self) -> torch.device:
-        return self.theta.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.theta.dtype
-
-    @property
-    def l2(self) -> float:
-        return self.risk.l2
-
-    def product(self, v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
-        total = torch.zeros_like(v)
-        hvps = vmap(self._hvp_sum, in_dims=(0, None, None), chunk_size=VECTORS_TOGETHER)
-        for x, y in self.risk.chunks(self.risk.x, self.risk.y):
-            total += hvps(v, x, y)
-        return total / self.num_examples + self.risk.l2 * v
-
-    def batch_product(self, indices: Int[Tensor, "r b"], v: Float[Tensor, "r p"]) -> Float[Tensor, "r p"]:
-        total = torch.zeros_like(v)
-        hvps = vmap(self._hvp_sum, chunk_size=VECTORS_TOGETHER)
-        for chunk in torch.split(indices, self.risk.batch_size, dim=1):
-            total += hvps(v, self.risk.x[chunk], self.risk.y[chunk])
-        return total / indices.shape[1] + self.risk.l2 * v
-
-    def subset(self, indices: Int[Tensor, " b"], dtype: torch.dtype) -> "AutogradCurvature":
-        return AutogradCurvature(self.risk.subset(indices).to(dtype), self.theta.to(dtype))
-
-    def matrix(self) -> Float[Tensor, "p p"]:
-        num_parameters = self.num_parameters
-        hessian = self.theta.new_empty(num_parameters, num_parameters)
-        for rows in torch.split(torch.arange(num_parameters, device=self.theta.device), VECTORS_TOGETHER):
-            unit_vectors = one_hot(rows, num_parameters).to(self.theta)
-            hessian[rows] = self.product(unit_vectors)
-        return (hessian + hessian.T).div_(2)
-
-    def _hvp_sum(
-        self, v: Float[Tensor, " p"], x: Float[Tensor, "m features"], y: Int[Tensor, " m"]
-    ) -> Float[Tensor, " p"]:
-        return self.risk.hvp_sum(self.theta, v, x, y)

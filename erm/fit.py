@@ -46,6 +46,10 @@ class Fit:
     """Passes over the data: gradients and Hessian-vector products."""
     trace: tuple[tuple[int, float], ...] = ()
     """(passes so far, gradient norm) of every iterate, in order; the last is where the fit ended."""
+    smallest_eigenvalue: float | None = None
+    """λ_min of H at θ̂, L2 inside, where the fit has looked: above 0, θ̂ is a minimum."""
+    reason: str = ""
+    """Why it has not converged, where the fit can say more than its numbers, and what to do."""
 
 
 Progress = Callable[[int, float], None]

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from erm.autograd import AutogradRisk, HvpMode
 from erm.dataset import Dataset
+from erm.networks import Activation, one_hidden_layer, paper_cnn, weights_of
+from erm.settings import Count, Seed
 from erm.softmax import SoftmaxRisk, with_bias
 from erm.softmax_module import SoftmaxRegression
 
@@ -16,6 +18,11 @@ L2 = Annotated[
     float,
     Field(ge=0, allow_inf_nan=False, description="λ of (λ/2)‖θ‖²; at 0 the Hessian is singular"),
 ]
+WeightL2 = Annotated[
+    float,
+    Field(ge=0, allow_inf_nan=False, description="λ of (λ/2)‖θ‖², over weights and not over biases"),
+]
+Start = Annotated[Seed, Field(description="of the parameters that training starts from")]
 Bias = Annotated[bool, Field(description="add a feature that is always 1, regularised like the others")]
 
 
@@ -44,6 +51,41 @@ def logistic_autograd(
     x, y = _training_tensors(dataset, dtype, device)
     module = SoftmaxRegression(x.shape[1], dataset.num_classes, bias=bias)
     return AutogradRisk(module=module, x=x, y=y, l2=l2, hvp_mode=hvp)
+
+
+def network(
+    dataset: Dataset,
+    *,
+    hidden: Annotated[Count, Field(description="units of the hidden layer")],
+    activation: Annotated[Activation, Field(description="of the hidden layer; twice differentiable")],
+    l2: L2,
+    seed: Start,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> AutogradRisk:
+    """One hidden layer, every parameter regularised.
+
+    Raises:
+        ValueError: a setting is outside its range.
+    """
+    x, y = _training_tensors(dataset, dtype, device)
+    module = one_hidden_layer(
+        x.shape[1], dataset.num_classes, hidden=hidden, activation=activation, seed=seed
+    )
+    return AutogradRisk(module=module, x=x, y=y, l2=l2)
+
+
+def cnn(
+    dataset: Dataset, *, l2: WeightL2, seed: Start, dtype: torch.dtype, device: torch.device
+) -> AutogradRisk:
+    """The paper's small convolutional network, its weights regularised and its biases not.
+
+    Raises:
+        ValueError: `l2` is negative, or the examples are no square images of 21×21 pixels or more.
+    """
+    x, y = _training_tensors(dataset, dtype, device)
+    module = paper_cnn(x.shape[1], dataset.num_classes, seed=seed)
+    return AutogradRisk(module=module, x=x, y=y, l2=l2, regularised=weights_of(module))
 
 
 def _training_tensors(

@@ -17,7 +17,10 @@ from torch import Tensor
 
 @runtime_checkable
 class Curvature(Protocol):
-    """The Hessian H of R at one fixed θ, L2 inside: H = (1/n) Σᵢ ∇²CE(zᵢ, θ) + l2·I."""
+    """The Hessian H of R at one fixed θ, L2 inside: H = (1/n) Σᵢ ∇²CE(zᵢ, θ) + l2·I.
+
+    A model may leave some parameters out of L2; I is then 0 in their place on the diagonal.
+    """
 
     @property
     def num_examples(self) -> int: ...
@@ -37,7 +40,7 @@ class Curvature(Protocol):
 
     @property
     def l2(self) -> float:
-        """λ of the risk."""
+        """λ of the risk; a lower bound on the eigenvalues only where `convex` says so."""
         ...
 
     @property

@@ -45,7 +45,7 @@ def cross_entropy_hessian_sum(
         for other in range(k):
             weights = probabilities[:, k] * probabilities[:, other]
             rows = _heaviest(weights * squared_lengths, kept) if kept < 1 else None
-            _weighted_gram(x, weights, rows, out=block)
+            weighted_gram(x, weights, rows, out=block)
             if k < stored:
                 hessian[k, :, other, :] = -block
                 hessian[other, :, k, :] = -block
@@ -62,7 +62,7 @@ def _heaviest(masses: Float[Tensor, " n"], share: float) -> Int[Tensor, " m"]:
     return rows[:count].sort().values
 
 
-def _weighted_gram(
+def weighted_gram(
     x: Float[Tensor, "n d"],
     weights: Float[Tensor, " n"],
     rows: Int[Tensor, " m"] | None,

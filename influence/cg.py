@@ -102,21 +102,21 @@ class CG:
             if lacking:
                 run = replace(run, evidence=f"{run.evidence}{LACKING}")
             taken, told = counted.num_hvps - told, counted.num_hvps
-            return self._solution(v, run, taken)
+            return self._solution(v, run, taken, curvature.convex)
 
         return solve
 
-    def _solution(self, v: Float[Tensor, " p"], run: "_Run", num_hvps: float) -> Solution:
+    def _solution(self, v: Float[Tensor, " p"], run: "_Run", num_hvps: float, convex: bool) -> Solution:
         if run.s is None:
-            solution = failure(run.status, v, evidence=run.evidence, remedy=self._remedy(run))
+            solution = failure(run.status, v, evidence=run.evidence, remedy=self._remedy(run, convex))
         else:
             message = f"conjugate gradient: {run.evidence}"
             solution = Solution(value=run.s, status=run.status, message=message)
         return replace(solution, relative_residual=run.relative_residual, num_hvps=num_hvps, trace=run.trace)
 
-    def _remedy(self, run: "_Run") -> str:
+    def _remedy(self, run: "_Run", convex: bool) -> str:
         if run.status is Status.SINGULAR:
-            return definiteness_remedy(self.damping, run.smallest_curvature)
+            return definiteness_remedy(self.damping, run.smallest_curvature, convex=convex)
         ways = ["condition H better by more `model.l2` or `influence.damping`"]
         if not run.rounding_limited:
             ways.append(f"allow more iterations (`influence.max_iterations={10 * run.max_iterations}`)")

@@ -56,7 +56,7 @@ class Exact:
         factor = factorise_in_place(matrix)
         report(2, 2)
         if isinstance(factor, str):
-            return self._refuse(evidence=factor)
+            return self._refuse(factor, curvature.convex)
         counted = CountedCurvature(counted=curvature)
         product = damped_product(counted, self.damping)
 
@@ -78,8 +78,8 @@ class Exact:
 
         return solve
 
-    def _refuse(self, evidence: str) -> Solve:
-        remedy = definiteness_remedy(self.damping)
+    def _refuse(self, evidence: str, convex: bool) -> Solve:
+        remedy = definiteness_remedy(self.damping, convex=convex)
         return lambda v: failure(Status.SINGULAR, v, evidence=evidence, remedy=remedy)
 
 

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from erm.lowest import lowest
 from erm.risk import Curvature
 from erm.settings import Count, Seed, check_settings
 from influence.counting import CountedCurvature
@@ -33,6 +34,7 @@ from influence.solution import (
     Status,
     check_right_hand_side,
     damped_product,
+    definiteness_remedy,
     failure,
     relative_norm,
     small_sample_factor,
@@ -58,7 +60,7 @@ class LiSSAAuto:
     epoch leaves `MODE_LEFT` of the slowest mode. Epochs go on until three things agree: of the slowest mode
     and of the standard error no more than half the target is left, and the residual bounds the error by the
     target (`influence.error_bound`). That is a proof where the model proves that H has no eigenvalue below
-    its L2 (`Curvature.convex`); for another model it holds if that is so.
+    its L2 (`Curvature.convex`); for another model μ is the smallest eigenvalue as it is computed first.
 
     Args:
         target: relative error of s that it may end with.
@@ -81,30 +83,38 @@ class LiSSAAuto:
         check_settings(self, "influence")
 
     def at(self, curvature: Curvature, progress: Progress | None = None) -> Solve:
-        """Nothing to prepare; every v sees the same batches."""
+        """The smallest eigenvalue, where L2 does not bound it; every v sees the same batches."""
         report = progress or (lambda done, total: None)
+        slowest = _lower_bound(curvature) + self.damping
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
             counted = CountedCurvature(counted=curvature)
-            slowest = curvature.l2 + self.damping
             if slowest <= 0:
                 return failure(
                     Status.SINGULAR,
                     v,
                     evidence="neither L2 nor damping bounds its smallest eigenvalue from below",
-                    remedy="add L2 (`model.l2=0.01`) or damping (`influence.damping=0.01`)",
+                    remedy=definiteness_remedy(self.damping, slowest, convex=curvature.convex)
+                    if slowest < 0
+                    else "add L2 (`model.l2=0.01`) or damping (`influence.damping=0.01`)",
                 )
             probe = LiSSA(batch_size=self.batch_size, damping=self.damping, seed=self.seed)
             largest = MARGIN * (float(probe.batch_eigenvalues(counted, v).max()) + self.damping)
             scale = (largest + slowest) / 2
             depth = math.ceil(math.log(1 / MODE_LEFT) * scale / slowest)
-            return self._epochs(counted, v, scale, depth, report)
+            return self._epochs(counted, v, slowest, scale, depth, report)
 
         return solve
 
     def _epochs(
-        self, curvature: CountedCurvature, v: Float[Tensor, " p"], scale: float, depth: int, report: Progress
+        self,
+        curvature: CountedCurvature,
+        v: Float[Tensor, " p"],
+        slowest: float,
+        scale: float,
+        depth: int,
+        report: Progress,
     ) -> Solution:
         generator = torch.Generator().manual_seed(self.seed)
         anchors = torch.zeros(self.repeats, len(v), dtype=v.dtype, device=v.device)
@@ -123,7 +133,6 @@ class LiSSAAuto:
             if steps < depth or not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
                 return self._diverged(curvature, v, scale, trace)
             if epoch == MAX_EPOCHS or (epoch >= least and error <= self.target / 2):
-                slowest = curvature.l2 + self.damping
                 bound = relative_error_bound(product, s, residual, slowest, 2 * scale, self.target)
                 if max(2 * error, bound) <= self.target:
                     break
@@ -215,6 +224,14 @@ class LiSSAAuto:
             num_hvps=curvature.num_hvps,
             trace=tuple(trace),
         )
+
+
+def _lower_bound(curvature: Curvature) -> float:
+    """Below every eigenvalue of H: its L2 where the model proves that, else as it is computed."""
+    if curvature.convex:
+        return curvature.l2
+    found = lowest(curvature)
+    return found.value - found.resolution
 
 
 def _relative_error(estimates: Float[Tensor, "r p"]) -> float:

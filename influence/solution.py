@@ -133,17 +133,19 @@ def failure(
     )
 
 
-def definiteness_remedy(damping: float, smallest_curvature: float = 0.0) -> str:
+def definiteness_remedy(damping: float, smallest_curvature: float = 0.0, *, convex: bool = True) -> str:
     """The settings that make H + damping·I positive definite.
 
     Args:
         damping: the damping with which it is not.
         smallest_curvature: the least pᵀ(H + damping·I)p/pᵀp met; if negative, twice its size is added.
+        convex: whether the model proves its risk to be; else θ̂ may be a saddle.
     """
     raised = damping + max(0.01, -2 * smallest_curvature)
+    minimum = "" if convex else "train to a minimum (`fit=local`), or "
     return (
-        f"add L2 (`model.l2=0.01`) or damping (`influence.damping={raised:.2g}`), and more of it until it "
-        "exceeds the size of every negative eigenvalue, if H has any"
+        f"{minimum}add L2 (`model.l2=0.01`) or damping (`influence.damping={raised:.2g}`), and more of it "
+        "until it exceeds the size of every negative eigenvalue, if H has any"
     )
 
 

@@ -9,7 +9,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from numpy.typing import ArrayLike
+from pandas import DataFrame
 
+PROVEN = "proven"
+"""In the column `truth`, a model whose certificate has no condition."""
+OTHER_BASINS = ("left it", "undecided")
+"""In the column `truth`, models that are not θ̂'s own minimum, or of which it is not known."""
 ROUNDING = 1e-12
 """Values whose spread is below this share of the largest are constant up to rounding."""
 
@@ -28,6 +33,14 @@ class Agreement:
     """max |actual − predicted|, in units of the loss."""
     points: int
     """All pairs given, finite or not."""
+
+
+def comparable(table: DataFrame) -> DataFrame:
+    """The rows that predictions can be held against: not those of models that left θ̂'s basin, or may have.
+
+    Influence speaks of the minimum that θ̂ becomes. A table without the column `truth` has one minimum.
+    """
+    return table[~table["truth"].isin(OTHER_BASINS)] if "truth" in table else table
 
 
 def agreement(predicted: ArrayLike, actual: ArrayLike) -> Agreement:

@@ -166,6 +166,8 @@ def _key(drawn: Sequence[Drawn]) -> str:
     sentences = ["Solid line: predicted = actual"]
     if any(panel.fitted for panel in drawn):
         sentences.append("Dashed line: actual = slope × predicted + intercept, least squares")
+    if any(panel.hollow for panel in drawn):
+        sentences.append("Hollow: models that left the basin of θ̂, or may have; they are in no statistic")
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
     if any(panel.stderrs for panel in drawn):

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from pandas import DataFrame
 
-from plots.agreement import Agreement
+from plots.agreement import Agreement, comparable
 from plots.limits import Limits, tick
 from plots.numbers import format_r, format_slope
 from plots.style import BLUE, DARK, NOTE_SIZE, VERMILLION, Style, minus
@@ -24,6 +24,7 @@ MAX_DECIMALS = 3
 """Of a tick's label; what needs more has an exponent."""
 FITTED: dict[str, Any] = {"color": DARK, "linewidth": 0.9, "linestyle": (0, (4, 3)), "zorder": 3.5}
 OUTSIDE: dict[str, Any] = {"color": VERMILLION, "alpha": 0.45, "linewidths": 0, "zorder": 3}
+HOLLOW: dict[str, Any] = {"facecolors": "none", "edgecolors": VERMILLION, "linewidths": 0.8, "zorder": 3}
 BARS: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "alpha": 0.35, "elinewidth": 0.6, "zorder": 2.5}
 
 
@@ -41,6 +42,8 @@ class Points:
     """Pairs of which either change is NaN or infinite."""
     num_diverged: int
     """Those of them of which the prediction is."""
+    other: Bool[np.ndarray, " points"]
+    """Models that left θ̂'s basin, or may have: drawn hollow, and in no statistic."""
 
     @classmethod
     def from_table(cls, table: DataFrame) -> "Points":
@@ -50,6 +53,7 @@ class Points:
         # Tables of earlier versions have none.
         own = table.get("predicted_certificate")
         certified = np.full(len(table), np.nan) if own is None else own.to_numpy(np.float64)
+        same = np.isin(np.arange(len(table)), comparable(table.reset_index(drop=True)).index)
         return cls(
             actual=actual[finite],
             predicted=predicted[finite],
@@ -58,6 +62,7 @@ class Points:
             predicted_certificate=certified[finite],
             num_left_out=int((~finite).sum()),
             num_diverged=int((~np.isfinite(predicted)).sum()),
+            other=~same[finite],
         )
 
 
@@ -70,6 +75,7 @@ class Drawn:
     stderrs: bool = False
     predicted_certificates: bool = False
     own_scale: bool = False
+    hollow: bool = False
     fitted: bool = False
 
 
@@ -89,9 +95,12 @@ def draw_panel(
     axes.plot([-end, end], [-end, end], zorder=1.5, gid="identity", **style.identity)
     inside = (np.abs(points.actual) <= limits.actual) & (np.abs(points.predicted) <= limits.predicted)
     area = (style.marker_inches * POINTS_PER_INCH) ** 2
-    scatter = axes.scatter(points.actual[inside], points.predicted[inside], s=area, zorder=3, **style.marker)
+    solid, hollow = inside & ~points.other, inside & points.other
+    scatter = axes.scatter(points.actual[solid], points.predicted[solid], s=area, zorder=3, **style.marker)
     scatter.set(gid="points", rasterized=len(points.actual) > MAX_VECTORS)
-    notes = _notes(limits, int((~inside).sum()), points.num_left_out, style)
+    if hollow.any():
+        axes.scatter(points.actual[hollow], points.predicted[hollow], s=1.5 * area, gid="hollow", **HOLLOW)
+    notes = _notes(limits, int((~inside).sum()), points, style)
     if style.bare:
         return Drawn(notes=notes, own_scale=limits.own)
     _draw_outside(axes, points, limits, ~inside, style)
@@ -105,6 +114,7 @@ def draw_panel(
         stderrs=_draw_bars(axes, points, "yerr", points.predicted_stderr, inside, up),
         predicted_certificates=_draw_bars(axes, points, "yerr", own, inside, up),
         own_scale=limits.own,
+        hollow=bool(points.other.any()),
         fitted=_draw_fitted_line(axes, limits, agreement),
     )
 
@@ -209,8 +219,12 @@ def _draw_outside(
             )
 
 
-def _notes(limits: Limits, num_outside: int, num_left_out: int, style: Style) -> str:
-    counts = {"outside": num_outside, "not finite": num_left_out}
+def _notes(limits: Limits, num_outside: int, points: Points, style: Style) -> str:
+    counts = {
+        "outside": num_outside,
+        "not finite": points.num_left_out,
+        "of another minimum": int(points.other.sum()),
+    }
     found = {what: count for what, count in counts.items() if count}
     if style.bare and len(found) + limits.own > 1:
         # Its panels have no room for more words.

@@ -131,6 +131,8 @@ class Page:
     """Files of scores that `repro score` has judged."""
     figure: dict[str, Any]
     """The interactive figure's data, of `report.points`."""
+    local: bool
+    """Whether certificates have a condition: see `retrain/local_certificate.py`."""
     table_checksum: str
     """SHA-256 of the table that the page shows, so that it can be told whether the page is of this table."""
     printed_figure: str

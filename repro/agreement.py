@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 
 from erm.risk import EmpiricalRisk
-from plots.agreement import Agreement, agreement
+from plots.agreement import Agreement, agreement, comparable
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
+from repro.records.basins import basins_of
 from repro.records.removals import read_removals_of
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
@@ -24,7 +25,7 @@ from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
     "method", "test_index", "train_index", "label", "predicted_change", "predicted_stderr", "actual_change",
-    "certificate", "selection", "predicted_certificate",
+    "certificate", "truth", "margin", "selection", "predicted_certificate",
 )  # fmt: skip
 """Of leave_one_out.csv; the last is empty but where a method predicts parameters, which can be certified."""
 
@@ -89,6 +90,8 @@ def actual_changes(truth: Changes, targets: list[int]) -> pd.DataFrame:
                 "train_index": truth.points,
                 "actual_change": truth.actual_change[row, truth.is_point],
                 "certificate": truth.bound[row, truth.is_point],
+                "truth": np.array(truth.truth, dtype=object)[truth.is_point],
+                "margin": truth.margin[truth.is_point],
             }
         )
         for row, target in enumerate(targets)
@@ -112,6 +115,7 @@ def summarise(
             max_certificate=float(table.loc[table["test_index"] == target, "certificate"].max()),
             null_control=float(truth.actual_change[row, nothing]),
             null_control_certificate=float(truth.bound[row, nothing]),
+            basins=basins_of(table[table["test_index"] == target]),
         )
         for row, target in enumerate(targets)
     }
@@ -172,5 +176,5 @@ def _own_certificates(folder: RunFolder, prediction: Prediction) -> pd.DataFrame
 
 
 def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:
-    rows = table[(table["method"] == method) & (table["test_index"] == target)]
+    rows = comparable(table[(table["method"] == method) & (table["test_index"] == target)])
     return agreement(rows["predicted_change"].to_numpy(), rows["actual_change"].to_numpy())

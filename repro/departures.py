@@ -28,9 +28,15 @@ def method_titles(config: Config, predictions: Sequence[Prediction]) -> dict[str
     return {
         found.method: ", ".join(
             [
-                titles.get(found.method, found.method),
+                _of_model(config, titles.get(found.method, found.method)),
                 *(f"{key} {value}" for key, value in departures(found.method, found.record.settings).items()),
             ]
         )
         for found in predictions
     }
+
+
+def _of_model(config: Config, title: str) -> str:
+    """The paper's panels are of a linear model: another one's are called by its own name."""
+    model = config.choices["model"]
+    return title if model.startswith("logistic") else title.replace("Linear (", f"{model.capitalize()} (")

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.fit import Fit, NewtonFit
+from erm.local_fit import LocalFit
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk, with_bias
 from influence.cg import CG
@@ -77,11 +78,15 @@ def softmax_regression(
 def fit(risk: EmpiricalRisk, *, tolerance: float = 1e-10) -> Fit:
     """The minimiser of a risk: `Fit.theta`, with ‖∇R(θ̂)‖ in `Fit.gradient_norm`.
 
+    Of a risk that is not known to be convex it is a local minimum, and λ_min of H there is
+    `Fit.smallest_eigenvalue`.
+
     Args:
         risk: to be minimised, from its own initial parameters.
         tolerance: ‖∇R(θ̂)‖₂ to reach; `Fit.converged` says whether it did.
     """
-    return NewtonFit(tolerance=tolerance)(risk)
+    convex = risk.curvature(risk.initial_parameters()).convex
+    return (NewtonFit if convex else LocalFit)(tolerance=tolerance)(risk)
 
 
 def influence(

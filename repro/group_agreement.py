@@ -27,7 +27,7 @@ from retrain.removal import Removal
 
 COLUMNS = (
     "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
-    "certificate", "selection", "predicted_certificate",
+    "certificate", "truth", "margin", "selection", "predicted_certificate",
 )  # fmt: skip
 """Of groups.csv; the last as in leave_one_out.csv."""
 
@@ -202,4 +202,6 @@ def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarra
     return {
         "actual_change": truth.actual_change[row, columns],
         "certificate": truth.bound[row, columns],
+        "truth": np.array(truth.truth, dtype=object)[columns],
+        "margin": truth.margin[columns],
     }

@@ -103,10 +103,21 @@ def read_facts(folder: RunFolder, config: Config) -> ModelFacts:
     return facts
 
 
-def not_converged(facts: ModelFacts, config: Config) -> str:
-    """Why a θ̂ that is not a minimiser is of no use, and what to do."""
-    return f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}. " + (
+def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str:
+    """Why a θ̂ that is not a minimiser is of no use, and what to do.
+
+    Args:
+        facts: of θ̂.
+        config: that it was trained under.
+        fit: which one ends at a minimum of such a model.
+    """
+    said = f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}"
+    if facts.reason:
+        return f"{said}; {facts.reason}"
+    if fit != "newton" and config.choices["fit"] == "newton":
+        return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take fit={fit}"
+    return f"{said}. " + (
         "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
         if config["model"].get("l2") == 0
-        else "Raise fit.max_passes or fit.tolerance, or take fit=newton"
+        else f"Raise fit.max_passes or fit.tolerance, or take fit={fit}"
     )

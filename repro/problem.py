@@ -1,5 +1,6 @@
 """From a checked configuration to the objects that the stages compute with."""
 
+import warnings
 from typing import Any
 
 import hydra
@@ -16,6 +17,7 @@ from repro.configuration.files import make_own_modules_importable
 from repro.configuration.mistakes import root_too_deep
 from repro.configuration.validation import is_shipped
 from repro.errors import StageError, UsageError
+from repro.notices import warn
 from repro.user_code import check_made, explain_import, naming_own_code
 
 
@@ -47,8 +49,15 @@ def load_dataset(config: Config) -> Dataset:
 
 
 def make_risk(config: Config, dataset: Dataset, device: torch.device) -> Any:
-    """The empirical risk of the configured model over the training examples, in float64."""
-    risk = _instantiate(config["model"], "model", dataset=dataset, dtype=torch.float64, device=device)
+    """The empirical risk of the configured model over the training examples, in float64.
+
+    What the model warns of is a line on the logger `repro`.
+    """
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        risk = _instantiate(config["model"], "model", dataset=dataset, dtype=torch.float64, device=device)
+    for warning in said:
+        warn(str(warning.message))
     check_made(risk, EmpiricalRisk, _name(config["model"], "model"))
     return risk
 
@@ -56,6 +65,11 @@ def make_risk(config: Config, dataset: Dataset, device: torch.device) -> Any:
 def make_fit(config: Config) -> Any:
     """The configured way to minimise it."""
     return _instantiate(config["fit"], "fit")
+
+
+def fit_to_a_minimum(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> str:
+    """The file of the fit group that ends at a minimum of such a model."""
+    return "newton" if risk.curvature(theta).convex else "local"
 
 
 def make_solver(config: Config) -> Any:

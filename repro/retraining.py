@@ -17,7 +17,7 @@ from repro.notices import warn
 from repro.records.retraining import RetrainingRun, SolverSettings, append_run, group_digest
 from repro.selection import makes_groups
 from repro.session import Session
-from retrain.certified_softmax import check_retrainable, retrainer_for
+from retrain.choice import check_retrainable, retrainer_for
 from retrain.removal import Removal
 from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels, with_null_control
 from retrain.schedule import LeaveOneOutError

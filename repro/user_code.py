@@ -54,7 +54,7 @@ def check_made(made: Any, kind: type, name: str) -> None:
     Args:
         made: what a `_target_` returned.
         kind: a class or a protocol.
-        name: of the target, such as model._target_=network.network.
+        name: of the target, such as model._target_=mine.network.
     """
     if isinstance(made, kind):
         return
@@ -84,7 +84,13 @@ def solution_of(solve: Callable[[Any], Any], v: Any, name: str) -> Any:
     return found
 
 
-def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float], None]) -> Any:
+def fit_of(
+    minimise: Any,
+    risk: Any,
+    name: str,
+    progress: Callable[[int, float], None],
+    checkpoint: Any = None,
+) -> Any:
     """What a fit returns for a risk, once it is an `erm.fit.Fit` of that risk.
 
     Args:
@@ -92,6 +98,7 @@ def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float],
         risk: the empirical risk to minimise.
         name: of the target, such as fit._target_=mine.Fit.
         progress: for it to call with passes and gradient norm.
+        checkpoint: where a fit that has a parameter of this name may leave its state.
 
     Raises:
         UsageError: it is no fit: it cannot be called so, or returns something else.
@@ -99,8 +106,11 @@ def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float],
     from erm.fit import Fit
 
     wanted = "a fit is called with (risk, progress=…) and returns an erm.fit.Fit"
+    further: dict[str, Any] = {}
     try:
-        inspect.signature(minimise).bind(risk, progress=progress)
+        signature = inspect.signature(minimise)
+        signature.bind(risk, progress=progress)
+        further = {"checkpoint": checkpoint} if "checkpoint" in signature.parameters else {}
     except TypeError as error:
         raise UsageError(
             f"{name} returned a {type(minimise).__name__} that cannot be called so ({error}): {wanted}"
@@ -108,7 +118,7 @@ def fit_of(minimise: Any, risk: Any, name: str, progress: Callable[[int, float],
     except ValueError:
         # What has no signature to ask for is left to the call.
         pass
-    found = minimise(risk, progress=progress)
+    found = minimise(risk, progress=progress, **further)
     if not isinstance(found, Fit):
         raise UsageError(f"{name} is no fit: called, it returned a {type(found).__name__}: {wanted}")
     _check_theta(found.theta, risk, name)

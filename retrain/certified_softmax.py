@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from retrain.ground_truth import ground_truth
 from retrain.leverage import amplification
 from retrain.recheck import Rechecked, recheck
 from retrain.removal import Removal
-from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels
+from retrain.retrainer import SolvedModels, solved_models
 from retrain.schedule import solve_missing
 from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weights import WeightCache
@@ -52,17 +51,7 @@ class CertifiedSoftmax:
         return solve_missing(self.risk, self.theta, removals, self.cache, self.settings, report, self.group)
 
     def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
-        known, norms, passes = list[Removal](), list[float](), list[int]()
-        for part in self.cache.parts(removals):
-            known += part.removals
-            norms += part.gradient_norms.tolist()
-            passes += part.passes.tolist()
-        order = sorted(range(len(known)), key=known.__getitem__)
-        return SolvedModels(
-            removals=tuple(known[place] for place in order),
-            gradient_norms=np.array([norms[place] for place in order], dtype=np.float64),
-            passes=np.array([passes[place] for place in order], dtype=np.int64),
-        )
+        return solved_models(self.cache.parts(removals))
 
     def changes(
         self,
@@ -89,37 +78,3 @@ class CertifiedSoftmax:
         """√2‖x‖/λ; a removal's λ is this or larger."""
         features = self.risk.features(x_test).double()
         return loss_error_bound(features, features.new_tensor([1 / self.risk.l2]))[:, 0]
-
-
-def check_retrainable(risk: object) -> SoftmaxRisk:
-    """The risk, if it is one whose models can be solved and certified.
-
-    Raises:
-        NoRetrainerError: it is another model.
-    """
-    if isinstance(risk, SoftmaxRisk):
-        return risk
-    raise NoRetrainerError(
-        "leave-one-out models are solved for softmax regression in closed form. Use model=logistic"
-    )
-
-
-def is_certifiable(risk: object) -> bool:
-    """Whether its models can be solved and certified."""
-    return isinstance(risk, SoftmaxRisk) and risk.l2 > 0
-
-
-def retrainer_for(
-    risk: object,
-    theta: Float[Tensor, " p"],
-    cache: WeightCache,
-    settings: RetrainSettings,
-    group: Group = ALONE,
-) -> Retrainer:
-    """The retrainer of a risk. Arguments as of `CertifiedSoftmax`.
-
-    Raises:
-        NoRetrainerError: there is none for this model.
-    """
-    certified = check_retrainable(risk)
-    return CertifiedSoftmax(risk=certified, theta=theta, cache=cache, settings=settings, group=group)

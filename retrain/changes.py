@@ -7,6 +7,9 @@ from jaxtyping import Bool, Float, Int
 
 from retrain.removal import NOTHING, Removal
 
+PROVEN = "proven"
+"""Of a change whose certificate has no condition."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
@@ -17,7 +20,21 @@ class Changes:
     actual_change: Float[np.ndarray, "t B"]
     certificate: Float[np.ndarray, "t B"] | None
     """Proven bound on the error of `actual_change`: both models' distances from their minimisers, and all
-    rounding. None where the retrainer proves none."""
+    rounding. None where the retrainer proves none. Where there are `margins`, it is a local certificate."""
+    labels: tuple[str, ...] | None = None
+    """Whether each is θ̂'s own minimum, of `retrain.continuation.LABELS`; None where there is but one."""
+    margins: Float[np.ndarray, " B"] | None = None
+    """How many times faster than measured the Hessian may change, and a local certificate still holds."""
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """How each is known, in a word: `PROVEN`, or its label."""
+        return self.labels or (PROVEN,) * len(self.removals)
+
+    @property
+    def margin(self) -> Float[np.ndarray, " B"]:
+        """The margins; NaN where no condition is attached."""
+        return np.full(len(self.removals), np.nan) if self.margins is None else self.margins
 
     @property
     def bound(self) -> Float[np.ndarray, "t B"]:

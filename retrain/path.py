@@ -5,18 +5,26 @@ own path by L-BFGS (Nocedal & Wright, Numerical Optimization, algorithm 7.4).
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
-
-from retrain.preconditioner import Preconditioner
 
 MAX_GROWTH = 2.0
 """A step after which the gradient norm is more than so many times larger is taken back, if both norms are of
 the same precision; what it taught of the curvature is kept."""
 MEMORY = 5
 """Pairs of step and gradient change that the L-BFGS correction uses."""
+
+
+@runtime_checkable
+class InverseHessian(Protocol):
+    """What all models begin with in place of their own inverse Hessians."""
+
+    def apply(self, gradients: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
+        """H⁻¹g of each."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -83,7 +91,7 @@ def path_from(
     )
 
 
-def inverse_hessian_product(path: Path, preconditioner: Preconditioner) -> Float[Tensor, "b K d"]:
+def inverse_hessian_product(path: Path, preconditioner: InverseHessian) -> Float[Tensor, "b K d"]:
     """The L-BFGS two-loop recursion, every model its own, around the shared factor."""
     pairs = list(zip(path.steps, path.gradient_changes, strict=True))
     # Convexity makes yᵀs positive; where rounding has made it otherwise, the pair is passed over.

@@ -1,6 +1,7 @@
 """What retrains: given removals, the models without them, and what these models change.
 
-The rest of the house asks a `Retrainer` and knows no model. `retrain/certified_softmax.py` is one.
+The rest of the house asks a `Retrainer` and knows no model. `retrain/certified_softmax.py` is one,
+`retrain/local_retrainer.py` another.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -15,6 +16,7 @@ from retrain.changes import Changes
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
 from retrain.settings import RetrainingProgress, SolvedNow
+from retrain.weight_file import RetrainedWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,21 @@ class SolvedModels:
     def largest_norm(self) -> float:
         """The largest gradient norm; 0 where there is no model."""
         return float(self.gradient_norms.max(initial=0.0))
+
+
+def solved_models(parts: Iterable[RetrainedWeights]) -> SolvedModels:
+    """How far stored models are."""
+    known, norms, passes = list[Removal](), list[float](), list[int]()
+    for part in parts:
+        known += part.removals
+        norms += part.gradient_norms.tolist()
+        passes += part.passes.tolist()
+    order = sorted(range(len(known)), key=known.__getitem__)
+    return SolvedModels(
+        removals=tuple(known[place] for place in order),
+        gradient_norms=np.array([norms[place] for place in order], dtype=np.float64),
+        passes=np.array([passes[place] for place in order], dtype=np.int64),
+    )
 
 
 def with_null_control(removals: Iterable[Removal]) -> list[Removal]:

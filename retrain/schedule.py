@@ -5,7 +5,7 @@ the models; or, for data that one device cannot hold, the examples, and then all
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -27,8 +27,9 @@ from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, Removal, RemovalBatch
 from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.sharded import sharded_problem, shared_hessian_problem
-from retrain.solution import BatchSolution, PassReport
+from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
+from retrain.tally import Tally
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
 
@@ -115,7 +116,7 @@ def _first_precision(settings: RetrainSettings) -> torch.dtype:
 
 
 @dataclass(kw_only=True)
-class _Work:
+class _Work(Tally):
     """What all batches of this rank are solved with, and how far they are."""
 
     risk: SoftmaxRisk
@@ -124,31 +125,8 @@ class _Work:
     """Of all batches; or what each batch has its own factor from."""
     cache: WeightCache
     settings: RetrainSettings
-    report: Callable[[RetrainingProgress], None]
     keeps_files: bool
     """Whether this rank reads and writes: of those that work on the same models, one does."""
-    total: int
-    done: int = 0
-    trace: dict[int, PassTotal] = field(default_factory=dict)
-    last_pass: PassReport | None = None
-
-    def say(self, stage: str, converged: int = 0, last_pass: PassReport | None = None) -> None:
-        self.report(
-            RetrainingProgress(
-                stage=stage,
-                models_done=self.done + converged,
-                models_total=self.total,
-                last_pass=last_pass,
-            )
-        )
-
-    def note(self, found: PassReport) -> None:
-        """Enter a pass into the trace, and tell of it."""
-        self.last_pass = found
-        _, worst, models = self.trace.get(found.number, (0, 0.0, 0))
-        worst = max(worst, found.max_gradient_norm)
-        self.trace[found.number] = found.number, worst, models + found.num_models
-        self.say("solving", found.num_converged, found)
 
 
 def _curvature(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner | KeptHessian:

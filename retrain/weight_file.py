@@ -21,9 +21,10 @@ from safetensors.numpy import save_file
 
 from retrain.removal import Removal
 
-FORMAT = "3"
-"""What is written. 2 has `indices` for single rows, −1 for none, and is read; 1 rounded Δ after its norm was
-measured, and could hold norms of float32 passes."""
+FORMAT, LOCAL_FORMAT = "3", "4"
+"""What is written; 4 is 3 with `LOCAL`, for models that a local certificate vouches for. 2 has `indices` for
+single rows, −1 for none, and is read; 1 rounded Δ after its norm was measured, and could hold norms of
+float32 passes."""
 NUMBERS = {
     "differences": "F32",
     "unrounded_rows": "I64",
@@ -34,8 +35,44 @@ NUMBERS = {
     "tolerances": "F64",
 }
 """Arrays of any file. `unrounded_rows` are the models whose Δ is in `unrounded_differences` instead."""
-DTYPES = {"2": {"indices": "I64"} | NUMBERS, "3": {"rows": "I64", "offsets": "I64"} | NUMBERS}
+LOCAL = {
+    "labels": "I64",
+    "margins": "F64",
+    "path_margins": "F64",
+    "path_points": "I64",
+    "curvatures": "F64",
+    "lipschitz": "F64",
+}
+"""Arrays of `LocalFacts`."""
+ROWS = {"rows": "I64", "offsets": "I64"} | NUMBERS
+DTYPES = {"2": {"indices": "I64"} | NUMBERS, "3": ROWS, "4": ROWS | LOCAL}
 """Arrays by format. Model b leaves out rows[offsets[b] … offsets[b + 1] − 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalFacts:
+    """What is known of models whose risk is not convex: which minimum each is, and under which condition."""
+
+    labels: Int[np.ndarray, " B"]
+    """Whether θ̂'s own minimum: places in `retrain.continuation.LABELS`."""
+    margins: Float64[np.ndarray, " B"]
+    """How many times faster than measured the Hessian may change, and the certificate would still hold."""
+    path_margins: Float64[np.ndarray, " B"]
+    """The same of the path from θ̂; below 1 where it was followed without being linked."""
+    path_points: Int[np.ndarray, " B"]
+    """Points of the path that were computed."""
+    curvatures: Float64[np.ndarray, " B"]
+    """The smallest eigenvalue of L⁻¹∇²R₋S L⁻ᵀ, as measured."""
+    lipschitz: Float64[np.ndarray, " B"]
+    """M in ‖·‖_H, as measured."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """A row per model each."""
+        return {name: getattr(self, name) for name in LOCAL}
+
+    def select(self, places: Int[np.ndarray, " b"]) -> "LocalFacts":
+        """Of some of the models."""
+        return LocalFacts(**{name: array[places] for name, array in self.arrays().items()})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +88,13 @@ class RetrainedWeights:
     passes: Int[np.ndarray, " B"]
     tolerances: Float64[np.ndarray, " B"]
     """The gradient norm that each model was solved for, reached or not."""
+    local: LocalFacts | None = None
+    """None where the distance bounds are proven without a condition."""
 
     def numbers(self) -> dict[str, np.ndarray]:
-        """All but the removals: a row per model each."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "removals"}
+        """All but the removals and local facts: a row per model each."""
+        names = set(self.__dataclass_fields__) - {"removals", "local"}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name in names}
 
     def sizes(self) -> Float64[np.ndarray, " B"]:
         """|S| of each model."""
@@ -74,6 +114,7 @@ class RetrainedWeights:
         """Some of the models."""
         return RetrainedWeights(
             removals=tuple(self.removals[place] for place in places.tolist()),
+            local=None if self.local is None else self.local.select(places),
             **{name: array[places] for name, array in self.numbers().items()},
         )
 
@@ -126,7 +167,12 @@ def packed(weights: RetrainedWeights) -> dict[str, np.ndarray]:
     arrays["unrounded_differences"] = weights.differences[changed]
     arrays["rows"] = np.array([row for rows in weights.removals for row in rows], dtype=np.int64)
     arrays["offsets"] = np.cumsum([0, *map(len, weights.removals)], dtype=np.int64)
-    return arrays
+    return arrays if weights.local is None else arrays | weights.local.arrays()
+
+
+def format_of(arrays: Mapping[str, np.ndarray]) -> str:
+    """The format that packed arrays are written in."""
+    return LOCAL_FORMAT if "labels" in arrays else FORMAT
 
 
 def checksum_of(key: str, arrays: dict[str, np.ndarray], file_format: str = FORMAT) -> str:
@@ -148,7 +194,10 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> RetrainedWeights:
     differences[places] = unrounded
     names = ("gradient_norms", "distance_bounds", "passes", "tolerances")
     return RetrainedWeights(
-        removals=removals, differences=differences, **{name: arrays[name] for name in names}
+        removals=removals,
+        differences=differences,
+        local=LocalFacts(**{name: arrays[name] for name in LOCAL}) if "labels" in arrays else None,
+        **{name: arrays[name] for name in names},
     )
 
 

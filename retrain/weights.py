@@ -9,10 +9,10 @@ import numpy as np
 from erm.files import set_aside, write_atomically
 from retrain.removal import Removal
 from retrain.weight_file import (
-    FORMAT,
     RetrainedWeights,
     WeightFileError,
     checksum_of,
+    format_of,
     packed,
     read_weights,
     save_weights,
@@ -36,9 +36,10 @@ class WeightCache:
     def write(self, weights: RetrainedWeights) -> Path:
         """Add one file of finished models."""
         arrays = packed(weights)
-        checksum = checksum_of(self.key, arrays)
+        written_as = format_of(arrays)
+        checksum = checksum_of(self.key, arrays, written_as)
         path = self.folder / f"{checksum[:16]}.safetensors"
-        metadata = {"format": FORMAT, "key": self.key, "checksum": checksum}
+        metadata = {"format": written_as, "key": self.key, "checksum": checksum}
         write_atomically(path, lambda temporary: save_weights(arrays, temporary, metadata))
         return path
 

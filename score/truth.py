@@ -8,6 +8,8 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 COLUMNS = ("test_index", "train_index", "actual_change", "certificate")
+OTHER_MINIMA = ("left it", "undecided")
+"""In the column `truth`, where there is one: models that no score is judged by."""
 
 
 class TruthError(ValueError):
@@ -74,6 +76,9 @@ def truth_of_table(table: pd.DataFrame, num_train: int | None = None, num_test: 
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise TruthError(f"has no column {', '.join(missing)}; the truth needs {', '.join(COLUMNS)}")
+    if "truth" in table:
+        # No score speaks of a minimum that θ̂ does not become.
+        table = table[~table["truth"].isin(OTHER_MINIMA)]
     known = table[list(COLUMNS)].drop_duplicates()
     if known.empty:
         raise TruthError("has no rows")

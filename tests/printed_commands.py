@@ -65,6 +65,10 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro compare data=digits",
         "repro run data=digits --method cg model.l2=0.1 'test_index=[3,14]'",
     ),
+    "networks": (
+        "repro run --method exact data=digits model=network top_k=100",
+        "repro run --method exact data=digits model=network model.l2=0.001 model.seed=1 fit=newton top_k=100",
+    ),
     "the demo": (
         "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
         "output_dir=outputs/demo",

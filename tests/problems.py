@@ -49,5 +49,5 @@ def read_all(cache: WeightCache, wanted: Collection[Removal] | None = None) -> R
         return None
     removals = tuple(rows for part in parts for rows in part.removals)
     numbers = {name: np.concatenate([part.numbers()[name] for part in parts]) for name in parts[0].numbers()}
-    joined = RetrainedWeights(removals=removals, **numbers)
+    joined = RetrainedWeights(removals=removals, local=None, **numbers)
     return joined.select(np.array(sorted(range(len(removals)), key=removals.__getitem__)))

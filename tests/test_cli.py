@@ -65,8 +65,8 @@ def test_summary_and_table_are_the_documented_interface(finished: Path) -> None:
     assert tuple(table.columns) == COLUMNS
     assert COLUMNS == (
         "method", "test_index", "train_index", "label",
-        "predicted_change", "predicted_stderr", "actual_change", "certificate", "selection",
-        "predicted_certificate",
+        "predicted_change", "predicted_stderr", "actual_change", "certificate",
+        "truth", "margin", "selection", "predicted_certificate",
     )  # fmt: skip
     assert table.groupby("method").size().to_dict() == dict.fromkeys(summary["methods"], 40)
 

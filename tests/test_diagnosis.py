@@ -97,6 +97,9 @@ def test_negatives_of_rounding_shrink_with_the_precision_and_are_told_from_real_
     # Softmax regression without L2 has a null direction for every feature: the one common to all classes.
     assert found[1].counts()["zero up to rounding"] >= 64
     real = check_curvature([spectrum_of([-0.1, 0.5, 2.0])], damping=0.0)
+    assert "train on" in real.remedy
+    of_network = check_curvature([spectrum_of([-0.1, 0.5, 2.0])], damping=0.0, fit="local")
+    assert "fit=local leaves saddles" in of_network.remedy
     assert real.passed is False
     assert "rounding cannot explain" in real.evidence
     assert "influence.damping=0.2" in real.remedy

@@ -153,8 +153,8 @@ def test_own_solver_has_no_numbers_where_there_is_no_solution(smallest: float, s
 
 def test_own_model_predicts_what_leaving_out_does(outputs: Path, own: None) -> None:
     """Brute force: minimise R₋ᵢ from θ̂ by the fit that found it, without a certificate."""
-    run = run_of(outputs, "network")
-    dataset, risk, theta, target = problem(run, "model=network")
+    run = run_of(outputs, "bottleneck")
+    dataset, risk, theta, target = problem(run, "model=bottleneck")
     assert isinstance(risk, AutogradRisk)
     x, y = torch.from_numpy(dataset.x_test[[target]]), torch.from_numpy(dataset.y_test[[target]])
     table = pd.read_csv(run / "influence" / "exact.csv")
@@ -172,8 +172,8 @@ def test_own_model_predicts_what_leaving_out_does(outputs: Path, own: None) -> N
 
 def test_own_model_influence_is_the_derivative(outputs: Path, own: None) -> None:
     """dℓ/dε at the minimiser of R + εL(zᵢ), by central differences at ε = ±1e-5."""
-    run = run_of(outputs, "network")
-    dataset, risk, theta, target = problem(run, "model=network")
+    run = run_of(outputs, "bottleneck")
+    dataset, risk, theta, target = problem(run, "model=bottleneck")
     x, y = torch.from_numpy(dataset.x_test[[target]]), torch.from_numpy(dataset.y_test[[target]])
     factor = torch.linalg.cholesky(risk.curvature(theta).matrix())
     table = pd.read_csv(run / "influence" / "exact.csv")

@@ -43,7 +43,7 @@ def test_the_table_of_groups_is_sums_of_members_beside_certified_changes(
     removals = json.loads((folder / "removals.json").read_text())
     assert list(table.columns) == [
         "method", "test_index", "removal", "size", "predicted_change", "predicted_stderr", "actual_change",
-        "certificate", "selection", "predicted_certificate",
+        "certificate", "truth", "margin", "selection", "predicted_certificate",
     ]  # fmt: skip
     assert len(table) == 2 * 2 * 15
     assert len(removals) == 15

@@ -1,7 +1,7 @@
 """`Exact`, `CG` and `GradDot`: right answers where there is one, and no numbers where there is none."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
@@ -281,3 +281,12 @@ def test_right_hand_side_that_is_not_finite_is_refused(solver: Solver) -> None:
 def test_impossible_setting_is_named_with_what_is_allowed(make: Callable[[], Solver], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("solver", [Exact(), CG()])
+@pytest.mark.parametrize("convex", [False, True])
+def test_where_the_model_may_be_at_a_saddle_the_remedy_is_a_minimum(solver: Exact | CG, convex: bool) -> None:
+    curvature = replace(with_eigenvalues(torch.tensor([-0.5, 0.4, 1.0], dtype=torch.float64)), convex=convex)
+    found = solver.at(curvature)(random_vector(3))
+    assert found.status is Status.SINGULAR
+    assert ("train to a minimum (`fit=local`), or add L2" in found.message) is not convex

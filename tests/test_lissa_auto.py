@@ -1,6 +1,7 @@
 """LiSSA that tunes itself reaches its target, says how far off it is, and says when it cannot."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from influence.lissa import LiSSA
 from influence.lissa_auto import LiSSAAuto
 from influence.scores import Scores, influence_scores
 from influence.solution import Solution, Status
-from tests.dense_curvature import DenseCurvature
+from tests.dense_curvature import DenseCurvature, with_eigenvalues
 from tests.problems import digits_risk, digits_test_points, fitted_digits
 
 
@@ -81,11 +82,35 @@ def test_without_a_bound_from_below_it_says_so() -> None:
     assert LiSSAAuto(damping=0.1).at(risk.curvature(theta))(v).status is Status.FINISHED
 
 
-def test_a_hessian_that_is_not_positive_definite_ends_in_divergence() -> None:
-    curvature = DenseCurvature(torch.diag(torch.tensor([-1.0, 2.0], dtype=torch.float64))[None])
+@pytest.mark.parametrize(("convex", "status"), [(False, Status.SINGULAR), (True, Status.DIVERGED)])
+def test_a_hessian_that_is_not_positive_definite_is_refused_or_ends_in_divergence(
+    convex: bool, status: Status
+) -> None:
+    """Refused where the model does not claim that it is; where it does, and that is false, it diverges."""
+    hessian = torch.diag(torch.tensor([-1.0, 2.0], dtype=torch.float64))
+    curvature = DenseCurvature(hessian[None], convex=convex)
     solution = LiSSAAuto(damping=0.1).at(curvature)(torch.ones(2, dtype=torch.float64))
-    assert solution.status is Status.DIVERGED
+    assert solution.status is status
     assert "influence.damping" in solution.message
+
+
+@dataclass(frozen=True)
+class WithMuchL2(DenseCurvature):
+    """A network's: L2 lies above eigenvalues of H."""
+
+    @property
+    def l2(self) -> float:
+        return 0.5
+
+
+def test_where_l2_is_no_lower_bound_the_smallest_eigenvalue_is_computed() -> None:
+    values = torch.tensor([0.02, 0.3, 1.0], dtype=torch.float64)
+    curvature, v = WithMuchL2(with_eigenvalues(values).examples), torch.ones(3, dtype=torch.float64)
+    assert not curvature.convex
+    solution = LiSSAAuto().at(curvature)(v)
+    truth = torch.linalg.solve(curvature.matrix(), v)
+    assert solution.status is Status.FINISHED
+    assert float((solution.value - truth).norm()) <= 0.01 * float(truth.norm())
 
 
 def equal_rows(num_features: int, size: float) -> tuple[Curvature, Tensor]:

@@ -176,7 +176,8 @@ def test_parameters_are_flattened_in_the_order_of_the_module() -> None:
 
 def test_dropout_is_off_and_the_given_module_is_left_as_it_is() -> None:
     problem, dropout = mlp_problem(), nn.Sequential(*mlp(), nn.Dropout(0.9))
-    risk = through_autograd(problem, dropout, "forward_over_reverse")
+    with pytest.warns(UserWarning, match=r"Dropout\(p=0.9\) is off here"):
+        risk = through_autograd(problem, dropout, "forward_over_reverse")
     assert_close(risk.per_example_losses(problem.parameters()), problem.losses(problem.parameters()))
     assert dropout.training
     assert all(parameter.dtype == torch.float32 for parameter in dropout.parameters())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.console import say, show
 from cli.words.registry import result_table, words
+from plots.numbers import format_number
 
 if TYPE_CHECKING:
     from repro.records.summary import PointSummary
@@ -24,14 +25,17 @@ FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "
 def _(found: Trained) -> None:
     facts = found.facts
     of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
-    lines = (
+    lines = [
         f"run folder     {found.folder}",
         f"objective      {facts.objective:.10f}   {of}",
         f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
         f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
+        *_minimum(facts.smallest_eigenvalue),
         f"seconds        {facts.seconds:.1f}",
-    )
-    numbers = ("objective", "test_accuracy", "gradient_norm", "converged", "passes", "seconds")
+    ]
+    numbers = (
+        "objective", "test_accuracy", "gradient_norm", "smallest_eigenvalue", "converged", "passes", "seconds"
+    )  # fmt: skip
     say(
         "\n".join(lines),
         "trained",
@@ -41,6 +45,14 @@ def _(found: Trained) -> None:
         test_examples=found.test_examples,
         **{name: getattr(facts, name) for name in numbers},
     )
+
+
+def _minimum(smallest: float | None) -> list[str]:
+    """What the fit has found out about the curvature at θ̂, if it has looked."""
+    if smallest is None:
+        return []
+    said = "a minimum" if smallest > 0 else "no minimum"
+    return [f"curvature      {smallest:.1e}   the smallest eigenvalue of H at θ̂: {said}"]
 
 
 @words
@@ -121,12 +133,28 @@ def _say_point(target: int, point: PointSummary) -> None:
     for row in rows:
         table.add_row(str(row["method"]), *(_cell(name, row[name]) for name in columns))
     show(table, "agreement", rows, test_index=target)
+    basins = point.basins
+    if basins is not None:
+        others = {"left it": basins.left_it, "undecided": basins.undecided}
+        rest = "".join(f", {count} {name}" for name, count in others.items() if count)
+        say(
+            f"models that are θ̂'s own minimum, continued: {basins.same_basin}{rest}; the statistics are over "
+            f"these {basins.same_basin}\ncertificates are local: they hold unless the Hessian changes "
+            f"{format_number(basins.smallest_margin)} times faster than measured",
+            "basins",
+            test_index=target,
+            **basins.as_json(),
+        )
     say(
-        f"largest certificate {point.max_certificate:.1e}; null control {point.null_control:.1e} "
-        f"(certificate {point.null_control_certificate:.1e})",
+        f"largest {'' if basins is None else 'local '}certificate {point.max_certificate:.1e}; "
+        f"null control {point.null_control:.1e} (certificate {point.null_control_certificate:.1e})",
         "certified",
         test_index=target,
-        **{name: value for name, value in point.as_json().items() if name != "methods"},
+        **{
+            name: value
+            for name, value in point.as_json().items()
+            if name not in ("methods", "local_certificates")
+        },
     )
 
 

@@ -1,7 +1,6 @@
 """The shortest overrides that lead to a configuration, wherever it was read from."""
 
 from repro.configuration.compose import Config, compose
-from repro.configuration.defaults import defaults
 from repro.configuration.grammar import override
 
 CHOSEN = ("data", "model", "fit", "influence", "removals")
@@ -12,10 +11,13 @@ def shortest_overrides(config: Config) -> list[str]:
     """The words that were typed; in place of a run folder among them, all that its configuration changes."""
     if all("=" in word for word in config.overrides):
         return list(config.overrides)
-    usual, required = defaults(), _required(config)
-    choices = [
-        f"{group}={name}" for group in CHOSEN if (name := config.choices[group]) != usual.choices[group]
-    ]
+    required = _required(config)
+    choices = list[str]()
+    for group in CHOSEN:
+        # A choice brings others along, such as the fit of a model.
+        needed = [word for word in required if word.split(".")[0] in {c.split("=")[0] for c in choices}]
+        if (name := config.choices[group]) != compose([*choices, *needed]).choices[group]:
+            choices.append(f"{group}={name}")
     # A choice brings values of other groups along, such as the test point of a data set.
     chosen = compose([*choices, *required])
     return [*choices, *required, *_different(config, chosen)]

@@ -79,6 +79,8 @@ def _rows(panels: list[Panel], truth: Changes) -> pd.DataFrame:
             "train_index": truth.points,
             "actual_change": truth.actual_change[0, truth.is_point],
             "certificate": truth.bound[0, truth.is_point],
+            "truth": np.array(truth.truth, dtype=object)[truth.is_point],
+            "margin": truth.margin[truth.is_point],
         }
     )
     predicted = pd.concat([panel.rows.assign(method=panel.method.name) for panel in panels])

@@ -17,9 +17,10 @@ from repro.folder.paths import RunFolder
 from repro.printable import printable
 
 RESULTS = (
-    "config.yaml", "provenance.json", "model.safetensors", "leave_one_out.csv", "summary.json",
-    "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json", "retrain/record.json",
-    "groups.csv", "groups.json", "removals.json", "removals.npz", "influence/*.safetensors",
+    "config.yaml", "provenance.json", "fit.safetensors", "model.safetensors", "leave_one_out.csv",
+    "summary.json", "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json",
+    "retrain/record.json", "groups.csv", "groups.json", "removals.json", "removals.npz",
+    "influence/*.safetensors",
 )  # fmt: skip
 """What a command may read, or take for a result: none of these is used unless the manifest knows it."""
 FORMAT = 1
@@ -38,6 +39,14 @@ def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) ->
         _write_manifest(folder, manifest)
 
     write_atomically(path, write, before_replacing=vouch)
+
+
+def remove_result(folder: RunFolder, path: Path) -> None:
+    """Remove a file that is of no use any more, and its entry: a check does not miss it."""
+    manifest = read_manifest(folder) or {}
+    if manifest.pop(path.relative_to(folder.path).as_posix(), None) is not None:
+        _write_manifest(folder, manifest)
+    path.unlink(missing_ok=True)
 
 
 def write_text_result(folder: RunFolder, path: Path, text: str) -> None:

@@ -28,6 +28,10 @@ class RunFolder:
     def model(self) -> Path:
         return self.path / "model.safetensors"
 
+    @property
+    def fit_checkpoint(self) -> Path:
+        return self.path / "fit.safetensors"
+
     def influence_table(self, method: str) -> Path:
         return self.path / "influence" / f"{method}.csv"
 

@@ -44,6 +44,7 @@ def _train_stage(joined: JoinedChanges) -> Stage:
     ended = (
         f"R(θ̂) = {facts.objective:.10f}",
         f"‖∇R(θ̂)‖ = {format_number(facts.gradient_norm)}",
+        *([] if (lowest := facts.smallest_eigenvalue) is None else [f"λ_min(H) = {format_number(lowest)}"]),
         f"test accuracy {facts.test_accuracy:.4f}",
     )
     return Stage(

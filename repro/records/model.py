@@ -36,6 +36,10 @@ class ModelFacts(BaseModel):
     configuration: dict[str, Any]
     """What determines θ̂, by dotted key."""
     provenance: Provenance
+    smallest_eigenvalue: float | None = None
+    """λ_min of H at θ̂, L2 inside, where the fit has looked."""
+    reason: str = ""
+    """Why the fit did not converge, where it says so itself."""
     objective: float = math.nan
     passes: int = 0
     test_accuracy: float = math.nan

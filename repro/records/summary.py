@@ -10,6 +10,7 @@ from plots.agreement import Agreement
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
+from repro.records.basins import Basins
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +33,12 @@ class PointSummary:
     null_control: float
     """The actual change that is found when nothing is removed."""
     null_control_certificate: float
+    basins: Basins | None = None
+    """Where certificates are local."""
 
     def as_json(self) -> dict[str, Any]:
-        return {
+        local = {} if self.basins is None else {"local_certificates": self.basins.as_json()}
+        return local | {
             "methods": {name: found.as_json() for name, found in self.methods.items()},
             "max_certificate": self.max_certificate,
             "null_control": self.null_control,
@@ -82,7 +86,13 @@ def _point(content: dict[str, Any]) -> PointSummary:
         max_certificate=_number(content["max_certificate"]),
         null_control=_number(content["null_control"]),
         null_control_certificate=_number(content["null_control_certificate"]),
+        basins=_basins(content["local_certificates"]) if "local_certificates" in content else None,
     )
+
+
+def _basins(content: dict[str, Any]) -> Basins:
+    counts = {name: int(_number(content[name])) for name in ("same_basin", "left_it", "undecided")}
+    return Basins(**counts, smallest_margin=_number(content["smallest_margin"]))
 
 
 def _method(content: dict[str, Any]) -> MethodSummary:

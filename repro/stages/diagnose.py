@@ -23,11 +23,11 @@ from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
-from repro.problem import make_fit
+from repro.problem import fit_to_a_minimum, make_fit
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.certified_softmax import is_certifiable
+from retrain.choice import is_certifiable
 from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -92,7 +92,7 @@ def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
         spectra=spectra,
         judged_points=0 if judged is None else judged.points,
         shown_points=0 if judged is None else judged.shown,
-        repair=_repair(config, failed),
+        repair=_repair(config, failed, fit_to_a_minimum(subject.risk, subject.theta)),
     )
     write_json_result(
         folder, folder.diagnosis, {"trusted": found.trusted, "checks": [asdict(one) for one in verdicts]}
@@ -138,10 +138,13 @@ def _judge(
 ) -> tuple[list[Verdict], Judged | None]:
     """Every verdict, causes before what they cause; and what retraining said, where it could be asked."""
     finest = spectra[-1]
-    curvature = check_curvature(spectra, float(subject.config["influence"].get("damping", 0.0)))
+    fit = fit_to_a_minimum(subject.risk, subject.theta)
+    damping = float(subject.config["influence"].get("damping", 0.0))
+    curvature = check_curvature(spectra, damping, "" if fit == "newton" else fit)
     steps.begin(EXACT)
     exact = reference(subject, 0.0 if check_curvature(spectra, 0.0).passed else PROBE_DAMPING)
-    verdicts, settings = [_convergence(subject, exact), curvature], dict[str, Verdict]()
+    left = what_is_left(subject.risk.gradient(subject.theta), exact.solution.value, exact.damping)
+    verdicts, settings = [check_convergence(left, exact.typical, fit), curvature], dict[str, Verdict]()
     panels = stored
     if computed:
         steps.begin(_solver_step(subject.config.method))
@@ -181,11 +184,6 @@ def _computed(subject: Subject, steps: Steps) -> tuple[Panel, Verdict | None]:
         raise UsageError(f"{subject.config.method}: {error}") from error
 
 
-def _convergence(subject: Subject, exact: Reference) -> Verdict:
-    left = what_is_left(subject.risk.gradient(subject.theta), exact.solution.value, exact.damping)
-    return check_convergence(left, exact.typical)
-
-
 def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Reference, steps: Steps) -> Verdict:
     """LiSSA with the settings of a panel, measured by the exact solution with the same damping."""
     solver = panel.lissa
@@ -208,7 +206,7 @@ def _training_noise(subject: Subject, exact: Reference) -> Verdict:
     minimise, name = make_fit(replace(subject.config, values=another)), f"fit._target_={fit['_target_']}"
     other = fit_of(minimise, subject.risk, name, lambda passes, norm: None).theta
     before, after = (float(subject.risk.losses(at, *subject.test_point)) for at in (subject.theta, other))
-    return check_training_noise(after - before, exact.largest)
+    return check_training_noise(after - before, exact.largest, fit_to_a_minimum(subject.risk, subject.theta))
 
 
 def _against_retraining(
@@ -218,7 +216,7 @@ def _against_retraining(
     if not panels:
         return [], None
     if not is_certifiable(subject.risk):
-        reason = "leave-one-out models can be certified for model=logistic with model.l2 > 0 only"
+        reason = "leave-one-out models can be certified with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
     judged = judge_by_retraining(subject, panels, _report(steps))
@@ -235,14 +233,16 @@ def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
     return report
 
 
-def _repair(config: Config, failed: list[Verdict]) -> str:
+def _repair(config: Config, failed: list[Verdict], fit: str) -> str:
     """The fewest overrides that answer the failed checks; empty where there are none."""
     checks = {verdict.check for verdict in failed}
     changes = list[str]()
     if "curvature" in checks and config["model"].get("l2") == 0:
         changes.append(f"model.l2={defaults()['model']['l2']:g}")
-    if "converged" in checks and config["fit"].get("_target_") != compose(["fit=newton"])["fit"]["_target_"]:
-        changes.append("fit=newton")
+    # Of a convex risk every point where the gradient vanishes is a minimum.
+    unfit = {"converged"} if fit == "newton" else {"converged", "curvature"}
+    if unfit & checks and config["fit"].get("_target_") != compose([f"fit={fit}"])["fit"]["_target_"]:
+        changes.append(f"fit={fit}")
     if "LiSSA" in checks and "curvature" not in checks:
         changes.append("--method cg")
     return " ".join(changes)

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from repro.agreement import actual_changes
@@ -13,7 +14,7 @@ from repro.retraining import make_retrainer
 from repro.selection import chosen_groups, makes_groups, needs_influence
 from repro.session import Session
 from repro.truth_files import check_suffix, write_truth
-from retrain.changes import Changes
+from retrain.changes import PROVEN, Changes
 from retrain.removal import Removal
 
 DATTRI = "dattri"
@@ -61,6 +62,8 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
             f"{session.folder.weights} holds no models without groups. "
             f"Run first: {session.command('retrain')}"
         )
+    if (table["truth"] == PROVEN).all():
+        table = table.drop(columns=["truth", "margin"])
     write_truth(table, out)
     found = Exported(
         file=out,
@@ -143,6 +146,8 @@ def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
                     "size": [len(rows) for rows in groups],
                     "actual_change": truth.actual_change[row, columns],
                     "certificate": truth.bound[row, columns],
+                    "truth": np.array(truth.truth, dtype=object)[columns],
+                    "margin": truth.margin[columns],
                 }
             )
             for row, target in enumerate(targets)

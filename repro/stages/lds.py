@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from erm.files import without_non_finite
+from plots.agreement import comparable
 from plots.rank_interval import RankCorrelation, spearman_interval
 from repro.configuration.compose import Config
 from repro.errors import UsageError
@@ -68,7 +69,7 @@ def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> Datamode
         noisy = sgd_losses(session, joined.choice.removals, sgd_seeds) if sgd_seeds else None
         found = DatamodelingScores(
             methods=_scores(joined, {one.method for one in methods}, noisy),
-            models=len(joined.choice.removals),
+            models=comparable(joined.table)["removal"].nunique(),
             max_certificate=float(joined.table["certificate"].max()),
             file=folder.datamodeling,
             sgd_seeds=sgd_seeds,
@@ -96,7 +97,7 @@ def _scores(
     joined: JoinedGroups, asked: set[str], noisy: Float[np.ndarray, "s t B"] | None
 ) -> list[MethodScore]:
     found = []
-    for method, rows in joined.table.groupby("method", sort=False):
+    for method, rows in comparable(joined.table).groupby("method", sort=False):
         if method not in asked:
             continue
         points = {

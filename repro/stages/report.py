@@ -70,6 +70,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
         ],
         judged=judged_scores(folder, joined),
         figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
+        local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted, titles),
         making=describe_making(folder, config, joined, retraining),

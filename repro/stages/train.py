@@ -13,13 +13,14 @@ from erm.fit import Fit
 from erm.risk import EmpiricalRisk
 from repro.configuration.compose import Config
 from repro.errors import StageError
+from repro.fit_checkpoint import FitCheckpoint
 from repro.folder.manifest import write_json_result
 from repro.folder.naming import determining
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
 from repro.model_file import not_converged, read_facts, save_model, theta_checksum
 from repro.notices import note, warn
-from repro.problem import make_fit
+from repro.problem import fit_to_a_minimum, make_fit
 from repro.records.configuration import write_configuration
 from repro.records.model import ModelFacts
 from repro.records.provenance import provenance
@@ -53,10 +54,12 @@ def train(session: Session) -> Trained:
     risk, minimise = session.risk, make_fit(config)
     with session.opened(create=True):
         started = time.perf_counter()
-        fit = _fit_with_progress(session, minimise, risk)
+        checkpoint = FitCheckpoint(folder, determining(config.values), session.data_checksum)
+        fit = _fit_with_progress(session, minimise, risk, checkpoint)
         facts = _facts(session, fit, time.perf_counter() - started)
         _write_records(folder, config, facts)
         save_model(folder, fit.theta, facts)
+        checkpoint.remove()
     found = Trained(
         folder=folder.path,
         facts=facts,
@@ -66,12 +69,13 @@ def train(session: Session) -> Trained:
     )
     session.listener.result(found)
     if not fit.converged and "tolerance" not in config["fit"]:
+        better = fit_to_a_minimum(risk, fit.theta)
         warn(
             f"{config.choices['fit']} ends after its steps, not at a minimum, which influence and retraining "
-            "assume. `repro diagnose` says how far off it is; fit=newton gets there"
+            f"assume. `repro diagnose` says how far off it is; fit={better} gets there"
         )
     elif not fit.converged:
-        raise StageError(not_converged(facts, config))
+        raise StageError(not_converged(facts, config, fit_to_a_minimum(risk, fit.theta)))
     return found
 
 
@@ -110,7 +114,9 @@ def _warn_of_empty_classes(dataset: Dataset) -> None:
 
 
 @naming_own_code()
-def _fit_with_progress(session: Session, minimise: object, risk: EmpiricalRisk) -> Fit:
+def _fit_with_progress(
+    session: Session, minimise: object, risk: EmpiricalRisk, checkpoint: FitCheckpoint
+) -> Fit:
     settings = session.config["fit"]
     with session.progress("training") as tell:
         norms: list[float] = []
@@ -119,7 +125,8 @@ def _fit_with_progress(session: Session, minimise: object, risk: EmpiricalRisk) 
             tell(_how_far(passes, norm, norms, settings.get("tolerance", 1e-10)))
             norms.append(norm)
 
-        found: Fit = fit_of(minimise, risk, f"fit._target_={settings['_target_']}", report)
+        name = f"fit._target_={settings['_target_']}"
+        found: Fit = fit_of(minimise, risk, name, report, checkpoint)
         return found
 
 
@@ -147,6 +154,8 @@ def _facts(session: Session, fit: Fit, seconds: float) -> ModelFacts:
         objective=fit.value,
         gradient_norm=fit.gradient_norm,
         converged=fit.converged,
+        smallest_eigenvalue=fit.smallest_eigenvalue,
+        reason=fit.reason,
         passes=fit.passes,
         trace=without_non_finite(fit.trace),
         test_accuracy=float((predicted == dataset.y_test).mean()),

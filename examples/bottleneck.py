@@ -1,4 +1,4 @@
-"""A model of one's own: a network with one hidden layer, which `AutogradRisk` makes an empirical risk of."""
+"""A model of one's own: a network, which `AutogradRisk` makes an empirical risk of."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from erm.autograd import AutogradRisk
 from erm.dataset import Dataset
 
 
-def network(
+def bottleneck(
     dataset: Dataset, *, hidden: int, l2: float, seed: int, dtype: torch.dtype, device: torch.device
 ) -> AutogradRisk:
     """Cross-entropy of W₂ tanh(W₁x + b₁) + b₂ plus (l2/2)‖θ‖² over all parameters.

@@ -1,0 +1,66 @@
+"""Which retrainer takes a risk: proven certificates where there is one minimiser, local ones elsewhere."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from erm.autograd import AutogradRisk
+from erm.risk import EmpiricalRisk
+from erm.softmax import SoftmaxRisk
+from erm.softmax_module import SoftmaxRegression
+from parallel.group import ALONE, Group
+from retrain.certified_softmax import CertifiedSoftmax
+from retrain.hessian_factor import refuse_too_large
+from retrain.local_retrainer import LocallyCertified
+from retrain.retrainer import NoRetrainerError, Retrainer
+from retrain.settings import RetrainSettings
+from retrain.weights import WeightCache
+
+
+def check_retrainable(risk: object) -> EmpiricalRisk:
+    """The risk, if its models can be solved.
+
+    Raises:
+        NoRetrainerError: there is a better form of it, it is too large, or it is no risk.
+    """
+    if isinstance(risk, SoftmaxRisk):
+        return risk
+    if isinstance(risk, AutogradRisk) and isinstance(risk.module, SoftmaxRegression):
+        raise NoRetrainerError(
+            "leave-one-out models of softmax regression are solved in closed form. Use model=logistic"
+        )
+    if not isinstance(risk, EmpiricalRisk):
+        raise NoRetrainerError("leave-one-out models are solved of an EmpiricalRisk. Use model=logistic")
+    refuse_too_large(risk.num_parameters)
+    return risk
+
+
+def is_certifiable(risk: object) -> bool:
+    """Whether its models can be solved and certified, with or without a condition."""
+    try:
+        return check_retrainable(risk).l2 > 0
+    except NoRetrainerError:
+        return False
+
+
+def retrainer_for(
+    risk: object,
+    theta: Float[Tensor, " p"],
+    cache: WeightCache,
+    settings: RetrainSettings,
+    group: Group = ALONE,
+) -> Retrainer:
+    """The retrainer of a risk. Arguments as of `CertifiedSoftmax`.
+
+    Raises:
+        NoRetrainerError: there is none for this model, or not with these settings.
+    """
+    found = check_retrainable(risk)
+    if isinstance(found, SoftmaxRisk):
+        return CertifiedSoftmax(risk=found, theta=theta, cache=cache, settings=settings, group=group)
+    if settings.l2_scaling == "sum":
+        raise NoRetrainerError(
+            "retrain.l2_scaling=sum is for softmax regression. Use retrain.l2_scaling=mean"
+        )
+    if settings.shard == "data":
+        raise NoRetrainerError("retrain.shard=data is for softmax regression. Use retrain.shard=models")
+    return LocallyCertified(risk=found, theta=theta, cache=cache, settings=settings, group=group)
