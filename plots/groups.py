@@ -69,8 +69,8 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
     found = agreement_by_size(table)
     several = table["test_index"].nunique() > 1
     with styled():
-        rows = -(-found[["method", "test_index"]].drop_duplicates().shape[0] // KEY_COLUMNS)
-        figure = Figure(figsize=(7.0, 2.9 + 0.2 * rows), layout="constrained")
+        lines = -(-found[["method", "test_index"]].drop_duplicates().shape[0] // KEY_COLUMNS)
+        figure = Figure(figsize=(7.0, 2.9 + 0.2 * lines), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
             for index, ((method, test), rows) in enumerate(
