@@ -143,6 +143,7 @@ NAMES = frozenset(
 
 HERE = "tests/test_printed_commands.py"
 SCORE = "tests/test_score_command.py"
+GROUPS_PAGE = "tests/test_groups.py::test_the_page_shows_groups_by_size_with_their_strongest_members"
 ELSEWHERE = {
     "repro run experiment=groups2019": "tests/test_groups.py::test_the_study_of_2019_in_miniature",
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
@@ -193,6 +194,8 @@ MESSAGES = {
     ),
     ("repro retrain {}", "repro/stages/ground_truth.py #2"): f"{REMEDIES}::test_dattri_before_retraining",
     ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro {}", "repro/page/groups.py #1"): GROUPS_PAGE,
+    ("repro {}", "repro/page/groups.py #2"): GROUPS_PAGE,
     ("repro {}", "repro/page/commands.py #1"): (
         "tests/test_report_making.py::test_the_commands_make_the_same_table_again"
     ),

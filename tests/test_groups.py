@@ -1,6 +1,7 @@
 """Groups of training rows: which are left out, what is predicted of them, what the run folder says."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,8 @@ def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tup
         expect(card.locator("h3")).to_have_text(f"Group {int(largest['removal'])}")
         expect(card.locator("dd").first).to_have_text(str(len(members)))
         assert card.locator("figcaption").all_inner_texts() == [f"#{row}" for row in strongest]
+        for line in page.locator("#making ~ pre").inner_text().strip().splitlines():
+            succeed(*shlex.split(line)[1:])
         page.locator("#least").fill("30")
         expect(page.locator("#count")).to_have_text("10 of 15 groups shown.")
         page.locator("#method").select_option("lissa_auto")
