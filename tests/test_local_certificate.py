@@ -156,8 +156,8 @@ def search(seeds: range) -> tuple[int, int]:
 
 def test_no_certificate_of_a_random_network_is_wrong() -> None:
     """M is measured at the point alone, so a counterexample is possible; in these there is none."""
-    certified, wrong = search(range(3))
-    assert certified >= 9
+    certified, wrong = search(range(2))
+    assert certified >= 6
     assert wrong == 0
 
 
