@@ -12,7 +12,8 @@ from pandas import DataFrame
 
 from plots.agreement import Agreement
 from plots.limits import row_limits
-from plots.panel import Drawn, Points, draw_panel, write_title
+from plots.panel import Drawn, draw_panel, write_title
+from plots.points import Points
 from plots.style import DEFAULT, MUTED, NOTE_SIZE, TITLE_SIZE, Style, styled
 
 COLUMNS = ("method", "test_index", "predicted_change", "predicted_stderr", "actual_change", "certificate")

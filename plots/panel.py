@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from pandas import DataFrame
 
-from plots.agreement import Agreement, comparable
+from plots.agreement import Agreement
 from plots.limits import Limits, tick
 from plots.numbers import format_r, format_slope
+from plots.points import Points
 from plots.style import BLUE, DARK, NOTE_SIZE, VERMILLION, Style, minus
 
 POINTS_PER_INCH = 72
@@ -26,44 +26,6 @@ FITTED: dict[str, Any] = {"color": DARK, "linewidth": 0.9, "linestyle": (0, (4, 
 OUTSIDE: dict[str, Any] = {"color": VERMILLION, "alpha": 0.45, "linewidths": 0, "zorder": 3}
 HOLLOW: dict[str, Any] = {"facecolors": "none", "edgecolors": VERMILLION, "linewidths": 0.8, "zorder": 3}
 BARS: dict[str, Any] = {"fmt": "none", "ecolor": BLUE, "alpha": 0.35, "elinewidth": 0.6, "zorder": 2.5}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Points:
-    """The pairs of one panel that can be drawn, all finite."""
-
-    actual: Float[np.ndarray, " points"]
-    predicted: Float[np.ndarray, " points"]
-    certificate: Float[np.ndarray, " points"]
-    predicted_stderr: Float[np.ndarray, " points"]
-    predicted_certificate: Float[np.ndarray, " points"]
-    """NaN where the prediction has none."""
-    num_left_out: int
-    """Pairs of which either change is NaN or infinite."""
-    num_diverged: int
-    """Those of them of which the prediction is."""
-    other: Bool[np.ndarray, " points"]
-    """Models that left θ̂'s basin, or may have: drawn hollow, and in no statistic."""
-
-    @classmethod
-    def from_table(cls, table: DataFrame) -> "Points":
-        names = ("actual_change", "predicted_change", "certificate", "predicted_stderr")
-        actual, predicted, certificate, stderr = (table[name].to_numpy(np.float64) for name in names)
-        finite = np.isfinite(actual) & np.isfinite(predicted)
-        # Tables of earlier versions have none.
-        own = table.get("predicted_certificate")
-        certified = np.full(len(table), np.nan) if own is None else own.to_numpy(np.float64)
-        same = np.isin(np.arange(len(table)), comparable(table.reset_index(drop=True)).index)
-        return cls(
-            actual=actual[finite],
-            predicted=predicted[finite],
-            certificate=certificate[finite],
-            predicted_stderr=stderr[finite],
-            predicted_certificate=certified[finite],
-            num_left_out=int((~finite).sum()),
-            num_diverged=int((~np.isfinite(predicted)).sum()),
-            other=~same[finite],
-        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from repro.functions import fit as fit
     from repro.functions import influence as influence
     from repro.functions import leave_out as leave_out
-    from repro.functions import newton_step as newton_step
-    from repro.functions import rescaled_influence as rescaled_influence
     from repro.functions import softmax_regression as softmax_regression
     from repro.scoring import score as score
+    from repro.step_functions import newton_step as newton_step
+    from repro.step_functions import rescaled_influence as rescaled_influence
 
 _FUNCTIONS = (
     "certify",
     "fit",
     "influence",
     "leave_out",
-    "newton_step",
-    "rescaled_influence",
     "softmax_regression",
 )
+_STEPS = ("newton_step", "rescaled_influence")
 _HOMES = {"Experiment": "repro.experiment", "score": "repro.scoring"}
 _HOMES |= dict.fromkeys(_FUNCTIONS, "repro.functions")
+_HOMES |= dict.fromkeys(_STEPS, "repro.step_functions")
 __all__ = [
     "Experiment",
     "certify",

@@ -26,15 +26,13 @@ from erm.local_fit import LocalFit
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk, with_bias
 from influence.cg import CG
-from influence.newton_step import NewtonStep
-from influence.rif import RescaledInfluence
 from influence.scores import influence_scores
 from influence.solution import Solver
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.certify import certified_changes
 from retrain.changes import Changes
 from retrain.removal import Removal, removal
-from retrain.settings import L2Scaling, RetrainSettings
+from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
 
@@ -46,18 +44,6 @@ class CertifiedChanges:
     actual_change: Float[Tensor, "t B"]
     certificate: Float[Tensor, "t B"]
     """Proven bound on the error of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CertifiedPredictions:
-    """What `newton_step` predicts of each removal, in the order asked for."""
-
-    removals: tuple[Removal, ...]
-    predicted_change: Float[Tensor, "t B"]
-    certificate: Float[Tensor, "t B"]
-    """Proven bound on |predicted − true change|."""
-    parameters: Float[Tensor, "B p"]
-    """θ̂ + Δ, where the prediction is the test loss."""
 
 
 def softmax_regression(
@@ -146,7 +132,7 @@ def leave_out(
         settings = RetrainSettings(tolerance=tolerance)
         retrainer = CertifiedSoftmax(risk=risk, theta=theta, cache=cache, settings=settings)
         retrainer.solve(wanted, lambda progress: None)
-        return _in_order(retrainer.changes(x_test, y_test, wanted), wanted, theta)
+        return in_order(retrainer.changes(x_test, y_test, wanted), wanted, theta)
 
 
 def certify(
@@ -170,73 +156,20 @@ def certify(
     Raises:
         ValueError: a row is none, or named twice, or nothing is left; a candidate is missing or not finite.
     """
-    wanted = _different(removals, risk.num_examples)
-    return _in_order(certified_changes(risk, theta, candidates, wanted, x_test, y_test), wanted, theta)
+    wanted = different(removals, risk.num_examples)
+    return in_order(certified_changes(risk, theta, candidates, wanted, x_test, y_test), wanted, theta)
 
 
-def newton_step(
-    risk: SoftmaxRisk,
-    theta: Float[Tensor, " p"],
-    removals: Sequence[Iterable[int]],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
-    *,
-    l2_scaling: L2Scaling = "mean",
-) -> CertifiedPredictions:
-    """The change of each test loss that one exact Newton step on R₋S predicts, certified without retraining.
-
-    Args:
-        risk: over all n training examples, l2 > 0.
-        theta: its minimiser θ̂.
-        removals: the rows that each model is to be without, every one different.
-        x_test: test examples, without bias column.
-        y_test: their labels.
-        l2_scaling: "mean": a removal keeps λ; "sum": it keeps n·λ.
-
-    Raises:
-        ValueError: a row is none, or named twice, or nothing is left; or l2 is 0.
-        NotDefiniteError: a Hessian is singular up to rounding.
-    """
-    wanted = _different(removals, risk.num_examples)
-    scales_l2 = l2_scaling == "sum"
-    steps = NewtonStep().at_fit(risk, theta, risk.curvature(theta)).steps(wanted, scales_l2=scales_l2)
-    changes = certified_changes(risk, theta, theta + steps, wanted, x_test, y_test, scales_l2=scales_l2)
-    found = _in_order(changes, wanted, theta)
-    return CertifiedPredictions(
-        removals=found.removals,
-        predicted_change=found.actual_change,
-        certificate=found.certificate,
-        parameters=theta + steps,
-    )
-
-
-def rescaled_influence(
-    risk: SoftmaxRisk,
-    theta: Float[Tensor, " p"],
-    removals: Sequence[Iterable[int]],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
-    *,
-    l2_scaling: L2Scaling = "mean",
-) -> Float[Tensor, "t B"]:
-    """The same by rescaled influence: no parameters, so no certificate. Arguments as of `newton_step`.
-
-    Raises:
-        ValueError: as of `newton_step`.
-    """
-    wanted = [removal(rows, risk.num_examples) for rows in removals]
-    predictor = RescaledInfluence().at_fit(risk, theta, risk.curvature(theta))
-    return predictor.groups(wanted, x_test, y_test, scales_l2=l2_scaling == "sum")
-
-
-def _different(removals: Sequence[Iterable[int]], num_examples: int) -> list[Removal]:
+def different(removals: Sequence[Iterable[int]], num_examples: int) -> list[Removal]:
+    """Removals in their order; ValueError where one is named twice."""
     wanted = [removal(rows, num_examples) for rows in removals]
     if len(set(wanted)) < len(wanted):
         raise ValueError("a removal is named twice: pass each once")
     return wanted
 
 
-def _in_order(found: Changes, wanted: Sequence[Removal], like: Tensor) -> CertifiedChanges:
+def in_order(found: Changes, wanted: Sequence[Removal], like: Tensor) -> CertifiedChanges:
+    """The changes of removals in the order in which they were asked for."""
     column_of = {rows: column for column, rows in enumerate(found.removals)}
     columns = [column_of[rows] for rows in wanted]
     return CertifiedChanges(

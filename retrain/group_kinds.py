@@ -9,7 +9,7 @@ As `retrain/removal_kinds.py`, and besides each may have parameters for these:
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from pydantic import Field
 
 from erm.settings import Count, Seed
+from retrain.clusters import GradientFactors, clusters, gradients
 from retrain.removal import Removal, removal
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -36,16 +37,6 @@ Most = Annotated[Count, Field(description="groups at the most")]
 
 TAIL = 1.5
 """Tail groups are drawn from so many times the rows of the largest one (Koh et al. 2019, section 4)."""
-CENTRES = (4, 8, 16, 32, 64, 128)
-GradientFactors = tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n K"]]
-SKETCHED = 256
-"""Numbers that a gradient of more parameters is projected on. Its distances are then right to about
-√(2/SKETCHED), 9 %, and 55,000 gradients of 7,840 parameters need no 3.4 GB."""
-EXACT_PARAMETERS = 1024
-"""Gradients of so many parameters are clustered as they are."""
-CHUNK_ROWS = 4096
-MOST_LEAVES = 2000
-"""Hierarchical clustering takes n² numbers: of more rows, so many k-means centres are clustered."""
 
 
 def makes_groups(kind: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,7 +156,7 @@ def study_groups(
             if large_classes:
                 found.append(_drawn(generator, large_classes[generator.integers(len(large_classes))], size))
     for points in (features, gradients(gradient_factors, seed)):
-        found += [rows for rows in _clusters(points, seed) if first <= len(rows) <= last]
+        found += [rows for rows in clusters(points, seed) if first <= len(rows) <= last]
     whole = list(dict.fromkeys(rows for rows in found if _leaves_every_class(rows, labels)))
     if len(whole) <= most:
         return whole
@@ -199,56 +190,6 @@ def _drawn(generator: np.random.Generator, pool: Int[np.ndarray, " m"], size: in
 def _leaves_every_class(rows: Removal, labels: Int[np.ndarray, " n"]) -> bool:
     kept = np.bincount(labels) - np.bincount(labels[list(rows)], minlength=int(labels.max()) + 1)
     return bool((kept[np.bincount(labels) > 0] > 0).all())
-
-
-def _clusters(features: Float[np.ndarray, "n features"], seed: int) -> Iterator[Removal]:
-    """The clusters of k-means and of Ward's hierarchical clustering, of each number of `CENTRES`.
-
-    Args:
-        features: what is clustered, a row per example.
-        seed: of k-means.
-    """
-    # Imported here, since they take longer to import than most commands run.
-    from scipy.cluster.hierarchy import fcluster, linkage
-    from sklearn.cluster import KMeans, MiniBatchKMeans
-
-    numbers = [count for count in CENTRES if count < len(features)]
-    for count in numbers:
-        yield from _parts(KMeans(count, n_init=1, random_state=seed % 2**32).fit_predict(features))
-    leaves, leaf_of = features, np.arange(len(features))
-    if len(features) > MOST_LEAVES:
-        made = MiniBatchKMeans(MOST_LEAVES, n_init=1, random_state=seed % 2**32).fit(features)
-        leaves, leaf_of = made.cluster_centers_, made.labels_
-    tree = linkage(leaves, method="ward")
-    for count in numbers:
-        yield from _parts(fcluster(tree, count, criterion="maxclust")[leaf_of])
-
-
-def gradients(factors: GradientFactors, seed: int) -> Float[np.ndarray, "n q"]:
-    """The gradients (p − y) ⊗ x of all examples, or a random projection of them.
-
-    Args:
-        factors: x and p − y.
-        seed: of the projection: independent normal numbers of variance 1/q, which keeps the mean of every
-            squared distance (Johnson and Lindenstrauss).
-    """
-    x, residuals = factors
-    num_features, num_classes = x.shape[1], residuals.shape[1]
-    if num_features * num_classes <= EXACT_PARAMETERS:
-        return (residuals[:, :, None] * x[:, None, :]).reshape(len(x), -1)
-    shape = (num_classes, num_features, SKETCHED)
-    projection = np.random.default_rng(seed).standard_normal(shape) / SKETCHED**0.5
-    found = np.zeros((len(x), SKETCHED))
-    for start in range(0, len(x), CHUNK_ROWS):
-        rows = slice(start, start + CHUNK_ROWS)
-        for weights, directions in zip(residuals.T, projection, strict=True):
-            found[rows] += (x[rows] * weights[rows, None]) @ directions
-    return found
-
-
-def _parts(cluster_of: Int[np.ndarray, " n"]) -> Iterator[Removal]:
-    for cluster in np.unique(cluster_of):
-        yield tuple(np.flatnonzero(cluster_of == cluster).tolist())
 
 
 def _row_lists(path: Path) -> list[list[int]]:

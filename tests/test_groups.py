@@ -14,7 +14,8 @@ from playwright.sync_api import expect
 
 from plots.groups import agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
-from retrain.group_kinds import SKETCHED, gradients, halves, random_groups, study_groups
+from retrain.clusters import SKETCHED, gradients
+from retrain.group_kinds import halves, random_groups, study_groups
 from tests.browser import launched, opened
 from tests.command_line import FAST, repro, succeed
 

@@ -19,7 +19,8 @@ from influence.point_steps import point_steps
 from influence.rif import RescaledInfluence
 from influence.scores import influence_scores
 from influence.without_rows import LossesAtTest, NotDefiniteError, row_removals
-from repro.functions import leave_out, newton_step, rescaled_influence
+from repro.functions import leave_out
+from repro.step_functions import newton_step, rescaled_influence
 from retrain.certify import certified_changes
 from retrain.settings import L2Scaling
 from tests.hard_problems import draw
