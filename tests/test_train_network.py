@@ -72,6 +72,13 @@ def test_a_saddle_or_a_lack_of_passes_is_an_error_in_one_line(tmp_path: Path) ->
     assert "20 passes, all that are allowed. Raise fit.max_passes" in line
 
 
+def test_where_it_is_undecided_nothing_else_is_said(tmp_path: Path) -> None:
+    result = repro("train", *SMALL, "model.l2=0", "fit.tolerance=1e-2", f"output_dir={tmp_path}/run")
+    assert result.exit_code == 1
+    assert "the smallest eigenvalue of H at θ̂: not shown to be a minimum" in result.output
+    assert "cannot be told" in result.stderr
+
+
 class Killed(BaseException):
     """What a kill is to a test."""
 

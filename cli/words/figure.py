@@ -30,7 +30,7 @@ def _(found: Trained) -> None:
         f"objective      {facts.objective:.10f}   {of}",
         f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
         f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
-        *_minimum(facts.smallest_eigenvalue),
+        *_minimum(facts.smallest_eigenvalue, facts.converged),
         f"seconds        {facts.seconds:.1f}",
     ]
     numbers = (
@@ -47,11 +47,11 @@ def _(found: Trained) -> None:
     )
 
 
-def _minimum(smallest: float | None) -> list[str]:
+def _minimum(smallest: float | None, converged: bool) -> list[str]:
     """What the fit has found out about the curvature at θ̂, if it has looked."""
     if smallest is None:
         return []
-    said = "a minimum" if smallest > 0 else "no minimum"
+    said = "a minimum" if converged else "not shown to be a minimum"
     return [f"curvature      {smallest:.1e}   the smallest eigenvalue of H at θ̂: {said}"]
 
 
