@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROJECT = Path(__file__).parents[1]
-METHODS = ("exact", "cg", "lissa", "lissa_auto", "grad_dot")
+METHODS = ("exact", "cg", "lissa", "lissa_auto", "grad_dot", "newton_step", "rif")
 
 
 @dataclass(frozen=True)
