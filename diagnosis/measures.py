@@ -14,7 +14,7 @@ from plots.numbers import format_number, format_r, format_share, format_slope
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """What a panel shows: one entry a point."""
+    """What a panel shows: one entry per point."""
 
     predicted: Float[np.ndarray, " k"]
     actual: Float[np.ndarray, " k"]

@@ -1,6 +1,6 @@
 """Solve the models of a batch of large removals: what they leave out changes the Hessian itself.
 
-Without a quarter of the rows the factor of H at θ̂ contracts by 0.1 a pass and not by 0.01, and a float32 Δ
+Without a quarter of the rows the factor of H at θ̂ contracts by 0.1 per pass and not by 0.01, and a float32 Δ
 cannot be as near to its minimiser as it has to be. So, unlike for single rows (`retrain/solver.py`):
 
 - L-BFGS remembers `MEMORY` pairs, and each model takes as many float32 passes as float32 can resolve;
