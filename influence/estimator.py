@@ -67,6 +67,10 @@ class ParameterPredictor(RemovalPredictor, Protocol):
 class RemovalEstimator(Protocol):
     """A frozen dataclass whose fields are the settings, as of a `Solver`."""
 
+    def check(self, risk: EmpiricalRisk) -> None:
+        """Raise ValueError where the method is not for this model, before anything is computed."""
+        ...
+
     def at_fit(
         self,
         risk: EmpiricalRisk,

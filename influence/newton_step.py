@@ -16,7 +16,7 @@ from influence.estimator import Rows
 from influence.group_steps import group_steps
 from influence.point_steps import PointSteps, point_steps
 from influence.solution import Progress
-from influence.without_rows import Inverse, LossesAtTest, RowRemovals, row_removals
+from influence.without_rows import Inverse, LossesAtTest, RowRemovals, checked, row_removals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +39,10 @@ class NewtonStep:
 
     def __post_init__(self) -> None:
         check_settings(self, "influence")
+
+    def check(self, risk: EmpiricalRisk) -> None:
+        """Raise ValueError where the model is not softmax regression in closed form, or has no L2."""
+        checked(risk)
 
     def at_fit(
         self,

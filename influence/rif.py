@@ -16,12 +16,16 @@ from erm.risk import Curvature, EmpiricalRisk
 from influence.estimator import Rows
 from influence.point_steps import PointSteps, point_steps
 from influence.solution import Progress
-from influence.without_rows import LossesAtTest, RowRemovals, row_removals
+from influence.without_rows import LossesAtTest, RowRemovals, checked, row_removals
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RescaledInfluence:
     """Σ_S ∇ℓ(z_test, θ̂)ᵀΔᵢ, Δᵢ the Newton step on the risk without zᵢ. Softmax regression with L2."""
+
+    def check(self, risk: EmpiricalRisk) -> None:
+        """Raise ValueError where the model is not softmax regression in closed form, or has no L2."""
+        checked(risk)
 
     def at_fit(
         self,

@@ -152,6 +152,19 @@ class LossesAtTest:
         return torch.einsum("tbk,tk->tb", logits, slopes)
 
 
+def checked(risk: object) -> SoftmaxRisk:
+    """The risk, where Newton steps without rows can be taken on it.
+
+    Raises:
+        ValueError: the model is not softmax regression in closed form, or has no L2.
+    """
+    if not isinstance(risk, SoftmaxRisk):
+        raise ValueError("this method takes Newton steps on softmax regression alone. Use model=logistic")
+    if risk.l2 <= 0:
+        raise ValueError("without L2 the risk without a row may have no minimiser. Set model.l2 > 0")
+    return risk
+
+
 def row_removals(risk: object, theta: Float[Tensor, " p"], curvature: object) -> RowRemovals:
     """Build and keep the Hessian of R at θ̂.
 
@@ -163,12 +176,8 @@ def row_removals(risk: object, theta: Float[Tensor, " p"], curvature: object) ->
     Raises:
         ValueError: the model is not softmax regression, or has no L2.
     """
-    if not isinstance(risk, SoftmaxRisk) or not isinstance(curvature, SoftmaxCurvature):
-        raise ValueError(
-            "Newton steps without a row are taken for softmax regression in closed form. Use model=logistic"
-        )
-    if risk.l2 <= 0:
-        raise ValueError("without L2 the risk without a row may have no minimiser. Set model.l2 > 0")
+    risk = checked(risk)
+    assert isinstance(curvature, SoftmaxCurvature)
     weights = risk.weights(theta)
     active = (risk.x != 0).any(dim=0) | (weights != 0).any(dim=0)
     hessian = curvature.matrix().view(risk.num_classes, len(active), risk.num_classes, len(active))

@@ -112,12 +112,14 @@ def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str
         fit: which one ends at a minimum of such a model.
     """
     said = f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}"
+    without_l2 = config["model"].get("l2") == 0
+    no_minimiser = "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0"
     if facts.reason:
-        return f"{said}; {facts.reason}"
+        return f"{said}; {facts.reason}" + (f". {no_minimiser}" if without_l2 else "")
     if fit != "newton" and config.choices["fit"] == "newton":
         return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take fit={fit}"
     return f"{said}. " + (
-        "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0 (the paper uses 0.01)"
-        if config["model"].get("l2") == 0
+        f"{no_minimiser} (the paper uses 0.01)"
+        if without_l2
         else f"Raise fit.max_passes or fit.tolerance, or take fit={fit}"
     )

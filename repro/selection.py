@@ -123,14 +123,22 @@ def chosen_groups(
     return groups
 
 
+def refuse_gradients_of(config: Config, risk: object) -> None:
+    """Raise UsageError where the kind clusters gradients of another model than this one."""
+    clusters = "gradient_factors" in _parameters(make_removal_kind(config))
+    if clusters and not isinstance(risk, SoftmaxRisk):
+        raise UsageError(
+            f"removals={selection_name(config)} clusters gradients of softmax regression: use "
+            "model=logistic, or another kind of removals"
+        )
+
+
 def _gradient_factors(
     config: Config, risk: EmpiricalRisk, theta: Tensor
 ) -> tuple[Float[np.ndarray, "n d"], Float[np.ndarray, "n K"]]:
     """x, bias column included, and p − y of the training examples at θ̂."""
-    if not isinstance(risk, SoftmaxRisk):
-        raise UsageError(
-            f"removals={selection_name(config)} clusters gradients of softmax regression: use model=logistic"
-        )
+    refuse_gradients_of(config, risk)
+    assert isinstance(risk, SoftmaxRisk)
     residuals = risk.probabilities(theta) - risk.labels
     return risk.x.cpu().numpy(), residuals.cpu().numpy()
 

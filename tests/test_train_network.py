@@ -131,3 +131,24 @@ def test_a_fit_that_says_nothing_of_the_curvature_is_as_before() -> None:
     fit = Fit(theta=torch.zeros(1), value=0.0, gradient_norm=0.0, converged=True, passes=1)
     assert fit.smallest_eigenvalue is None
     assert not fit.reason
+
+
+def test_without_l2_the_advice_is_l2_and_comes_before_the_work(tmp_path: Path) -> None:
+    few = [*SMALL, "model.l2=0", "fit.max_passes=30"]
+    result = repro("train", *few, f"output_dir={tmp_path}")
+    assert result.exit_code == 1
+    warning = result.stderr.index("model.l2=0: nothing keeps the curvature")
+    assert warning < result.stderr.rindex(
+        "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0"
+    )
+
+
+@pytest.mark.parametrize("asked", [["--method", "newton_step"], ["--method", "cg", "removals=groups"]])
+def test_what_is_for_softmax_regression_is_refused_before_a_network_is_trained(
+    asked: list[str], tmp_path: Path
+) -> None:
+    result = repro("run", *SMALL, *asked, f"output_dir={tmp_path / 'run'}")
+    assert result.exit_code == 2
+    assert "softmax regression" in result.stderr
+    assert "model=logistic" in result.stderr
+    assert not (tmp_path / "run").exists()

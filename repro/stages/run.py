@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+from influence.estimator import RemovalEstimator
 from parallel.launch import NotEnoughGPUsError, num_processes
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
+from repro.problem import make_solver
 from repro.records.influence import read_record, read_table
 from repro.removal_predictions import lacks_removals
 from repro.retraining import refuse_other_models, refuse_sum_for_points
@@ -15,6 +17,7 @@ from repro.selection import (
     needs_influence,
     needs_model,
     points_without_predictions,
+    refuse_gradients_of,
     refuse_impossible_groups,
 )
 from repro.session import Session
@@ -36,6 +39,7 @@ def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
         StageError: a stage failed; a method that failed does not keep the others from being plotted.
     """
     _refuse_what_cannot_be_retrained(session)
+    _refuse_methods_of_other_models(session, methods)
     train_unless_done(session)
     with session.opened():
         attempts = [_predict(session.under(config)) for config in methods]
@@ -68,10 +72,22 @@ def _refuse_what_cannot_be_retrained(session: Session) -> None:
         raise UsageError(str(error)) from error
     if not makes_groups(config):
         points_without_predictions(config, len(session.dataset.y_train))
-    elif needs_influence(config):
+        return
+    refuse_gradients_of(config, session.risk)
+    if needs_influence(config):
         refuse_impossible_groups(config, len(session.dataset.y_train))
     elif not needs_model(config):
         chosen_groups(config, session.dataset)
+
+
+def _refuse_methods_of_other_models(session: Session, methods: list[Config]) -> None:
+    for config in methods:
+        estimator = make_solver(config)
+        if isinstance(estimator, RemovalEstimator):
+            try:
+                estimator.check(session.risk)
+            except ValueError as error:
+                raise UsageError(f"{config.method}: {error}") from error
 
 
 def _predict(session: Session) -> str | None:

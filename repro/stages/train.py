@@ -10,6 +10,7 @@ import torch
 from erm.dataset import Dataset
 from erm.files import without_non_finite
 from erm.fit import Fit
+from erm.local_fit import LocalFit
 from erm.risk import EmpiricalRisk
 from repro.configuration.compose import Config
 from repro.errors import StageError
@@ -52,6 +53,11 @@ def train(session: Session) -> Trained:
     folder, config = session.folder, session.config
     _warn_of_empty_classes(session.dataset)
     risk, minimise = session.risk, make_fit(config)
+    if isinstance(minimise, LocalFit) and risk.l2 == 0:
+        warn(
+            "model.l2=0: nothing keeps the curvature of this model above 0, so there may be no minimum to "
+            "end at, and the fit may take all its passes. Set model.l2 > 0, such as 0.01"
+        )
     with session.opened(create=True):
         started = time.perf_counter()
         checkpoint = FitCheckpoint(folder, determining(config.values), session.data_checksum)
