@@ -291,11 +291,16 @@ def test_the_page_shows_the_scores_that_were_judged(
     page = (run / "report.html").read_text(encoding="utf-8")
     section = page.split('<h2 id="judged">')[1].split("</section>")[0]
     assert "nothing with a name" in section
+    assert "too few points" not in section
     assert "sign, factor_n" in section
     assert "<b>" not in section
     outcome = page.split("<strong>cg</strong>")[1].split(") ")[1].split(":")[0]
     assert outcome in section.split("<strong>good</strong>")[1].split("</li>")[0]
     folder, table = RunFolder(run), pd.read_csv(run / "score.csv")
+    told = (run / "score.json").read_text(encoding="utf-8")
+    write_text_result(folder, run / "score.json", told.replace('_points": false', '_points": true'))
+    succeed("report", run)
+    assert "too few points to name a fault" in (run / "report.html").read_text(encoding="utf-8")
     mine = table[table["scores"] == "<b>"]
     np.testing.assert_allclose(mine["mended_change"], mine["predicted_change"] / -300)
     joined = Experiment(str(run)).agreement()
