@@ -70,6 +70,8 @@ class JudgedScores:
     fault_names: tuple[str, ...]
     faults: tuple[str, ...]
     """What is wrong and what to do about it, one sentence each."""
+    too_few_points: bool
+    """Whether it is for want of points that nothing is."""
     mended: str
     """Figures before and after that; empty where nothing is wrong."""
 

@@ -9,13 +9,17 @@ import math
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtrit
 
 from score.interval import ranks
 from score.rows import correlation
 
 TOLERANCE = 1.3
 """No factor nearer to 1 is named: linearisation, damping and truncation move the slope by as much."""
-STANDARD_ERRORS = 4.0
+TAIL = 3.2e-5
+"""How often chance may move the slope beyond its margin, on either side: 4 standard errors of many points."""
+MOST_SPREAD = 500.0
+"""Of a logarithm: its power of e is a number still."""
 LEAST_DISTINCT = 20
 EVEN = 1e-6
 """Of a step and row: how far from a whole number of steps a place may be; float32 needs it."""
@@ -24,8 +28,13 @@ RANK_GAIN = 0.1
 
 
 def mending_factors(r: float, slope: float, points: int) -> tuple[float, float]:
-    """Between what the factor lies that the scores have to be multiplied by; r and slope positive."""
-    spread = STANDARD_ERRORS * math.sqrt(max(0.0, 1 - r * r) / (r * r * points))
+    """Between what the factor lies that the scores have to be multiplied by; r and slope positive.
+
+    Student's t has m − 2 degrees of freedom: few points need more standard errors.
+    """
+    freedom = max(1, points - 2)
+    errors = -float(stdtrit(freedom, TAIL))
+    spread = min(MOST_SPREAD, errors * math.sqrt(max(0.0, 1 - r * r) / (r * r * freedom)))
     margin = TOLERANCE * math.exp(spread)
     return slope / margin, slope / (r * r) * margin
 

@@ -24,6 +24,8 @@ class Score:
     """By test point, of the scores as they are."""
     faults: tuple[Fault, ...]
     """What is wrong; empty where nothing is, or nothing that would make the scores agree."""
+    too_few_points: bool
+    """Whether no fault is named for want of points: more could name one, or rule it out."""
     mended: dict[int, Measures]
     """By test point, with the faults mended; the same as `measures` where there are none."""
     pairs: pd.DataFrame
@@ -79,6 +81,7 @@ class Score:
         first = next(iter(self.measures))
         content: dict[str, Any] = {"test_index": first, **self.measures[first].as_json()}
         content["faults"] = self.fault_names
+        content["too_few_points"] = self.too_few_points
         content["changes"] = [fault.as_json() for fault in self.faults]
         content["mended"] = self.mended[first].as_json() if self.faults else None
         if len(self.measures) > 1:
@@ -114,6 +117,7 @@ def score_scores(scores: Scores, truth: Truth) -> Score:
     return Score(
         measures=_measures(shown, _datamodeling(laid.test_points, given, truth)),
         faults=mended.faults,
+        too_few_points=mended.too_few and not mended.faults,
         mended=_measures(after, _datamodeling(laid.test_points, mended.every, truth)),
         pairs=_pairs(shown, after),
         scores=laid,

@@ -17,12 +17,17 @@ from score.faults import Fault
 from score.interval import ranks
 from score.l2 import mend_l2
 from score.predicted import Laid, ScoresError, select
-from score.rows import LEAST_R, RowMap, correlation, find_rows, pooled_correlation
-from score.scale import follows_order_alone, is_ranking, likely_factor, mending_factors
+from score.rows import LEAST_POINTS, LEAST_R, RowMap, correlation, find_rows, pooled_correlation
+from score.scale import TOLERANCE, follows_order_alone, is_ranking, likely_factor, mending_factors
 from score.truth import PointTruth, Truth
 
 CERTAIN = 6.0
-"""Standard errors 1/√m that a correlation has to differ from 0 by, before anything is said of its scores."""
+"""Standard errors that a correlation has to differ from 0 by, before anything is said of its scores: 1/√m of
+r, or 1/√(m − 3) of Fisher's z = arctanh r of the ranks, which few points can reach."""
+FEWEST = 36
+"""Of points: no r of fewer differs from 0 by `CERTAIN`/√m."""
+LEAST_MOVED = 20
+"""Points that ranks have to agree on in another order than the given one, the best of very many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +39,8 @@ class Mended:
     predicted: tuple[Float[np.ndarray, " _"], ...]
     every: tuple[Float[np.ndarray, " _"], ...] | None
     """The same for all training points, where there are all; NaN where one has no score."""
+    too_few: bool = False
+    """Whether more points could name a fault, or rule one out, where these can do neither."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,18 +63,18 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
     found: list[Fault] = [faults.transpose()] if laid.transposed else []
     laid, rows_faults, aligned = _in_order(laid, truths, truth)
     found += rows_faults
-    sign = _sign(aligned)
+    sign, too_few = _sign(aligned, LEAST_MOVED if rows_faults else LEAST_POINTS)
     if sign == 0:
-        return _mended([], aligned, 1.0)
+        return _mended([], aligned, 1.0, too_few)
     if sign < 0:
         found.append(faults.sign())
     turned = [sign * x for x in aligned.left_out]
     if _only_ranks(aligned, turned):
         return _mended([*found, faults.ranks_only()], aligned, float(sign))
     width = truth.num_train or laid.rows.shape[1]
-    fault, factor = _factor(turned, aligned.truths, width)
+    fault, factor, too_few = _factor(turned, aligned.truths, width)
     found += [] if fault is None else [fault]
-    scaled = _mended(found, aligned, sign * factor)
+    scaled = _mended(found, aligned, sign * factor, too_few)
     if scaled.every is None:
         return scaled
     more, every = mend_l2(list(scaled.predicted), scaled.every, aligned.truths, laid.test_points, truth)
@@ -76,15 +83,17 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
         truths=aligned.truths,
         predicted=tuple(row[point.train_index] for row, point in zip(every, aligned.truths, strict=True)),
         every=tuple(every),
+        too_few=too_few,
     )
 
 
-def _mended(found: Sequence[Fault], aligned: _Aligned, factor: float) -> Mended:
+def _mended(found: Sequence[Fault], aligned: _Aligned, factor: float, too_few: bool = False) -> Mended:
     return Mended(
         faults=tuple(found),
         truths=aligned.truths,
         predicted=tuple(factor * x for x in aligned.left_out),
         every=None if aligned.every is None else tuple(factor * row for row in aligned.every),
+        too_few=too_few,
     )
 
 
@@ -148,18 +157,29 @@ def _strength(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> float:
     )
 
 
-def _sign(aligned: _Aligned) -> int:
-    """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where none is certain."""
+def _sign(aligned: _Aligned, least: int) -> tuple[int, bool]:
+    """1 or −1 by the mean correlation with the truth, of sizes or of ranks; 0 where none is certain.
+
+    Of few points ranks decide: one point of large effect makes r of sizes, and no chance is known of that.
+    And whether, where none is certain, that is for want of points.
+    """
     by_size = pooled_correlation(aligned.left_out, aligned.truths)
     by_rank = pooled_correlation(
         [ranks(x) for x in aligned.left_out],
         [_ranked(point) for point in aligned.truths],
     )
-    r = max(by_size, by_rank, key=abs)
     points = sum(len(x) for x in aligned.left_out)
-    if points < 3 or abs(r) < max(LEAST_R, CERTAIN / math.sqrt(points)):
-        return 0
-    return 1 if r > 0 else -1
+    r = max(by_size, by_rank, key=abs)
+    if points >= FEWEST and abs(r) >= max(LEAST_R, CERTAIN / math.sqrt(points)):
+        return (1 if r > 0 else -1), False
+    freedom = points - 3 * len(aligned.left_out)
+    if (
+        points >= least
+        and freedom > 0
+        and abs(by_rank) >= max(LEAST_R, math.tanh(CERTAIN / math.sqrt(freedom)))
+    ):
+        return (1 if by_rank > 0 else -1), False
+    return 0, points < FEWEST or abs(r) >= LEAST_R
 
 
 def _ranked(point: PointTruth) -> PointTruth:
@@ -174,14 +194,18 @@ def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " _"]]) ->
     rows = turned if aligned.every is None else [row[np.isfinite(row)] for row in aligned.every]
     if all(is_ranking(row) for row in rows):
         return True
+    if sum(len(x) for x in turned) < FEWEST:
+        return False
     pairs = zip(turned, aligned.truths, strict=True)
     return all(follows_order_alone(x, point.actual_change) for x, point in pairs)
 
 
 def _factor(
     scores: Sequence[Float[np.ndarray, " _"]], truths: Sequence[PointTruth], num_train: int
-) -> tuple[Fault | None, float]:
+) -> tuple[Fault | None, float, bool]:
     """What the scores have to be multiplied by, and the fault's name; 1 where that is within their noise.
+
+    And whether 1 is within their noise for want of points alone.
 
     Test points count alike: each is brought to the size of its own truth first.
     """
@@ -195,12 +219,12 @@ def _factor(
     )
     r = correlation(x, y)
     if r < LEAST_R:
-        return None, 1.0
-    least, most = mending_factors(r, likely_factor(x, y), len(x))
-    if least <= 1 <= most:
-        return None, 1.0
-    for name, value in ((faults.FACTOR_N, 1 / num_train), (faults.FACTOR_ONE_OVER_N, float(num_train))):
-        if least <= value <= most:
-            return faults.factor(1 / value, num_train, name), value
+        return None, 1.0, False
     value = likely_factor(x, y)
-    return faults.factor(1 / value, num_train, faults.FACTOR), value
+    least, most = mending_factors(r, value, len(x))
+    if least <= 1 <= most:
+        return None, 1.0, not value / TOLERANCE <= 1 <= value / (r * r) * TOLERANCE
+    for name, known in ((faults.FACTOR_N, 1 / num_train), (faults.FACTOR_ONE_OVER_N, float(num_train))):
+        if least <= known <= most:
+            return faults.factor(1 / known, num_train, name), known, False
+    return faults.factor(1 / value, num_train, faults.FACTOR), value, False

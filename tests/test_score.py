@@ -1,5 +1,7 @@
 """Faults of scores are named, honest scores are let be, and the figures are those after the change."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,6 +55,55 @@ def test_honest_estimators_are_let_be() -> None:
     for trial in range(64):
         found = judge(noisy(terms.reference[0], truth, HONEST[trial % len(HONEST)], generator), truth)
         assert not found.faults, (found.fault_names, found.pearson)
+
+
+def of_few(truth: Truth, count: int) -> Truth:
+    """The same truth, of the points of largest effect alone."""
+    whole = truth.points[0]
+    top = np.sort(np.argsort(-np.abs(whole.actual_change))[:count])
+    point = PointTruth(
+        train_index=whole.train_index[top],
+        actual_change=whole.actual_change[top],
+        certificate=whole.certificate[top],
+    )
+    return replace(truth, points={0: point})
+
+
+@pytest.mark.parametrize("count", [10, 20, 30])
+def test_a_fault_beyond_doubt_is_named_at_few_points(count: int) -> None:
+    truth, terms = problem()
+    exact, few = terms.reference[0], of_few(truth, count)
+    assert judge(-exact, few).fault_names == ["sign"]
+    assert judge(-N * exact, few).fault_names == ["sign", "factor_n"]
+    clean = judge(exact, few)
+    assert not clean.faults
+    assert not clean.too_few_points
+
+
+@pytest.mark.parametrize("count", [10, 20, 30])
+def test_honest_estimators_are_let_be_at_few_points(count: int) -> None:
+    """Those that know nothing too, whose best of all shifts is good by chance."""
+    generator = np.random.default_rng(count)
+    for seed in range(3):
+        truth, terms = problem(seed)
+        few = of_few(truth, count)
+        for r in HONEST:
+            for scores in (noisy(terms.reference[0], few, r, generator), generator.standard_t(3, N)):
+                found = judge(scores, few)
+                assert not found.faults, (r, found.fault_names, found.pearson)
+
+
+def test_too_few_points_are_told_from_nothing_wrong() -> None:
+    """Neither a sign by five points, nor a factor that a noisy slope leaves open."""
+    truth, terms = problem()
+    assert judge(-terms.reference[0], of_few(truth, 5)).too_few_points
+    few, generator = of_few(truth, 30), np.random.default_rng(0)
+    found = judge(1.8 * noisy(terms.reference[0], few, 0.9, generator), few)
+    assert not found.faults
+    assert found.too_few_points
+    named = judge(1.8 * noisy(terms.reference[0], truth, 0.9, generator), truth)
+    assert named.fault_names == ["factor"]
+    assert not named.too_few_points
 
 
 def test_an_estimator_that_knows_nothing_is_let_be() -> None:

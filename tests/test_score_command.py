@@ -60,6 +60,37 @@ def test_scores_are_judged_and_the_figures_written(run: Path, tmp_path: Path) ->
     assert "so mended, r " in succeed("score", tmp_path / "bad.npy", "--against", run)
 
 
+def test_few_points_are_said(run: Path, tmp_path: Path) -> None:
+    """A turned sign is named by what few points prove, and nothing is called right that they cannot."""
+    succeed("ground-truth", run, "--out", tmp_path / "truth.csv")
+    table = pd.read_csv(tmp_path / "truth.csv")
+    assert len(table) >= 12
+    np.save(tmp_path / "sign.npy", -clean(run))
+    table.head(12).to_csv(tmp_path / "twelve.csv", index=False)
+    table.head(5).to_csv(tmp_path / "five.csv", index=False)
+    shown = succeed("score", tmp_path / "sign.npy", "--against", tmp_path / "twelve.csv")
+    assert "sign: sign: the sign is turned" in shown
+    before, after = re.search(r"slope (\S+) → (\S+)", shown).groups()  # type: ignore[union-attr]
+    assert before == f"−{after}"
+    assert before in shown.split("sign: sign")[0]
+    shown = succeed("score", tmp_path / "sign.npy", "--against", tmp_path / "five.csv")
+    assert "sign: too few points (5) to name a fault" in shown
+    assert "nothing is wrong" not in shown
+
+
+def test_a_truth_that_nobody_named_is_said_to_be_the_default(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "mine.npy", clean(run))
+    monkeypatch.chdir(tmp_path)
+    refused = repro("score", "mine.npy")
+    assert refused.exit_code == 2
+    assert "no truth is named" in refused.stderr
+    assert "the run folder of the default configuration" in refused.stderr
+    assert "--against FOLDER" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 def test_l2_is_told_by_the_model_in_the_run_folder(run: Path, tmp_path: Path) -> None:
     """λθ̂ in the test gradient, and λθ̂ left out of the training gradient, as plain formulas have them."""
     import torch
@@ -260,11 +291,16 @@ def test_the_page_shows_the_scores_that_were_judged(
     page = (run / "report.html").read_text(encoding="utf-8")
     section = page.split('<h2 id="judged">')[1].split("</section>")[0]
     assert "nothing with a name" in section
+    assert "too few points" not in section
     assert "sign, factor_n" in section
     assert "<b>" not in section
     outcome = page.split("<strong>cg</strong>")[1].split(") ")[1].split(":")[0]
     assert outcome in section.split("<strong>good</strong>")[1].split("</li>")[0]
     folder, table = RunFolder(run), pd.read_csv(run / "score.csv")
+    told = (run / "score.json").read_text(encoding="utf-8")
+    write_text_result(folder, run / "score.json", told.replace('_points": false', '_points": true'))
+    succeed("report", run)
+    assert "too few points to name a fault" in (run / "report.html").read_text(encoding="utf-8")
     mine = table[table["scores"] == "<b>"]
     np.testing.assert_allclose(mine["mended_change"], mine["predicted_change"] / -300)
     joined = Experiment(str(run)).agreement()

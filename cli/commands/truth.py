@@ -179,8 +179,20 @@ def score(
         repro score first.npy second.npy --into outputs/demo
     """
     from cli.terminal import Terminal
-    from repro.folder.naming import run_folder
     from repro.stages.score import score_files
 
-    truth = against or into or run_folder(compose([])).path
-    score_files(files, truth, layout, into, Terminal())
+    score_files(files, against or into or _default_truth(), layout, into, Terminal())
+
+
+def _default_truth() -> Path:
+    """The run folder of the configuration, which nobody has named."""
+    from repro.errors import UsageError
+    from repro.folder.naming import run_folder
+
+    folder = run_folder(compose([]))
+    if not folder.manifest.exists():
+        raise UsageError(
+            f"no truth is named, and {folder.path}, the run folder of the default configuration, holds no "
+            "run; name a run folder by --against FOLDER, or a file of repro ground-truth by --against FILE"
+        )
+    return folder.path

@@ -212,15 +212,23 @@ def _(found: ScoredFiles) -> None:
 def _say_faults(one: Scored) -> None:
     score = one.score
     lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
+    if score.too_few_points:
+        points = sum(measures.points for measures in score.measures.values())
+        lines = [f"{one.name}: too few points ({points:,}) to name a fault"]
     if score.faults:
-        before, after = score.pearson.value, next(iter(score.mended.values()))
-        slope = format(score.slope.value, ".3g")
+        r, slope = score.pearson.value, score.slope.value
+        after = next(iter(score.mended.values()))
         lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
         lines.append(
-            f"{one.name}: so mended, r {before:.4f} → {after.pearson.value:.4f}, slope {slope} → "
-            f"{after.slope.value:.4g}"
+            f"{one.name}: so mended, r {_signed(r, '.4f')} → {_signed(after.pearson.value, '.4f')}, "
+            f"slope {_signed(slope, '.4g')} → {_signed(after.slope.value, '.4g')}"
         )
     say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
+
+
+def _signed(value: float, form: str) -> str:
+    """With the minus of the faults' words, not a hyphen; that of an exponent stays."""
+    return ("−" if value < 0 else "") + format(abs(value), form)
 
 
 def _within(found: Interval | None, form: str) -> str:
@@ -230,5 +238,5 @@ def _within(found: Interval | None, form: str) -> str:
     if math.isnan(found.value):
         return "undefined"
     reach = max(found.high - found.value, found.value - found.low)
-    shown = format(found.value, form)
-    return shown if format(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"
+    shown = _signed(found.value, form)
+    return shown if _signed(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"

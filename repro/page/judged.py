@@ -85,5 +85,6 @@ def _judged(
         lds=None if point["lds"] is None else float(point["lds"]["value"]),
         fault_names=tuple(str(one) for one in content["faults"]),
         faults=tuple(faults),
+        too_few_points=content.get("too_few_points") is True,  # not in files of before
         mended=words,
     )
