@@ -36,6 +36,14 @@ SCORE_COLUMNS = {
 }
 """What is shown of scores, and how it is written; LDS where there are models of halves."""
 
+SGD_COLUMNS = {
+    "mean r": "one_seed",
+    "least r": "lowest",
+    "most r": "highest",
+    "r of mean loss": "mean_of_seeds",
+}
+"""What is shown of scores by SGD's losses: none is a proven bound, as the ends of an interval are."""
+
 
 @words
 def _(found: Verdict) -> None:
@@ -134,7 +142,7 @@ def _(found: ExportedModel) -> None:
 def _(found: DatamodelingScores) -> None:
     table = result_table("linear datamodeling score: Spearman's r of predicted and actual losses")
     columns = ("method", "test point", "r", "lowest", "highest")
-    for name in columns:
+    for name in (*columns[:3], "proven from", "to"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     rows = [
         {
@@ -168,7 +176,7 @@ def _(found: DatamodelingScores) -> None:
 def _say_sgd(found: DatamodelingScores) -> None:
     """The same scores, had the losses of models trained by SGD been the truth."""
     table = result_table(f"the same by the losses of models trained by SGD, {found.sgd_seeds} seeds")
-    for name in ("losses ordered by", "test point", "one seed", "lowest", "highest", "mean of seeds"):
+    for name in ("losses ordered by", "test point", *SGD_COLUMNS):
         table.add_column(name, justify="left" if name == "losses ordered by" else "right", no_wrap=True)
     scored = [("certified losses", found.truths), *((one.method, one.noisy) for one in found.methods)]
     rows = [
@@ -177,9 +185,13 @@ def _say_sgd(found: DatamodelingScores) -> None:
         for target, score in scores.items()
     ]
     for row in rows:
-        numbers = [f"{row[name]:.5f}" for name in ("one_seed", "lowest", "highest", "mean_of_seeds")]
+        numbers = [f"{row[name]:.5f}" for name in SGD_COLUMNS.values()]
         table.add_row(str(row["by"]), str(row["test_index"]), *numbers)
     show(table, "sgd", rows)
+    say(
+        "mean r: mean over the seeds of the r of one seed's losses; least and most r: of one seed, no proven "
+        "bounds; r of mean loss: of the losses averaged over the seeds"
+    )
 
 
 @words
