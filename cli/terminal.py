@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from cli.progress import progress_bar
-from cli.words import figure, judging  # noqa: F401, which register what they say
+from cli.words import figure, judging, scoring  # noqa: F401, which register what they say
 from cli.words.registry import say_result
 from repro.configuration.compose import Config
 from repro.listener import Listener, Report

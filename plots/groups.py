@@ -1,6 +1,7 @@
 """Groups of training rows left out: predicted against actual changes, and agreement by size."""
 
 from collections.abc import Mapping
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,18 @@ BINS = 8
 FEWEST = 4
 """Groups that a bin must have for r and slope to say anything."""
 
+LETTERS_PER_INCH = 16
+"""Of a note above the panels."""
+
 KEY_COLUMNS = 2
 """Of the key below the curves: names of methods with their test points are long."""
 
 
 def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = "") -> Figure:
-    """One panel per method, one row per test point; the colour of a group is its size.
+    """One panel per method, one row per test point; the colour of a group is its size, where sizes differ.
 
-    Bars are certificates, vertical ones those of predictions, and the dashed line
-    is actual = slope × predicted + intercept.
+    Bars are certificates, vertical ones those of predictions, of which a note says that they are there; the
+    dashed line is actual = slope × predicted + intercept.
 
     Args:
         table: one row per method, test point and group, with at least `COLUMNS`.
@@ -52,10 +56,18 @@ def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = ""
             row[0].set_ylabel(f"Predicted diff in loss\ntest point {test}")
         for axes in panels[-1]:
             axes.set_xlabel("Actual diff in loss")
-        figure.colorbar(points, ax=panels.ravel().tolist(), label="Rows in the group", aspect=40)
-        if selection:
-            figure.suptitle(selection, fontsize=NOTE_SIZE, color=MUTED)
+        if several_sizes(table):
+            figure.colorbar(points, ax=panels.ravel().tolist(), label="Rows in the group", aspect=40)
+        note = ". ".join(words for words in (selection, _bars(table)) if words)
+        if note:
+            width = int(figure.get_size_inches()[0] * LETTERS_PER_INCH)
+            figure.suptitle(fill(note, width), fontsize=NOTE_SIZE, color=MUTED)
     return figure
+
+
+def several_sizes(table: DataFrame) -> bool:
+    """Whether groups differ in size: else a curve over sizes is one point, and a colour says nothing."""
+    return table["size"].nunique() > 1
 
 
 def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figure:
@@ -120,10 +132,10 @@ def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> Pa
         chosen[name].to_numpy(dtype=np.float64)
         for name in ("actual_change", "predicted_change", "certificate")
     )
-    points = axes.scatter(
-        actual, predicted, c=chosen["size"].to_numpy(), s=7, linewidths=0, cmap="viridis",
-        vmin=sizes[0], vmax=sizes[1], zorder=3,
-    )  # fmt: skip
+    colours: dict[str, Any] = {"color": PALETTE[0]}
+    if sizes[0] < sizes[1]:
+        colours = {"c": chosen["size"].to_numpy(), "cmap": "viridis", "vmin": sizes[0], "vmax": sizes[1]}
+    points = axes.scatter(actual, predicted, s=7, linewidths=0, zorder=3, **colours)
     points.set_gid("points")
     bars: dict[str, Any] = {"fmt": "none", "ecolor": MUTED, "elinewidth": 0.5, "zorder": 2}
     axes.errorbar(actual, predicted, xerr=certificate, **bars)
@@ -148,6 +160,14 @@ def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> Pa
         gid="statistics",
     )
     return points
+
+
+def _bars(table: DataFrame) -> str:
+    """What vertical bars are, where there are any."""
+    if "predicted_certificate" not in table.columns:
+        return ""
+    own = table["predicted_certificate"].to_numpy(np.float64)
+    return "Vertical bars of predicted changes: ± their certificate" if np.isfinite(own).any() else ""
 
 
 def _check(table: DataFrame) -> None:

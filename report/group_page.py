@@ -50,8 +50,8 @@ class GroupPage:
     """SHA-256 of groups.csv."""
     printed_figure: str
     """Predicted against actual changes, as a `data:` address."""
-    printed_sizes: str
-    """Agreement by size."""
+    printed_sizes: str | None
+    """Agreement by size; None where groups have one size."""
     commands: Sequence[str]
     facts: Mapping[str, str]
 

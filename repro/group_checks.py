@@ -61,7 +61,7 @@ def check_groups(
     return [
         _of_groups(verdict)
         for verdict in (
-            check_gradients(plain),
+            check_gradients(plain, "models"),
             check_actual_changes(table, removed, targets, truth, plain),
             _check_predictions(folder, table, groups, key, scaling),
             *check_predicted_certificates(table),

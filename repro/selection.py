@@ -201,9 +201,10 @@ def describe_selection(config: Config, num_train: int, num_tests: int) -> str:
 def describe_groups(config: Config, groups: list[Removal]) -> str:
     """Groups in words, for the title of a figure."""
     sizes = [len(rows) for rows in groups]
-    return (
-        f"{len(groups):,} groups of {min(sizes):,} to {max(sizes):,} rows, removals={selection_name(config)}"
-    )
+    least, most = min(sizes), max(sizes)
+    rows = f"{least:,} row{'' if least == 1 else 's'}" if least == most else f"{least:,} to {most:,} rows"
+    plural = "" if len(groups) == 1 else "s"
+    return f"{len(groups):,} group{plural} of {rows}, removals={selection_name(config)}"
 
 
 def _parameters(kind: Callable[..., Any]) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 from rich.table import Table
 
 from cli.console import complain, say, show, warn
-from cli.words import judging  # noqa: F401
+from cli.words import judging, scoring  # noqa: F401
 from cli.words.registry import say_result
 from diagnosis.verdict import Verdict
 from repro.configuration.compose import parse_overrides

@@ -401,3 +401,29 @@ def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
     result = repro("run", *FAST, "retrain.l2_scaling=sum", "removals=all", f"output_dir={tmp_path}/points")
     assert result.exit_code == 2
     assert "retrain.l2_scaling=sum is for groups" in result.stderr
+
+
+def test_groups_of_one_size_have_no_colours_no_curve_and_no_range(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    overrides = [*FAST, "removals=halves", "removals.count=8", f"output_dir={folder}"]
+    (folder / "plots").mkdir(parents=True)
+    (folder / "plots" / "groups_by_size.png").write_bytes(b"of another selection")
+    said = succeed("run", "--method", "newton_step", *overrides)
+    assert "8 models without a group each and the null control" in " ".join(said.split())
+    assert [path.name for path in (folder / "plots").glob("groups*")] == ["groups.png"]
+    succeed("report", *overrides)
+    with launched() as browser, opened(browser, folder / "report.html") as page:
+        expect(page.locator("header")).to_contain_text("8 groups of 150 rows, removals=halves")
+        assert page.locator("#sizes, a[href='#sizes'], #figure .colorbar").count() == 0
+        assert page.locator("#figure .point").count() == 8
+        assert not Axe().run(page).response["violations"]
+    said = succeed("check", folder)
+    assert "groups: models: 9 models" in said
+    assert "leave-one-out" not in said
+    table = pd.read_csv(folder / "groups.csv")
+    figure = draw_groups(table, {"newton_step": "Newton step"}, "eight groups")
+    assert len(figure.axes) == 1
+    note = figure.get_suptitle().replace("\n", " ")
+    assert note == "eight groups. Vertical bars of predicted changes: ± their certificate"
+    without = draw_groups(table.drop(columns="predicted_certificate"), {}, "eight groups")
+    assert without.get_suptitle() == "eight groups"

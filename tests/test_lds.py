@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from plots.rank_interval import spearman_interval
+from repro.folder.checked_files import remedy_for
+from repro.folder.manifest import write_json_result
+from repro.folder.paths import RunFolder
 from repro.noisy_truth import noisy_score
 from tests.command_line import FAST, repro, succeed
 
@@ -105,3 +109,53 @@ def test_noise_averages_out_over_seeds() -> None:
     assert few.one_seed < few.mean_of_seeds < many.mean_of_seeds
     assert many.mean_of_seeds > 0.98
     assert few.lowest == pytest.approx(min(spearmanr(truth, own).statistic for own in losses[:4]))
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A run with scores of two methods, and its overrides without the folder."""
+    folder = tmp_path_factory.mktemp("scored") / "run"
+    overrides = [*FAST, "removals.count=12", "test_index=[14,3]"]
+    succeed("lds", "--method", "exact", "--method", "grad_dot", *overrides, f"output_dir={folder}")
+    return folder, overrides
+
+
+def test_damaged_scores_are_made_again_by_the_command_that_check_names(
+    scored: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    copy = shutil.copytree(scored[0], tmp_path / "run")
+    before = (copy / "lds.json").read_text()
+    (copy / "lds.json").write_text(before.replace('"models": 12', '"models": 13'))
+    result = repro("check", copy)
+    assert result.exit_code == 1
+    assert "`repro lds` as before makes lds.json again" in " ".join(result.output.split())
+    assert "repro run" not in result.output
+    overrides = [*scored[1], f"output_dir={copy}"]
+    succeed("lds", "--method", "exact", "--method", "grad_dot", *overrides)
+    assert (copy / "lds.json").read_text() == before
+    succeed("check", copy)
+
+
+def test_scores_under_true_checksums_are_held_against_the_table(
+    scored: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    assert "good  linear datamodeling scores: every score" in succeed("check", scored[0])
+    folder = RunFolder(shutil.copytree(scored[0], tmp_path / "run"))
+    for where in (("mean", "value"), ("test_points", "3", "lowest")):
+        forged = json.loads((scored[0] / "lds.json").read_text())
+        inner = forged["methods"]["exact"]
+        for key in where[:-1]:
+            inner = inner[key]
+        inner[where[-1]] += 1e-5
+        write_json_result(folder, folder.datamodeling, forged)
+        result = repro("check", folder.path)
+        assert result.exit_code == 1
+        assert "BAD   linear datamodeling scores" in result.output
+        assert f"{where[-1]} of exact" in result.output
+
+
+def test_remedies_name_the_commands_that_make_the_files() -> None:
+    assert remedy_for(["compare.csv"]) == "`repro compare` as before makes compare.csv again"
+    both = remedy_for(["diagnosis.json", "groups.csv"])
+    assert "`repro diagnose` as before makes diagnosis.json again" in both
+    assert "`repro run` with the same configuration sets aside the rest" in both

@@ -100,12 +100,16 @@ def check(
 
     found = stage(folder, data_root, Terminal())
     if found.failed:
-        raise StageError(f"{found.failed} of {len(found.verdicts)} checks failed. {REMEDY}")
+        remedy = REMEDY if found.without_remedy else "What to do stands beside each"
+        raise StageError(f"{found.failed} of {len(found.verdicts)} checks failed. {remedy}")
+    aside = ", ".join(found.only_checksums)
+    aside = aside and f" Not computed again, only as written: {aside}."
     if found.unchecked:
         unchecked = ", ".join(found.unchecked)
-        say(f"What {folder} holds follows from the data as far as it goes; not checked: {unchecked}.")
+        say(f"What {folder} holds follows from the data as far as it goes; not checked: {unchecked}.{aside}")
         return
-    say(f"Everything in {folder} follows from the data and the stored weights.")
+    whole = "The rest of" if aside else "Everything in"
+    say(f"{whole} {folder} follows from the data and the stored weights.{aside}")
 
 
 @command

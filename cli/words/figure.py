@@ -82,8 +82,10 @@ def _(found: Explained) -> None:
 def _(found: Retrained) -> None:
     models, solved, seconds = found.result.models, len(found.result.solved.removals), found.result.seconds
     per_model, plural = int(models.passes.sum()) / len(models), "" if len(models) == 2 else "s"
+    of_points = all(len(rows) <= 1 for rows in models.removals)
+    left_out = f"leave-one-out model{plural}" if of_points else f"model{plural} without a group each"
     say(
-        f"{len(models) - 1} leave-one-out model{plural} and the null control: {solved} solved now in "
+        f"{len(models) - 1} {left_out} and the null control: {solved} solved now in "
         f"{seconds:.1f} s, {len(models) - solved} from {found.weights}\n"
         f"largest gradient norm {models.largest_norm:.1e} (tolerance {found.tolerance:.0e}), "
         f"{per_model:.1f} passes over the data per model",

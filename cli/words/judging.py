@@ -1,4 +1,4 @@
-"""What the tools around the figure have found, in words: verdicts, comparisons, truth and scores."""
+"""What the tools around the figure have found, in words: verdicts, comparisons, truth."""
 
 from __future__ import annotations
 
@@ -19,22 +19,17 @@ if TYPE_CHECKING:
     from repro.stages.export_model import ExportedModel
     from repro.stages.ground_truth import Exported
     from repro.stages.lds import DatamodelingScores
-    from repro.stages.score import Scored, ScoredFiles
-    from score.interval import Interval
 
 MARKS = {True: ("good", "green"), False: ("BAD", "red"), None: ("open", "yellow")}
 BASELINE = ("base", "cyan")
 """Of what is there for comparison and counts for nothing."""
-SCORE_COLUMNS = {
-    "pearson": ("pearson", ".4f"),
-    "spearman": ("spearman", ".4f"),
-    "slope": ("slope", ".4g"),
-    "max error": ("max_abs_error", ".1e"),
-    "decided": ("decided", ".0%"),
-    "top": ("top_overlap", ".0%"),
-    "LDS": ("lds", ".4f"),
+SGD_COLUMNS = {
+    "mean r": "one_seed",
+    "least r": "lowest",
+    "most r": "highest",
+    "r of mean loss": "mean_of_seeds",
 }
-"""What is shown of scores, and how it is written; LDS where there are models of halves."""
+"""What is shown of scores by SGD's losses: none is a proven bound, as the ends of an interval are."""
 
 
 @words
@@ -134,7 +129,7 @@ def _(found: ExportedModel) -> None:
 def _(found: DatamodelingScores) -> None:
     table = result_table("linear datamodeling score: Spearman's r of predicted and actual losses")
     columns = ("method", "test point", "r", "lowest", "highest")
-    for name in columns:
+    for name in (*columns[:3], "proven from", "to"):
         table.add_column(name, justify="left" if name == "method" else "right", no_wrap=True)
     rows = [
         {
@@ -168,7 +163,7 @@ def _(found: DatamodelingScores) -> None:
 def _say_sgd(found: DatamodelingScores) -> None:
     """The same scores, had the losses of models trained by SGD been the truth."""
     table = result_table(f"the same by the losses of models trained by SGD, {found.sgd_seeds} seeds")
-    for name in ("losses ordered by", "test point", "one seed", "lowest", "highest", "mean of seeds"):
+    for name in ("losses ordered by", "test point", *SGD_COLUMNS):
         table.add_column(name, justify="left" if name == "losses ordered by" else "right", no_wrap=True)
     scored = [("certified losses", found.truths), *((one.method, one.noisy) for one in found.methods)]
     rows = [
@@ -177,66 +172,10 @@ def _say_sgd(found: DatamodelingScores) -> None:
         for target, score in scores.items()
     ]
     for row in rows:
-        numbers = [f"{row[name]:.5f}" for name in ("one_seed", "lowest", "highest", "mean_of_seeds")]
+        numbers = [f"{row[name]:.5f}" for name in SGD_COLUMNS.values()]
         table.add_row(str(row["by"]), str(row["test_index"]), *numbers)
     show(table, "sgd", rows)
-
-
-@words
-def _(found: ScoredFiles) -> None:
-    """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
-    table = result_table(f"actual change on score, against {found.against}")
-    table.add_column("scores", overflow="fold")
-    every = [measures for one in found.scored for measures in one.score.measures.values()]
-    columns = dict(SCORE_COLUMNS)
-    if all(measures.lds is None for measures in every):
-        del columns["LDS"]
-    for name in ("test", *columns):
-        table.add_column(name, justify="right", overflow="fold")
-    for one in found.scored:
-        for target, measures in one.score.measures.items():
-            cells = (_within(getattr(measures, name), form) for name, form in columns.values())
-            table.add_row(one.name, str(target), *cells)
-    rows = [
-        {"scores": one.name, "test_index": target} | measures.as_json()
-        for one in found.scored
-        for target, measures in one.score.measures.items()
-    ]
-    show(table, "score", rows)
-    for one in found.scored:
-        _say_faults(one)
-    for path in found.written:
-        say_wrote(path)
-
-
-def _say_faults(one: Scored) -> None:
-    score = one.score
-    lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
-    if score.too_few_points:
-        points = sum(measures.points for measures in score.measures.values())
-        lines = [f"{one.name}: too few points ({points:,}) to name a fault"]
-    if score.faults:
-        r, slope = score.pearson.value, score.slope.value
-        after = next(iter(score.mended.values()))
-        lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
-        lines.append(
-            f"{one.name}: so mended, r {_signed(r, '.4f')} → {_signed(after.pearson.value, '.4f')}, "
-            f"slope {_signed(slope, '.4g')} → {_signed(after.slope.value, '.4g')}"
-        )
-    say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
-
-
-def _signed(value: float, form: str) -> str:
-    """With the minus of the faults' words, not a hyphen; that of an exponent stays."""
-    return ("−" if value < 0 else "") + format(abs(value), form)
-
-
-def _within(found: Interval | None, form: str) -> str:
-    """A figure and how far certificates let it move; that is left out where it does not show."""
-    if found is None:
-        return ""
-    if math.isnan(found.value):
-        return "undefined"
-    reach = max(found.high - found.value, found.value - found.low)
-    shown = _signed(found.value, form)
-    return shown if _signed(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"
+    say(
+        "mean r: mean over the seeds of the r of one seed's losses; least and most r: of one seed, no proven "
+        "bounds; r of mean loss: of the losses averaged over the seeds"
+    )

@@ -46,6 +46,12 @@ function shapes(rows) {
 
 function drawFigure(rows) {
   const size = Math.min(element("figure").clientWidth, MOST_PIXELS);
+  const [least, most] = [Math.min(...data.sizes), Math.max(...data.sizes)];
+  // Groups of one size have one colour, and a bar of colours would say nothing.
+  const shown = least === most ? { color: colour("--link") } : {
+    colorscale: "Viridis", color: rows.map(sizeOf), cmin: least, cmax: most,
+    colorbar: { title: { text: "Rows" }, thickness: 12, outlinewidth: 0, tickfont: { color: colour("--text") } },
+  };
   const found = {
     type: "scatter",
     mode: "markers",
@@ -54,11 +60,7 @@ function drawFigure(rows) {
     customdata: rows,
     text: rows.map((row) => describe(row).map(verbatim).join("<br>")),
     hovertemplate: "%{text}<extra></extra>",
-    marker: {
-      size: 7, opacity: 0.75, colorscale: "Viridis", color: rows.map(sizeOf),
-      cmin: Math.min(...data.sizes), cmax: Math.max(...data.sizes),
-      colorbar: { title: { text: "Rows" }, thickness: 12, outlinewidth: 0, tickfont: { color: colour("--text") } },
-    },
+    marker: { size: 7, opacity: 0.75, ...shown },
   };
   Plotly.react("figure", [found], {
     width: size,

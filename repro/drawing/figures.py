@@ -88,6 +88,12 @@ def write_figure(
     return paths
 
 
+def remove_figure(folder: RunFolder, name: str) -> None:
+    """Away with plots/NAME in every format: it would show an earlier run."""
+    for suffix in FORMATS:
+        folder.figure(suffix, name).unlink(missing_ok=True)
+
+
 def verbatim(name: str) -> str:
     """A name as matplotlib's text shows it, which reads mathematics between dollars."""
     return name.replace("$", r"\$")

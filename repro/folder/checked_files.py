@@ -1,12 +1,50 @@
 """Whether the files of a run folder are as they were written, and its page is of its table."""
 
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
 
 from diagnosis.verdict import Verdict
 from repro.folder.manifest import Manifest, file_checksum, read_manifest
 from repro.folder.paths import RunFolder
 from retrain.weight_file import WeightFileError, read_weights
 from retrain.weights import WeightCache
+
+MADE_BY = {
+    "lds.json": "lds",
+    "diagnosis.json": "diagnose",
+    "plots/spectrum.*": "diagnose",
+    "compare.csv": "compare",
+    "plots/compare.*": "compare",
+    "score.json": "score",
+    "score.csv": "score",
+    "report.html": "report",
+}
+"""The command that makes a result anew, where it is not `repro run`."""
+NOT_AGAIN = ("diagnosis.json", "compare.csv", "score.json", "score.csv")
+"""Results that `repro check` holds against their checksums alone."""
+
+
+def only_checksums(folder: RunFolder) -> list[str]:
+    """Those of `NOT_AGAIN` that are there."""
+    return [name for name in NOT_AGAIN if (folder.path / name).exists()]
+
+
+def remedy_for(names: Iterable[str]) -> str:
+    """What makes damaged or missing results again, by the command that does it."""
+    by_command: dict[str, list[str]] = {}
+    for name in names:
+        found = (command for pattern, command in MADE_BY.items() if fnmatch(name, pattern))
+        by_command.setdefault(next(found, "run"), []).append(name)
+    rest = by_command.pop("run", [])
+    parts = [
+        f"`repro {command}` as before makes {' and '.join(made)} again"
+        for command, made in by_command.items()
+    ]
+    if rest:
+        what = "the rest" if parts else "what is damaged"
+        parts.insert(0, f"`repro run` with the same configuration sets aside {what} and makes it again")
+    return "; ".join(parts)
 
 
 def check_files(folder: RunFolder) -> Verdict:
@@ -37,6 +75,7 @@ def check_files(folder: RunFolder) -> Verdict:
             if not changed and not missing
             else f"not as written: {', '.join(changed) or 'none'}; missing: {', '.join(missing) or 'none'}"
         ),
+        remedy=remedy_for([*changed, *missing]),
     )
 
 

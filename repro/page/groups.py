@@ -7,7 +7,7 @@ from io import BytesIO
 import numpy as np
 from matplotlib.figure import Figure
 
-from plots.groups import draw_agreement_by_size, draw_groups
+from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.style import save
 from report.group_page import GroupMethod, GroupPage, GroupTestPoint
 from report.group_points import group_figure_data, shown_members
@@ -49,7 +49,9 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         figure=figure,
         table_checksum=file_checksum(session.folder.groups),
         printed_figure=_picture(session, draw_groups(joined.table, titles, selection)),
-        printed_sizes=_picture(session, draw_agreement_by_size(joined.table, titles)),
+        printed_sizes=_picture(session, draw_agreement_by_size(joined.table, titles))
+        if several_sizes(joined.table)
+        else None,
         commands=[
             shlex.join(["repro", "run", *methods, *shortest_overrides(config)]),
             shlex.join(["repro", "report", *shortest_overrides(config)]),

@@ -20,8 +20,9 @@ from repro.checks import (
 )
 from repro.configuration.compose import Config
 from repro.configuration.mistakes import no_run
+from repro.datamodeling import check_datamodeling
 from repro.errors import UsageError
-from repro.folder.checked_files import check_files, check_page
+from repro.folder.checked_files import check_files, check_page, only_checksums
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
@@ -53,9 +54,19 @@ class Checked:
         return sum(verdict.passed is False for verdict in self.verdicts)
 
     @property
+    def without_remedy(self) -> bool:
+        """Whether a check failed that does not say itself what to do."""
+        return any(verdict.passed is False and not verdict.remedy for verdict in self.verdicts)
+
+    @property
     def unchecked(self) -> list[str]:
         """What could not be checked, because it is not there."""
         return [verdict.check for verdict in self.verdicts if verdict.passed is None]
+
+    @property
+    def only_checksums(self) -> list[str]:
+        """Results that are as they were written, and are not computed again."""
+        return only_checksums(RunFolder(self.folder))
 
 
 def check(path: Path, data_root: str | None, listener: Listener) -> Checked:
@@ -111,6 +122,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
         scaling = recorded_scaling(folder)
         retrainer = _retrainer(folder, config, risk, model, scaling)
         verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
+        verdicts += check_datamodeling(folder)
         if not folder.table.exists():
             return [*verdicts, *check_page(folder)]
     try:

@@ -9,8 +9,9 @@ from jaxtyping import Float
 
 from erm.files import without_non_finite
 from plots.agreement import comparable
-from plots.rank_interval import RankCorrelation, spearman_interval
+from plots.rank_interval import RankCorrelation
 from repro.configuration.compose import Config
+from repro.datamodeling import mean_score, scores_of_method
 from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.group_agreement import JoinedGroups, join_groups
@@ -100,26 +101,12 @@ def _scores(
     for method, rows in comparable(joined.table).groupby("method", sort=False):
         if method not in asked:
             continue
-        points = {
-            int(str(target)): spearman_interval(
-                *(
-                    part[name].to_numpy(np.float64)
-                    for name in ("predicted_change", "actual_change", "certificate")
-                )
-            )
-            for target, part in rows.groupby("test_index", sort=False)
-        }
-        mean = RankCorrelation(
-            **{
-                name: float(np.mean([getattr(one, name) for one in points.values()]))
-                for name in ("value", "lowest", "highest")
-            }
-        )
+        points = scores_of_method(rows)
         found.append(
             MethodScore(
                 method=str(method),
                 test_points=points,
-                mean=mean,
+                mean=mean_score(points.values()),
                 noisy=_beside_sgd(rows, noisy, "predicted_change"),
             )
         )

@@ -1,14 +1,17 @@
 """`repro plot`: join predicted and actual changes, write the table and its summary, draw the figures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from plots.groups import draw_agreement_by_size, draw_groups
+from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from repro.agreement import JoinedChanges, join_changes
+from repro.configuration.compose import Config
 from repro.departures import method_titles
 from repro.drawing.figures import (
     draw_errors_and_certificates,
     draw_scatter,
+    remove_figure,
     remove_galleries,
     write_figure,
 )
@@ -67,12 +70,23 @@ def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
         selection = describe_groups(config, joined.choice.removals)
         figures = [
             *write_figure(folder, config, draw_groups(joined.table, titles, selection), "groups"),
-            *write_figure(folder, config, draw_agreement_by_size(joined.table, titles), "groups_by_size"),
+            *_by_size(folder, config, joined, titles),
         ]
         found = PlottedGroups(joined=joined, folder=folder, figures=figures)
         session.listener.result(found)
         _warn_of_old_page(session, folder, with_page)
         return found
+
+
+def _by_size(
+    folder: RunFolder, config: Config, joined: JoinedGroups, titles: Mapping[str, str]
+) -> list[Path]:
+    """plots/groups_by_size; where groups have one size there is none, and one of before is removed."""
+    name = "groups_by_size"
+    if several_sizes(joined.table):
+        return write_figure(folder, config, draw_agreement_by_size(joined.table, titles), name)
+    remove_figure(folder, name)
+    return []
 
 
 def plot_points(session: Session, with_page: bool = False) -> Plotted:
