@@ -193,6 +193,9 @@ MESSAGES = {
         f"{REMEDIES}::test_truth_of_groups_before_they_are_retrained"
     ),
     ("repro retrain {}", "repro/stages/ground_truth.py #2"): f"{REMEDIES}::test_dattri_before_retraining",
+    ("repro {}", "repro/folder/checked_files.py #1"): (
+        "tests/test_lds.py::test_damaged_scores_are_made_again_by_the_command_that_check_names"
+    ),
     ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
     ("repro {}", "repro/page/groups.py #1"): GROUPS_PAGE,
     ("repro {}", "repro/page/groups.py #2"): GROUPS_PAGE,
