@@ -16,6 +16,8 @@ from repro.configuration.mistakes import option_that_is_none
 from repro.errors import StageError, TerminatedError, UsageError
 
 Command = Callable[..., None]
+COMMANDS: list[Command] = []
+"""All that were made, in the order of their files and in them, which is that of `repro --help`."""
 
 
 @overload
@@ -68,6 +70,7 @@ def _as_command(function: Command, quiet: bool, opens_folder: bool) -> Command:
         inspect.Parameter(name, keyword, default=default, annotation=kind) for name, kind, default in added
     ]
     wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
+    COMMANDS.append(wrapped)
     return wrapped
 
 

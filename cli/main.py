@@ -7,20 +7,13 @@ from typing import Annotated
 
 import typer
 
-from cli.command import Commands
-from cli.commands.figure import influence, plot, report, retrain, run, train
-from cli.commands.tools import check, compare, config, diagnose, sweep
-from cli.commands.truth import export_model, ground_truth, lds, score
+from cli.command import COMMANDS, Commands
+from cli.commands import figure, tools, truth  # noqa: F401, whose commands these are
 from cli.console import say
 from cli.help import HelpfulCommand
 from repro.errors import TerminatedError
 
 EPILOG = "Any key of the configuration can follow as KEY=VALUE; `repro config` prints them all."
-COMMANDS = (
-    train, influence, retrain, plot, run, report, diagnose, compare, ground_truth, export_model, lds, score,
-    sweep, check, config,
-)  # fmt: skip
-"""In the order of `repro --help`."""
 
 app = typer.Typer(
     name="repro",

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from leave_one_out_reproducer import PACKAGES
 from repro.configuration.files import VARIABLE, own_folder
 from repro.errors import StageError, UsageError
 
 PACKAGE = Path(__file__).parents[1]
-PARTS = (*PACKAGES, "configs")
-"""What of this tool stands beside each other in a checkout."""
+PARTS = (*(path.parent.name for path in PACKAGE.glob("*/__init__.py")), "configs")
+"""What stands beside this package: in a checkout this tool. What is installed is nobody's own anyway."""
 
 
 @contextmanager

@@ -75,7 +75,7 @@ def distance_to_minimiser(risk: SoftmaxRisk, theta: torch.Tensor) -> float:
     return float(risk.gradient(theta).norm()) / risk.l2
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=16, deadline=None, derandomize=True)
 @given(
     n=st.integers(2, 12),
     d=st.integers(1, 4),

@@ -164,7 +164,9 @@ def test_two_commands_at_once_take_turns(tmp_path: Path, expected: dict[str, byt
     folder = tmp_path / "run"
     overrides = predict(folder)
     first = spawn("retrain", *overrides)
-    wait_until((folder / ".lock-holder").exists)
+    holder = folder / ".lock-holder"
+    # It is there a moment before it says who holds the lock.
+    wait_until(lambda: holder.exists() and str(first.pid) in holder.read_text(encoding="utf-8"))
     first.send_signal(signal.SIGSTOP)
     second = spawn("retrain", *overrides)
     assert second.stderr is not None

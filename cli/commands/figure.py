@@ -96,6 +96,23 @@ def plot(overrides: Overrides = None) -> None:
 
 
 @command
+def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
+    """The four stages in order, skipping what is already done.
+
+    Examples:
+
+        repro run data=digits --method cg
+        repro run --method exact --method cg --method lissa --method grad_dot
+        repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
+    """
+    configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
+    from cli.terminal import session_of
+    from repro.stages.run import run as stage
+
+    stage(session_of(configs[0]), configs)
+
+
+@command
 def report(
     overrides: Overrides = None,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
@@ -118,20 +135,3 @@ def report(
     page = stage(session_of(config)).page
     if show and not open_in_browser(page):
         warn(f"no browser can be opened from here; open {page.resolve()} yourself")
-
-
-@command
-def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) -> None:
-    """The four stages in order, skipping what is already done.
-
-    Examples:
-
-        repro run data=digits --method cg
-        repro run --method exact --method cg --method lissa --method grad_dot
-        repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
-    """
-    configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
-    from cli.terminal import session_of
-    from repro.stages.run import run as stage
-
-    stage(session_of(configs[0]), configs)

@@ -122,7 +122,8 @@ def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
     configurations = []
     reached: set[str] = set()
     for method in unique:
-        known = {f"influence.{key}" for key in compose([], method).solver_settings}
+        # Composing takes a quarter of a second: only where there is a key to ask for.
+        known = {f"influence.{key}" for key in compose([], method).solver_settings} if own else set()
         kept = [
             text
             for text, parsed in zip(overrides, parse_overrides(overrides), strict=True)
