@@ -120,7 +120,7 @@ def _mappings(node: Any) -> list[dict[Any, Any]]:
 
 
 EVERY = 4
-"""Of so many callables one is tried in each group, the next in the next group: each of them in two or three."""
+"""Of so many callables one is tried in each group, the next in the next group: each in two or three."""
 
 
 @pytest.mark.parametrize(
