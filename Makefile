@@ -112,7 +112,7 @@ workflow: $(INSTALLED)  ## the steps of the GitHub workflow, each job in a clone
 	$(BIN)/python -m release.workflow .github/workflows/ci.yml
 
 peers: .venv-peers/installed  ## other packages on the same problem, in an environment of their own
-	.venv-peers/bin/python -m benchmarks.peers outputs/peers.png
+	OMP_NUM_THREADS=1 .venv-peers/bin/python -m benchmarks.peers outputs/peers.png
 
 clean:  ## remove the environments, what was built and the tools' caches; results in outputs/ stay
 	rm -rf .venv .venv-peers .venv-uv .venv-lowest .venv-newest build dist .mypy_cache .pytest_cache .ruff_cache

@@ -2,7 +2,6 @@
 
 import inspect
 import signal
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -49,6 +48,8 @@ for function in COMMANDS:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         say(f"repro {version('leave-one-out-reproducer')}", always=True)
         raise typer.Exit
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize
 from torch import Tensor
 
 SEGMENT = 100
@@ -37,6 +36,9 @@ def descended(
         evaluations: passes at the most.
         norm: of the gradient, at which it ends before.
     """
+    # It takes longer to import than most fits take, and most fits do without.
+    from scipy.optimize import minimize
+
     lowest = start
 
     def both(theta: Float[np.ndarray, " p"]) -> tuple[float, Float[np.ndarray, " p"]]:

@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
 from torch import Tensor
 
 from erm.risk import Curvature
@@ -67,7 +65,9 @@ def lowest_of_matrix(matrix: Float[Tensor, "p p"]) -> Lowest:
     factor, failed_at = torch.linalg.cholesky_ex(matrix)
     found = None if failed_at else _by_inverse(factor)
     if found is None:
-        values, vectors = scipy.linalg.eigh(matrix.cpu().numpy(), subset_by_index=[0, 0])
+        from scipy.linalg import eigh
+
+        values, vectors = eigh(matrix.cpu().numpy(), subset_by_index=[0, 0])
         found = float(values[0]), torch.from_numpy(vectors[:, 0].copy()).to(matrix)
     value, vector = found
     return Lowest(
@@ -122,6 +122,9 @@ def _largest(
     product: Product, size: int, dtype: "np.dtype[np.floating]"
 ) -> tuple[float, Float[np.ndarray, " p"]]:
     """The largest eigenvalue of a symmetric operator, and its eigenvector."""
+    # It takes longer to import than most fits take, and most fits do without.
+    from scipy.sparse.linalg import LinearOperator, eigsh
+
     # ARPACK wants fewer eigenvalues than there are.
     if size == 1:
         return float(product(np.ones(1, dtype))[0]), np.ones(1, dtype)

@@ -21,6 +21,9 @@ LEAST_GAIN = 0.35
 """Of Fisher's z, arctanh r: from r = 0.5 to 0.71, from 0.9 to 0.95."""
 GAIN_BY_CHANCE = 7.0
 """Standard errors 1/√m of z. The largest of 10⁵ by chance is at 4.4; points of large effect weigh more."""
+LEAST_RANK_GAIN = 3.0
+"""Standard errors of z that ranks must gain too: where the largest score meets the largest effect, r of sizes
+is high at one shift of all, by chance."""
 LARGEST_R = 0.999
 
 
@@ -57,13 +60,15 @@ def find_rows(
     as_given = RowMap(place=np.arange(num_train))
     if min(len(truth.train_index) for truth in truths) < LEAST_POINTS:
         return as_given
-    best, best_z = as_given, _z(_agreement(rows, truths, as_given.place))
-    margin = max(LEAST_GAIN, GAIN_BY_CHANCE / math.sqrt(sum(len(truth.train_index) for truth in truths)))
+    best, (best_r, best_rank_r) = as_given, _agreement(rows, truths, as_given.place)
+    error = 1 / math.sqrt(sum(len(truth.train_index) for truth in truths))
+    margin = max(LEAST_GAIN, GAIN_BY_CHANCE * error)
     for candidates in _candidates(rows, truths, num_train, width, labels):
-        scored = [(_agreement(rows, truths, candidate.place), candidate) for candidate in candidates]
-        r, found = max(scored, key=lambda pair: pair[0])
-        if r >= LEAST_R and _z(r) > best_z + margin:
-            best, best_z = found, _z(r)
+        scored = [(*_agreement(rows, truths, candidate.place), candidate) for candidate in candidates]
+        r, rank_r, found = max(scored, key=lambda one: one[0])
+        by_order = fisher_z(rank_r) > fisher_z(best_rank_r) + LEAST_RANK_GAIN * error
+        if r >= LEAST_R and fisher_z(r) > fisher_z(best_r) + margin and by_order:
+            best, best_r, best_rank_r = found, r, rank_r
     return best
 
 
@@ -182,18 +187,19 @@ def _r_at_all_shifts(
 
 def _agreement(
     rows: Sequence[Float[np.ndarray, " N"]], truths: Sequence[PointTruth], place: Int[np.ndarray, " n"]
-) -> float:
-    """The mean over test points of |r| of scores and truth, or of their ranks where that is larger."""
-    found = []
+) -> tuple[float, float]:
+    """Over the test points, the mean of |r| of scores and truth, or of their ranks where that is larger; and
+    that of the ranks alone."""
+    either, of_ranks = [], []
     for row, truth in zip(rows, truths, strict=True):
         places = place[truth.train_index]
         there: Bool[np.ndarray, " m"] = places >= 0
         x, y = row[places[there]], truth.actual_change[there]
         # What has fallen off counts against a shift: rows that come back at the other end keep more.
         share = math.sqrt(float(there.mean()))
-        pairs = ((x, y), (ranks(x), ranks(y)))
-        found.append(share * max((abs(correlation(*pair)) for pair in pairs), default=0.0))
-    return float(np.mean(found))
+        of_ranks.append(share * abs(correlation(ranks(x), ranks(y))))
+        either.append(max(share * abs(correlation(x, y)), of_ranks[-1]))
+    return float(np.mean(either)), float(np.mean(of_ranks))
 
 
 def correlation(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> float:
@@ -204,7 +210,8 @@ def correlation(x: Float[np.ndarray, " m"], y: Float[np.ndarray, " m"]) -> float
     return 0.0 if constant or lengths == 0 else float(u @ v) / lengths
 
 
-def _z(r: float) -> float:
+def fisher_z(r: float) -> float:
+    """arctanh r, of standard error 1/√m; of r near 1, that of `LARGEST_R`."""
     return math.atanh(min(r, LARGEST_R))
 
 

@@ -18,7 +18,14 @@ from score.interval import ranks
 from score.l2 import mend_l2
 from score.predicted import Laid, ScoresError, select
 from score.rows import LEAST_POINTS, LEAST_R, RowMap, correlation, find_rows, pooled_correlation
-from score.scale import TOLERANCE, follows_order_alone, is_ranking, likely_factor, mending_factors
+from score.scale import (
+    TOLERANCE,
+    follows_order_alone,
+    is_ranking,
+    likely_factor,
+    mending_factors,
+    typical_ratio,
+)
 from score.truth import PointTruth, Truth
 
 CERTAIN = 6.0
@@ -220,11 +227,14 @@ def _factor(
     r = correlation(x, y)
     if r < LEAST_R:
         return None, 1.0, False
-    value = likely_factor(x, y)
-    least, most = mending_factors(r, value, len(x))
-    if least <= 1 <= most:
-        return None, 1.0, not value / TOLERANCE <= 1 <= value / (r * r) * TOLERANCE
+    slope, (low, typical, high) = likely_factor(x, y), typical_ratio(x, y)
+    least, most = mending_factors(r, slope, len(x))
+    if not (most < 1 and low > TOLERANCE) and not (least > 1 and high < 1 / TOLERANCE):
+        too_large = slope / (r * r) * TOLERANCE < 1 and typical > TOLERANCE
+        too_small = slope / TOLERANCE > 1 and typical < 1 / TOLERANCE
+        return None, 1.0, too_large or too_small
     for name, known in ((faults.FACTOR_N, 1 / num_train), (faults.FACTOR_ONE_OVER_N, float(num_train))):
         if least <= known <= most:
             return faults.factor(1 / known, num_train, name), known, False
+    value = min(max(1 / typical, slope), slope / (r * r))
     return faults.factor(1 / value, num_train, faults.FACTOR), value, False

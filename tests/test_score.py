@@ -106,6 +106,44 @@ def test_too_few_points_are_told_from_nothing_wrong() -> None:
     assert not named.too_few_points
 
 
+@pytest.mark.parametrize("count", [60, 300])
+def test_noise_that_multiplies_makes_no_factor(count: int) -> None:
+    """Half of the scores are too large and half too small, at any width of the noise; at σ = 1 their mean is
+    1.65 times too large, and the slope says 4 to 20."""
+    truth, terms = problem()
+    few, generator = of_few(truth, count), np.random.default_rng(0)
+    for width in np.linspace(0.4, 1.4, 8):
+        for centre in (0.0, width**2 / 2):
+            noise = np.exp(width * generator.normal(size=N) - centre)
+            found = judge(terms.reference[0] * noise, few)
+            assert not found.faults, (width, centre, found.fault_names, found.pearson)
+
+
+@pytest.mark.parametrize("r", [0.6, 0.8, 0.95])
+def test_the_factor_is_told_as_it_is_beneath_noise(r: float) -> None:
+    """Not as the slope of actual on predicted changes, which noise pulls down by r²."""
+    truth, terms = problem()
+    for seed, factor in enumerate((10.0, 1 / 25)):
+        scores = noisy(terms.reference[0], truth, r, np.random.default_rng(seed))
+        (fault,) = judge(factor * scores, truth).faults
+        assert fault.name == "factor"
+        assert fault.value is not None
+        assert fault.value == pytest.approx(factor, rel=0.3)
+
+
+def test_one_spike_on_another_is_no_shift() -> None:
+    """The largest score and the largest effect meet at one shift of all, and r with them; ranks do not."""
+    truth, terms = problem()
+    whole, generator = truth.points[0], np.random.default_rng(3)
+    for _ in range(5):
+        actual = whole.actual_change.copy()
+        actual[generator.integers(len(actual))] = 0.1
+        spiky = replace(truth, points={0: replace(whole, actual_change=actual)})
+        scores = noisy(terms.reference[0], truth, 0.6, generator)
+        scores[generator.integers(N)] = 0.1
+        assert "rows_shifted" not in judge(scores, spiky).fault_names
+
+
 def test_an_estimator_that_knows_nothing_is_let_be() -> None:
     truth, _ = problem()
     for seed in range(100, 110):

@@ -1,5 +1,7 @@
 """Every data set can be cut to its first training examples."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,8 @@ from erm.dataset import DataError, Dataset
 from tests.idx_files import write_tiny
 from tests.npz_files import Save, npz_arrays
 
+PROJECT = Path(__file__).parent.parent
+
 
 def test_digits_are_all_of_the_source_in_order() -> None:
     data = load_digits()
@@ -26,6 +30,19 @@ def test_digits_are_all_of_the_source_in_order() -> None:
     np.testing.assert_array_equal(np.concatenate([data.x_train, data.x_test]) * 16, source.data)
     np.testing.assert_array_equal(np.concatenate([data.y_train, data.y_test]), source.target)
     assert (data.x_train.dtype, data.y_train.dtype) == (np.dtype(np.float64), np.dtype(np.int64))
+
+
+def test_neither_digits_nor_the_stages_import_what_they_do_not_use() -> None:
+    """scikit-learn and scipy's optimisers take longer to import than digits to fit."""
+    code = (
+        "import sys, repro.stages.run; from erm.data.digits import load_digits; load_digits(); "
+        "slow = ('sklearn', 'scipy.stats', 'scipy.optimize', 'scipy.sparse'); "
+        "print([name for name in slow if name in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, check=True, capture_output=True, text=True
+    )
+    assert ended.stdout == "[]\n"
 
 
 @pytest.fixture(params=["mnist", "digits", "npz"])

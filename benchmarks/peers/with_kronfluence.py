@@ -33,7 +33,7 @@ class Classification(Task):  # type: ignore[misc]
         return self.compute_train_loss(batch, model)
 
 
-def _scores(problem: PeerProblem, strategy: str) -> Float[Tensor, " n"]:
+def _scores(problem: PeerProblem, strategy: str, arguments: ScoreArguments) -> Float[Tensor, " n"]:
     task, train = Classification(), TensorDataset(problem.x, problem.y)
     model = prepare_model(nn.Sequential(copy.deepcopy(problem.model)), task)
     with tempfile.TemporaryDirectory() as folder:
@@ -48,14 +48,21 @@ def _scores(problem: PeerProblem, strategy: str) -> Float[Tensor, " n"]:
             train_dataset=train,
             per_device_query_batch_size=1,
             per_device_train_batch_size=BATCH,
-            # The L2 of this risk is its damping; its own heuristic agrees less.
-            score_args=ScoreArguments(damping_factor=problem.l2),
+            score_args=arguments,
         )
         found: Tensor = analyzer.load_pairwise_scores("scores")["all_modules"][0]
     return found
 
 
+def _damped_by_l2(problem: PeerProblem, strategy: str) -> Float[Tensor, " n"]:
+    """The L2 of this risk is its damping."""
+    return _scores(problem, strategy, ScoreArguments(damping_factor=problem.l2))
+
+
 CANDIDATES: Candidates = {
-    "kronfluence KFAC": lambda problem: _scores(problem, "kfac"),
-    "kronfluence EK-FAC": lambda problem: _scores(problem, "ekfac"),
+    "kronfluence KFAC": lambda problem: _damped_by_l2(problem, "kfac"),
+    "kronfluence EK-FAC heuristic damping": lambda problem: _scores(
+        problem, "ekfac", ScoreArguments(damping_factor=None)
+    ),
+    "kronfluence EK-FAC": lambda problem: _damped_by_l2(problem, "ekfac"),
 }

@@ -1,7 +1,10 @@
 """scikit-learn's bundled digits: 1,797 real handwritten digits of 8 × 8 pixels, without any download."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
-from sklearn import datasets
+from jaxtyping import Float
 
 from erm.data.truncation import NumTrain, first_training_rows
 from erm.dataset import Dataset
@@ -22,9 +25,8 @@ def load_digits(*, num_train: NumTrain = None) -> Dataset:
     Raises:
         DataError: `num_train` is outside 2 … 1,500.
     """
-    pixels, labels = datasets.load_digits(return_X_y=True)
-    x = np.divide(pixels, MAX_PIXEL, dtype=np.float64)
-    y = np.asarray(labels, dtype=np.int64)
+    rows = _read()
+    x, y = rows[:, :-1] / MAX_PIXEL, rows[:, -1].astype(np.int64)
     dataset = Dataset(
         name="digits",
         x_train=x[:NUM_TRAIN],
@@ -35,3 +37,19 @@ def load_digits(*, num_train: NumTrain = None) -> Dataset:
         image_shape=(8, 8),
     )
     return first_training_rows(dataset, num_train)
+
+
+def _read() -> Float[np.ndarray, "1797 65"]:
+    """Pixels and the label of each image, from the file that scikit-learn has them in.
+
+    Its own function would import all of scikit-learn, which takes longer than the fit.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    folders = [] if spec is None else spec.submodule_search_locations or []
+    for file in (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders):
+        if file.is_file():
+            return np.loadtxt(file, delimiter=",")
+    from sklearn import datasets
+
+    pixels, labels = datasets.load_digits(return_X_y=True)
+    return np.column_stack([pixels, labels])
