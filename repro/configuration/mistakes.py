@@ -1,5 +1,6 @@
 """What is easily typed wrong, and the line that says how it is written."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,17 +48,34 @@ def option_that_is_none(words: Sequence[str]) -> str | None:
 def no_override(word: str) -> str:
     """Why a word is not KEY=VALUE, and what was perhaps meant."""
     wrong = f"{word!r} is not KEY=VALUE"
-    if word in groups()["influence"]:
-        return f"{wrong}: a method is chosen with --method {word}"
+    if found := _choices(word):
+        return f"{wrong}: {found}"
     if word.endswith(".npz"):
         return f"{wrong}: a file of your own is read with data=npz data.path={word}"
     if word.count("[") > word.count("]"):
         return f"{wrong}: a list has no spaces, and quotes around it, such as 'test_index=[3,8]'"
     if _is_key(word):
         return f"{wrong}: there is no space around =, such as {word}=VALUE"
+    if close := difflib.get_close_matches(
+        word, [name for names in groups().values() for name in names], 1, 0.7
+    ):
+        return f"{wrong}: did you mean {_written(close[0])}?"
     if Path(word).is_dir():
         return f"{wrong}: a sweep makes run folders of its own, where --out says"
     return f"{wrong}, such as model.l2=0.1"
+
+
+def _choices(word: str) -> str | None:
+    """How a word that is the name of a choice is written; None for other words."""
+    if word in groups()["influence"]:
+        return f"a method is chosen with {_written(word)}"
+    return f"it is written {_written(word)}" if _written(word) else None
+
+
+def _written(name: str) -> str:
+    """A choice as it is typed; empty where no group has it."""
+    found = [group for group, names in groups().items() if name in names]
+    return " or ".join(f"--method {name}" if group == "influence" else f"{group}={name}" for group in found)
 
 
 def several_values(key: str, text: str) -> str:
@@ -107,6 +125,8 @@ def no_run(path: Path, manifest: str) -> str:
     if path.is_file():
         return f"{path} is a file; name the run folder, such as {path.parent}"
     found = sorted(str(file.parent) for depth in ("*", "*/*") for file in path.glob(f"{depth}/{manifest}"))
+    if not found and (choice := _written(str(path))):
+        return f"{wrong}; if the choice is meant, it is written {choice}"
     if not found:
         return f"{wrong}; name a run folder, which `repro train` prints"
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
