@@ -143,7 +143,7 @@ def sweep(
     """
     from repro.sweep.choices import choices_of
 
-    choices = choices_of(as_list(overrides), list(method or []) or [compose([]).method])
+    choices = choices_of(as_list(overrides), list(method or []) or [compose([]).method], out)
     from cli.terminal import Terminal
     from repro.sweep.sweep import sweep as stage
 

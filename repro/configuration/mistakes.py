@@ -12,8 +12,6 @@ from repro.configuration.files import groups
 TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
 LISTS = ("test_index", "removals.indices", "plot.formats", "compare.settings")
 """Keys that take several values."""
-SAYING = ("--quiet", "--log-json")
-"""Options of the commands that are often given before the command."""
 IDX_FILE = "train-images-idx3-ubyte"
 MOST_NAMED = 5
 GONE = {
@@ -25,26 +23,6 @@ LAUNCHERS = {name: f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq", 
 """Packages of Hydra's own plugins, by the first word of what they are called by."""
 
 
-def option_that_is_none(words: Sequence[str]) -> str | None:
-    """What is wrong with a command line that Typer would only call unknown; None where it may judge.
-
-    Args:
-        words: after `repro`.
-    """
-    if words and words[0] in SAYING:
-        command = words[1] if words[1:] else "run"
-        return f"{words[0]} comes after the command, such as: repro {command} {words[0]}"
-    for place, word in enumerate(words):
-        if word == "--":
-            return None
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not _is_key(name):
-            continue
-        following = words[place + 1] if place + 1 < len(words) else "VALUE"
-        return f"{word}: a key is written without dashes: {name}={value if equals else following}"
-    return None
-
-
 def no_override(word: str) -> str:
     """Why a word is not KEY=VALUE, and what was perhaps meant."""
     wrong = f"{word!r} is not KEY=VALUE"
@@ -54,7 +32,9 @@ def no_override(word: str) -> str:
         return f"{wrong}: a file of your own is read with data=npz data.path={word}"
     if word.count("[") > word.count("]"):
         return f"{wrong}: a list has no spaces, and quotes around it, such as 'test_index=[3,8]'"
-    if _is_key(word):
+    if meant := _badly_joined(word):
+        return f"{wrong}: {meant}"
+    if is_key(word):
         return f"{wrong}: there is no space around =, such as {word}=VALUE"
     if close := difflib.get_close_matches(
         word, [name for names in groups().values() for name in names], 1, 0.7
@@ -62,7 +42,25 @@ def no_override(word: str) -> str:
         return f"{wrong}: did you mean {_written(close[0])}?"
     if Path(word).is_dir():
         return f"{wrong}: a sweep makes run folders of its own, where --out says"
-    return f"{wrong}, such as model.l2=0.1"
+    return f"{wrong}, such as model.l2=0.1" + ("" if "=" in word else f", and there is no folder {word} here")
+
+
+def _badly_joined(word: str) -> str | None:
+    """How a key and its value are written that something else than one = stands between, or in the value."""
+    found = re.fullmatch(r"(?P<key>[\w.]+(:\w+(?==))?)(?P<between>\s*[=:]+\s*)(?P<value>[^=:\s].*)", word)
+    if found is None or not is_key(key := found["key"].replace(":", ".")):
+        return None
+    value, between = found["value"], found["between"]
+    if ":" in found["key"]:
+        return f"a key is given its value by =, and its parts are joined by a point: {key}={value}"
+    if between == "=" and (items := re.fullmatch(r"\((.*)\)", value)):
+        return f"a list is written in brackets: '{key}=[{items[1]}]'"
+    if between == "=" and (items := re.fullmatch(r"\[(.*)\]", value)):
+        parts = (part.strip() for part in items[1].split(","))
+        quoted = ",".join(f'"{part}"' if " " in part else part for part in parts)
+        return f"an item with a space has quotes of its own: '{key}=[{quoted}]'"
+    rule = {"=": "there is no space around =", ":": "a key is given its value by ="}
+    return f"{rule.get(between.strip(), 'a key is given its value by one =')}: {key}={value}"
 
 
 def _choices(word: str) -> str | None:
@@ -89,8 +87,13 @@ def several_values(key: str, text: str) -> str:
     return f"{text}: several values are not one configuration; `repro sweep` runs one after the other"
 
 
-def gone_value(key: str, value: str) -> str | None:
-    """What became of a value that there was once."""
+def no_such_value(key: str, value: Any) -> str | None:
+    """What became of a value that there was once, or how a list is written that was typed as text."""
+    if key in LISTS and isinstance(value, str) and value:
+        if re.fullmatch(r"\[.*\]", value):
+            return f"the quotes go around the whole word: '{key}={value}'"
+        if key != "test_index" or re.fullmatch(r"\d+(\s+\d+)+", value):
+            return f"a list is written in brackets: '{key}=[{','.join(value.split())}]'"
     return GONE.get(f"{key}={value}")
 
 
@@ -104,6 +107,8 @@ def no_choice(group: str, name: str) -> str | None:
 def no_method(name: str) -> str | None:
     """What was perhaps meant by a method that there is not."""
     known, parts = groups()["influence"], name.split(",")
+    if "=" in name:
+        return f"--method: the name of the method is missing before {name}"
     if len(parts) > 1 and set(parts) <= set(known):
         return f"--method {name}: the option is given once a method: " + " ".join(
             f"--method {part}" for part in parts
@@ -151,6 +156,7 @@ def no_launcher(name: str, known: Sequence[str]) -> str:
     return f"hydra/launcher={name}: no such launcher is installed{remedy}. There are: {', '.join(known)}"
 
 
-def _is_key(name: str) -> bool:
+def is_key(name: str) -> bool:
+    """Whether a name is one that stands before =."""
     first = name.split(".")[0]
     return first in groups() or first in TOP_KEYS

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from hydra.core.config_store import ConfigStore
@@ -10,8 +11,10 @@ from hydra.core.plugins import Plugins
 
 from repro.configuration.compose import Config, compose_methods, parse_overrides, refuse_moved_keys
 from repro.configuration.files import own_folder
-from repro.configuration.mistakes import no_launcher
+from repro.configuration.mistakes import LISTS, no_launcher
 from repro.errors import UsageError
+from repro.folder.naming import check_writable
+from repro.folder.paths import RunFolder
 
 LAUNCHER = "hydra/launcher"
 OWN_KEYS = ("output_dir", "experiment")
@@ -54,22 +57,25 @@ class Choices:
         return f"{len(self.runs())} runs ({values}), each by {' and '.join(dict.fromkeys(self.methods))}"
 
 
-def choices_of(overrides: list[str], methods: list[str]) -> Choices:
+def choices_of(overrides: list[str], methods: list[str], out: Path | None = None) -> Choices:
     """What is swept over, after every value of each key was checked beside the first values of the others.
 
     Args:
         overrides: KEY=VALUE, and KEY=a,b,c for what is swept over; hydra/launcher=… goes to Hydra.
         methods: of every run.
+        out: the folder that is asked for.
 
     Raises:
-        UsageError: an override is wrong, or nothing is swept over.
+        UsageError: an override or the folder is wrong, or nothing is swept over.
     """
+    _check_folder(out)
     refuse_moved_keys(overrides)
     parsed = [found for found in parse_overrides(overrides) if not _is_hydras(found)]
     for found in parsed:
         if found.key_or_group in OWN_KEYS:
             raise UsageError(f"{found.input_line}: not in a sweep, which names its folders itself (--out)")
     _check_launcher(overrides)
+    _refuse_lists(parsed)
     values = tuple(tuple(_values(found)) for found in parsed)
     choices = Choices(
         keys=tuple(str(found.key_or_group) for found in parsed),
@@ -99,6 +105,24 @@ def _check_swept(choices: Choices) -> None:
         raise UsageError(
             "nothing to sweep over: give at least one KEY=a,b,c, such as model.l2=0.001,0.01,0.1"
         )
+
+
+def _refuse_lists(parsed: list[Override]) -> None:
+    """A list is one value; where nothing is swept over, several were perhaps meant."""
+    if any(found.is_sweep_override() for found in parsed):
+        return
+    for found in parsed:
+        if isinstance(value := found.value(), list) and found.key_or_group not in LISTS:
+            written = f"{found.key_or_group}={','.join(map(str, value))}"
+            raise UsageError(f"{found.input_line}: a sweep takes several values without brackets: {written}")
+
+
+def _check_folder(out: Path | None) -> None:
+    if out is None:
+        return
+    check_writable(out, "--out ")
+    if RunFolder(out).manifest.exists():
+        raise UsageError(f"--out {out}: {out} is a run folder; name another, such as {out / 'sweep'}")
 
 
 def _check_launcher(overrides: list[str]) -> None:
