@@ -28,10 +28,10 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("train influence", "one command at a time: repro train …, then repro influence …"),
         ("train retrain data=digits", "one command at a time: repro train …, then repro retrain …"),
-        ("help", "there is no command help: repro --help, or repro COMMAND --help"),
-        ("help train", "there is no command help: repro --help, or repro COMMAND --help"),
-        ("version", "there is no command version: repro --version"),
-        ("-v", "there is no option -v: repro --version"),
+        ("help", "there is no command help; `repro --help`"),
+        ("help train", "there is no command help; `repro --help`"),
+        ("version", "it is `repro --version`"),
+        ("-v", "there is no option -v; it is `repro --version`"),
         ("report nosuchrun", "and there is no folder nosuchrun here"),
         ("train --l2 0.1", "--l2: a key is written without dashes: model.l2=0.1"),
         ("run --num-train=100", "--num-train=100: a key is written without dashes: data.num_train=100"),
@@ -80,6 +80,10 @@ def test_a_slip_in_quotes_is_answered_in_one_line(words: tuple[str, ...], remedy
     assert result.exit_code == 2, result.output
     assert result.stderr.count("\n") == 1, result.stderr
     assert remedy in result.stderr
+
+
+def test_what_is_named_in_place_of_other_programs_words_is_there() -> None:
+    assert repro("--version").exit_code == repro("--help").exit_code == 0
 
 
 def test_a_sweep_is_not_mixed_into_a_run(somewhere: Path) -> None:

@@ -12,11 +12,11 @@ SAYING = ("--quiet", "--log-json")
 OTHER_NAMES = {"out": "output_dir", "output": "output_dir", "lambda": "model.l2"}
 """Keys by the names that other programs have for them."""
 NOT_HERE = {
-    "help": "there is no command help: repro --help, or repro COMMAND --help",
-    "version": "there is no command version: repro --version",
-    "-v": "there is no option -v: repro --version",
-    "-V": "there is no option -V: repro --version",
-    "-h": "there is no option -h: repro --help",
+    "help": "there is no command help; `repro --help` shows all commands, `repro COMMAND --help` one",
+    "version": "there is no command version; it is `repro --version`",
+    "-v": "there is no option -v; it is `repro --version`",
+    "-V": "there is no option -V; it is `repro --version`",
+    "-h": "there is no option -h; it is `repro --help`",
 }
 """What other programs begin with."""
 
