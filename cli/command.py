@@ -12,7 +12,7 @@ from cli.console import complain, is_json, speaking
 from cli.help import HelpfulGroup
 from cli.options import LogJson, Quiet, TrustCode
 from parallel.children import started_by_command
-from repro.configuration.mistakes import option_that_is_none
+from repro.configuration.command_words import wrong_word
 from repro.errors import StageError, TerminatedError, UsageError
 
 Command = Callable[..., None]
@@ -105,10 +105,17 @@ def _say_ended(how: str, exit_code: int) -> None:
 class Commands(HelpfulGroup):
     """All commands. With --log-json, the errors that Typer itself finds are JSON objects too."""
 
+    def _options(self) -> dict[str, list[str]]:
+        """What each command's options are typed as."""
+        return {
+            name: ["--help", *(text for given in found.params for text in given.opts)]
+            for name, found in self.commands.items()
+        }
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **settings: Any) -> Any:
         given = sys.argv[1:] if args is None else list(args)
         with speaking(quiet=False, log_json="--log-json" in given):
-            if (wrong := option_that_is_none(given)) is not None:
+            if (wrong := wrong_word(given, self._options())) is not None:
                 complain(wrong, 2)
                 sys.exit(2)
             if not is_json():

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from pandas import DataFrame
 
 from diagnosis.measures import Pairs
@@ -85,20 +86,8 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         retrained: what is known of the models.
         methods: those to judge, in the order to say them in.
     """
-    points = rows.drop_duplicates("train_index")
-    local = "truth" in rows and bool((points["truth"] != PROVEN).any())
-    truth = Truth(
-        actual=points["actual_change"].to_numpy(np.float64, copy=True),
-        certificate=points["certificate"].to_numpy(np.float64, copy=True),
-        null_control=retrained.null_control,
-        null_certificate=retrained.null_certificate,
-        models=retrained.models,
-        missed=retrained.missed,
-        margin=float(points["margin"].min()) if local else None,
-        others={name: int((points["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
-    )
     return FigureVerdict(
-        truth=judge_truth(truth),
+        truth=judge_truth(truth_of(rows.drop_duplicates("train_index"), retrained)),
         methods=tuple(
             judge_method(
                 method.name,
@@ -111,6 +100,21 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
     )
 
 
+def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
+    """The actual changes of a table, one row for each removal, and what vouches for them."""
+    local = "truth" in rows and bool((rows["truth"] != PROVEN).any())
+    return Truth(
+        actual=rows["actual_change"].to_numpy(np.float64, copy=True),
+        certificate=rows["certificate"].to_numpy(np.float64, copy=True),
+        null_control=retrained.null_control,
+        null_certificate=retrained.null_certificate,
+        models=retrained.models,
+        missed=retrained.missed,
+        margin=float(rows["margin"].min()) if local else None,
+        others={name: int((rows["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
+    )
+
+
 def measures(methods: Sequence[MethodVerdict]) -> list[str]:
     """The names of the findings, in order, once each: the columns of the table."""
     return list(dict.fromkeys(finding.check for method in methods for finding in method.findings))
@@ -118,16 +122,15 @@ def measures(methods: Sequence[MethodVerdict]) -> list[str]:
 
 def pairs_of(rows: DataFrame, amplification: Mapping[int, float]) -> Pairs:
     """The columns predicted_change, actual_change and certificate, and what leverage is known of the rows."""
+    factors = [amplification.get(int(index), 1.0) for index in rows["train_index"]]
+    return as_pairs(rows, np.array(factors, np.float64))
+
+
+def as_pairs(rows: DataFrame, amplification: Float[np.ndarray, " k"]) -> Pairs:
+    """The columns that a panel shows, with the amplification of each row."""
     columns = ("predicted_change", "actual_change", "certificate")
     predicted, actual, certificate = (rows[name].to_numpy(np.float64, copy=True) for name in columns)
-    return Pairs(
-        predicted=predicted,
-        actual=actual,
-        certificate=certificate,
-        amplification=np.array(
-            [amplification.get(int(index), 1.0) for index in rows["train_index"]], np.float64
-        ),
-    )
+    return Pairs(predicted=predicted, actual=actual, certificate=certificate, amplification=amplification)
 
 
 def _sentences(methods: Sequence[MethodVerdict]) -> list[str]:

@@ -22,6 +22,7 @@ ROUGHLY = "follows the change that retraining finds, but errs widely at some poi
 ORDERS = "gets the order of the changes right, but not their size"
 DOES_NOT = "does not predict the change that retraining finds"
 DIVERGED = "has predictions that are not finite"
+ONE_STEP = "has the groups in the right order, and the size of their changes as far as one step from θ̂ goes"
 HEAVY = "agrees with retraining as far as points of such leverage can tell"
 UNDECIDED = "cannot be judged by these points"
 OUTCOMES: dict[str, bool | None] = {
@@ -31,6 +32,7 @@ OUTCOMES: dict[str, bool | None] = {
     ORDERS: False,
     DOES_NOT: False,
     DIVERGED: False,
+    ONE_STEP: None,
     HEAVY: None,
     UNDECIDED: None,
 }

@@ -22,9 +22,12 @@ def write_atomically(
     Raises:
         OSError: the folder cannot be written; `path` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: writers such as matplotlib choose their format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=path.suffix)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix stays last: writers such as matplotlib choose their format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-", suffix=path.suffix)
+    except OSError as error:
+        raise cannot_be_written(path, error) from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -41,6 +44,12 @@ def write_atomically(
         temporary.unlink(missing_ok=True)
         raise
     _flush(path.parent)
+
+
+def cannot_be_written(path: Path, error: OSError) -> OSError:
+    """The same error, of the file or folder that is wanted in place of what was tried on the way."""
+    said = f"cannot be written ({error.strerror}); name a folder that can be"
+    return OSError(error.errno, said, str(path))
 
 
 def set_aside(path: Path) -> Path:

@@ -71,9 +71,17 @@ def faults_of(error: ValidationError) -> Iterator[Fault]:
     """What such a class had against values."""
     for fault in error.errors():
         unknown, missing = (fault["type"] == kind for kind in ("unexpected_keyword_argument", "missing"))
-        expected = "" if unknown else "a value" if missing else fault["msg"].replace("Input should be ", "")
+        expected = "" if unknown else "a value" if missing else _expected(fault)
         value = "(absent)" if missing else fault["input"]
         yield Fault(key=str(fault["loc"][0]), value=value, expected=expected)
+
+
+def _expected(fault: Any) -> str:
+    """What a value should have been, in pydantic's words but where these are about its own types."""
+    if counted := {"too_short": "item", "string_too_short": "character"}.get(fault["type"]):
+        least = fault["ctx"]["min_length"]
+        return f"at least {least} {counted}{'' if least == 1 else 's'}"
+    return str(fault["msg"]).replace("Input should be ", "")
 
 
 def check_settings(made: Any, group: str) -> None:

@@ -29,7 +29,7 @@ def draw_spectrum(spectra: Mapping[str, ComputedSpectrum]) -> Figure:
         spectra: by the name of the precision.
     """
     with styled():
-        figure = Figure(figsize=(0.6 + 2.9 * len(spectra), 2.9), layout="constrained")
+        figure = Figure(figsize=(0.6 + 2.9 * len(spectra), 3.5), layout="constrained")
         panels = figure.subplots(1, len(spectra), sharey=True, squeeze=False)[0]
         for axes, (name, spectrum) in zip(panels, spectra.items(), strict=True):
             top = float(np.abs(spectrum.eigenvalues).max())
@@ -39,6 +39,7 @@ def draw_spectrum(spectra: Mapping[str, ComputedSpectrum]) -> Figure:
                 axes.plot(np.arange(1, len(sizes) + 1), sizes, color=colour, linewidth=1.6, label=named)
             axes.axhline(spectrum.rounding, color=MUTED, linewidth=0.8, linestyle="--", label=ROUNDING)
             axes.set(yscale="log", ylim=(top * SMALLEST_SHOWN, 5 * top), title=name, xlabel="Rank")
-            axes.legend(frameon=False, loc="upper right")
+            # Curves may run anywhere in the panel, so the legend stands under it.
+            axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.18))
         panels[0].set_ylabel("|Eigenvalue of H|")
     return figure

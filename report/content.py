@@ -118,6 +118,16 @@ class Making:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherTable:
+    """Results of the other kind that the folder has, of points or of groups, and this page does not show."""
+
+    what: str
+    file: str
+    command: str
+    """The line that makes the page of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """All of it."""
 
@@ -133,6 +143,7 @@ class Page:
     """Files of scores that `repro score` has judged."""
     figure: dict[str, Any]
     """The interactive figure's data, of `report.points`."""
+    other: OtherTable | None
     local: bool
     """Whether certificates have a condition: see `retrain/local_certificate.py`."""
     table_checksum: str

@@ -1,37 +1,44 @@
 """The page on groups of training rows as one HTML text, of the same parts as that on single points."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from plots.agreement import Agreement
+from diagnosis.figure import measures
+from diagnosis.limits import CRITERIA
+from diagnosis.verdict import Verdict
+from report.content import Making, Method, OtherTable
 from report.page import as_json, asset, environment, one_function
 
 SCRIPTS = ("page.js", "groups.js")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupMethod:
-    """One method's row for one test point."""
-
-    name: str
-    agreement: Agreement
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
 class GroupTestPoint:
-    """One test point: its picture, and what the methods say of the groups' effects on it."""
+    """One test point: what the methods say of the groups' effects on it."""
 
     index: int
     label: str
-    image: str | None
-    methods: Sequence[GroupMethod]
-    max_certificate: float
-    null_control: float
+    holds: bool | None
+    """Whether the figure can be believed; None where it cannot be told."""
+    summary: str
+    methods: Sequence[Method]
+    truth: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatamodelingScore:
+    """How well a method orders the models of a test point, with the interval that certificates leave."""
+
+    method: str
+    target: str
+    """The test point, or mean."""
+    value: float
+    lowest: float
+    highest: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,16 +51,20 @@ class GroupPage:
     """How the groups were chosen, in words."""
     example_noun: str
     test_points: Sequence[GroupTestPoint]
+    scores: Sequence[DatamodelingScore]
+    """Of `repro lds`; none where it was not run."""
     figure: dict[str, Any]
     """The interactive figure's data, of `report.group_points`."""
+    other: OtherTable | None
+    local: bool
+    """Whether certificates have a condition."""
     table_checksum: str
     """SHA-256 of groups.csv."""
     printed_figure: str
     """Predicted against actual changes, as a `data:` address."""
     printed_sizes: str | None
     """Agreement by size; None where groups have one size."""
-    commands: Sequence[str]
-    facts: Mapping[str, str]
+    making: Making
 
 
 def render_groups(page: GroupPage) -> str:
@@ -63,6 +74,9 @@ def render_groups(page: GroupPage) -> str:
         .get_template("groups.html.jinja")
         .render(
             page=page,
+            criteria=CRITERIA,
+            unit="groups",
+            measures=measures([method.verdict for method in page.test_points[0].methods]),
             styles=Markup(asset("page.css")),
             script=one_function(SCRIPTS),
             plotly=Markup(get_plotlyjs()),

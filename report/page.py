@@ -26,6 +26,7 @@ def render(page: Page) -> str:
     return template.render(
         page=page,
         criteria=CRITERIA,
+        unit="points",
         measures=measures([method.verdict for method in page.test_points[0].methods]),
         judged_measures=measures([one.verdict for one in page.judged]),
         judged_lds=any(one.lds is not None for one in page.judged),

@@ -20,7 +20,7 @@ from repro.retraining import make_retrainer
 from repro.selection import describe_selection, points_without_predictions, selection_name
 from repro.session import Session
 from retrain.changes import Changes
-from retrain.removal import Removal
+from retrain.removal import Removal, leave_one_out
 from retrain.retrainer import Retrainer, with_null_control
 
 COLUMNS = (
@@ -43,6 +43,11 @@ class JoinedChanges:
     summary: Summary
     selection: str
     """How the training points were chosen, in words."""
+
+    @property
+    def removals(self) -> list[Removal]:
+        """Those of the table."""
+        return leave_one_out(self.table["train_index"])
 
     @property
     def agreements(self) -> dict[tuple[str, int], Agreement]:

@@ -143,7 +143,6 @@ NAMES = frozenset(
 
 HERE = "tests/test_printed_commands.py"
 SCORE = "tests/test_score_command.py"
-GROUPS_PAGE = "tests/test_groups.py::test_the_page_shows_groups_by_size_with_their_strongest_members"
 ELSEWHERE = {
     "repro run experiment=groups2019": "tests/test_groups.py::test_the_study_of_2019_in_miniature",
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
@@ -156,6 +155,7 @@ ELSEWHERE = {
     "repro score first.npy second.npy --into outputs/demo": f"{SCORE}::test_the_examples_of_the_help",
     "python -m cli": f"{HERE}::test_the_package_is_the_program",
     "repro --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
+    "repro --version": "tests/test_slips.py::test_what_is_named_in_place_of_other_programs_words_is_there",
     "repro sweep --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
 }
 """Lines that a test of their own runs."""
@@ -197,8 +197,9 @@ MESSAGES = {
         "tests/test_lds.py::test_damaged_scores_are_made_again_by_the_command_that_check_names"
     ),
     ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
-    ("repro {}", "repro/page/groups.py #1"): GROUPS_PAGE,
-    ("repro {}", "repro/page/groups.py #2"): GROUPS_PAGE,
+    ("repro {}", "repro/page/other.py #1"): (
+        "tests/test_group_page.py::test_each_page_names_the_command_that_shows_the_other"
+    ),
     ("repro {}", "repro/page/commands.py #1"): (
         "tests/test_report_making.py::test_the_commands_make_the_same_table_again"
     ),

@@ -53,7 +53,9 @@ def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
     session = Session(compose(list(overrides)))
     with session.opened() as folder:
         joined = plot_points(session).joined
-        retraining = read_retraining(folder, session.config, joined)
+        retraining = read_retraining(
+            folder, session.config, joined.model.key, joined.retrainer, joined.removals
+        )
     target, dataset = next(iter(joined.summary)), session.dataset
     return describe_test_point(dataset, joined, retraining, target, {}, Pictures.of(dataset))
 

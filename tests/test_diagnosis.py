@@ -24,6 +24,7 @@ from influence.lissa import LiSSA
 from influence.scores import influence_scores
 from influence.solution import Solution, Status
 from influence.spectrum import Spectrum, spectrum
+from plots.spectrum import ComputedSpectrum, draw_spectrum
 from repro.diagnosing.subject import Reference
 from retrain.leverage import amplification
 from retrain.removal import leave_one_out
@@ -302,3 +303,22 @@ def test_stochastic_training_is_reproducible_and_never_claims_a_minimum() -> Non
     assert best.value < first.value < best.value + 0.2
     adam = StochasticFit(optimiser="adam", learning_rate=0.01)(risk)
     assert best.value < adam.value < best.value + 0.2
+
+
+def test_the_legend_of_the_spectrum_lies_beside_the_panel_whatever_the_data_are() -> None:
+    for lowest in (1e-20, 1e-3, 0.9):
+        values = np.geomspace(lowest, 1.0, 640)
+        spectra = {
+            name: ComputedSpectrum(eigenvalues=np.concatenate([values, -values[:100]]), rounding=1e-5)
+            for name in ("float32", "float64")
+        }
+        figure = draw_spectrum(spectra)
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            legend = axes.get_legend()
+            assert legend is not None
+            box = legend.get_window_extent()
+            assert not box.overlaps(axes.bbox), lowest
+            assert figure.bbox.count_contains(box.corners()) == 4
+            label = axes.xaxis.label.get_window_extent()
+            assert not box.overlaps(label)

@@ -13,6 +13,7 @@ from diagnosis.predictions import (
     DOES_NOT,
     FIRST_ORDER,
     HEAVY,
+    ONE_STEP,
     ORDERS,
     OUTCOMES,
     PREDICTS,
@@ -389,7 +390,7 @@ def test_signs_are_written_where_there_is_one() -> None:
 
 def test_the_outcomes_of_these_tests_are_all_there_are() -> None:
     assert set(OUTCOMES) == {
-        PREDICTS, FIRST_ORDER, ROUGHLY, ORDERS, DOES_NOT, DIVERGED, HEAVY, UNDECIDED,
+        PREDICTS, FIRST_ORDER, ROUGHLY, ORDERS, DOES_NOT, DIVERGED, HEAVY, UNDECIDED, ONE_STEP,
     }  # fmt: skip
 
 

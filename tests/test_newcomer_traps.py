@@ -188,6 +188,13 @@ def test_run_refuses_before_any_work_what_it_cannot_retrain(tmp_path: Path, bad:
         ("--quiet train", "--quiet comes after the command, such as: repro train --quiet"),
         ("train data = digits", "there is no space around =, such as data=VALUE"),
         ("train data=mine.npz", "a file of your own is read with data=npz data.path=mine.npz"),
+        ("train digits", "'digits' is not KEY=VALUE: it is written data=digits"),
+        ("train digit", "'digit' is not KEY=VALUE: did you mean data=digits?"),
+        ("run network", "it is written model=network"),
+        ("run figure2", "it is written experiment=figure2"),
+        ("retrain halfs", "did you mean removals=halves?"),
+        ("train random", "it is written removals=random"),
+        ("influence lisa", "did you mean --method lissa?"),
         ("plot test_index=3,8", "a list is written in brackets: 'test_index=[3,8]'"),
         ("plot test_index=[3 8]", "a list has no spaces, and quotes around it"),
         ("train model.l2=0,1", "a number has a decimal point: model.l2=0.1"),
@@ -221,4 +228,15 @@ def test_another_working_directory_is_named(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     assert f"is missing in the working directory {tmp_path}. Run first: repro train" in errors(
         "plot", *SMALL, code=1
+    )
+
+
+def test_a_folder_called_like_a_choice_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    assert (
+        "digits holds no run: there is no config.yaml; if the choice is meant, it is written data=digits"
+        in (errors("train", "digits"))
     )

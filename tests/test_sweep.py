@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,43 @@ def test_a_wrong_sweep_is_refused_before_any_run(tmp_path: Path, overrides: list
     assert result.exit_code == 2
     assert said in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_sweep_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from cli.main import app; from typer.testing import CliRunner\n"
+        "for words in (['output_dir=a'], ['nosuch=1'], ['hydra/launcher=nosuch'], ['fit.seed=3'], []):\n"
+        "    line = ['sweep', 'data=digits', *words, 'model.l2=0.1,0.2'][:-1 if not words else None]\n"
+        "    result = CliRunner().invoke(app, line)\n"
+        "    assert result.exit_code == 2, result.output\n"
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_sweep_says_first_how_many_runs_it_makes_and_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("repro.sweep.sweep._run_all", lambda folder, overrides: None)
+    folder = tmp_path / "out"
+    words = (
+        "--method",
+        "cg",
+        "--method",
+        "grad_dot",
+        *FAST,
+        "model.l2=0.01,0.1",
+        "top_k=5,6,7",
+        "test_index=3",
+    )
+    first, *_ = succeed("sweep", *words, "--out", folder).splitlines()
+    runs = "6 runs (model.l2=0.01,0.1 × top_k=5,6,7), each by cg and grad_dot"
+    assert first == f"{runs}; the result will be {folder}/sweep.csv"
+    event = json.loads(succeed("sweep", *words, "--out", folder, "--log-json").splitlines()[0])
+    assert event["event"] == "sweep"
+    assert event["runs"] == 6
+    assert event["values"] == {"model.l2": ["0.01", "0.1"], "top_k": ["5", "6", "7"]}
+    assert event["folder"] == str(folder)
 
 
 @pytest.mark.slow

@@ -141,10 +141,13 @@ def sweep(
         repro sweep --method cg --method lissa data.num_train=1000,5000,20000 --out outputs/against-n
         repro sweep --method lissa influence.depth=1000,5000,20000 influence.seed=0,1,2
     """
+    from repro.sweep.choices import choices_of
+
+    choices = choices_of(as_list(overrides), list(method or []) or [compose([]).method], out)
     from cli.terminal import Terminal
     from repro.sweep.sweep import sweep as stage
 
-    stage(as_list(overrides), list(method or []) or [compose([]).method], out, Terminal())
+    stage(choices, out, Terminal())
 
 
 @command(quiet=False, opens_folder=False)

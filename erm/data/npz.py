@@ -52,6 +52,8 @@ def load_npz(
             raise DataError(
                 f"{path}: x_{part} has {len(x)} examples and y_{part} {len(y)} labels; give each its own"
             )
+    if (only := y_train[0]) == max(y_train.max(), y_test.max()) == min(y_train.min(), y_test.min()):
+        raise DataError(f"{path}: every label is {only}; a classifier needs at least two classes")
     try:
         dataset = Dataset(
             name=path.stem,
@@ -125,9 +127,18 @@ def _as_vector(name: str, array: Shaped[np.ndarray, "..."]) -> str:
     )
 
 
+def _as_numbers(array: Shaped[np.ndarray, "..."]) -> str:
+    """How names become numbers."""
+    said = ", such as numpy.unique(y_train, return_inverse=True) makes, the same for train and test"
+    return said if array.dtype.kind in "USO" else ""
+
+
 def _labels(path: Path, name: str, array: Shaped[np.ndarray, "..."]) -> Int64[np.ndarray, " n"]:
     if array.dtype.kind not in "iuf":
-        raise DataError(f"{path}: {name} has dtype {array.dtype}; convert it to integers that count from 0")
+        raise DataError(
+            f"{path}: {name} has dtype {array.dtype}; convert it to integers that count from 0"
+            f"{_as_numbers(array)}"
+        )
     if array.ndim != 1 or array.size == 0:
         raise DataError(
             f"{path}: {name} has shape {array.shape}, expected (n,), n at least 1: one label for each "

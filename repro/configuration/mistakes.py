@@ -1,5 +1,6 @@
 """What is easily typed wrong, and the line that says how it is written."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +12,6 @@ from repro.configuration.files import groups
 TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
 LISTS = ("test_index", "removals.indices", "plot.formats", "compare.settings")
 """Keys that take several values."""
-SAYING = ("--quiet", "--log-json")
-"""Options of the commands that are often given before the command."""
 IDX_FILE = "train-images-idx3-ubyte"
 MOST_NAMED = 5
 GONE = {
@@ -24,40 +23,57 @@ LAUNCHERS = {name: f"hydra-{name}-launcher" for name in ("joblib", "ray", "rq", 
 """Packages of Hydra's own plugins, by the first word of what they are called by."""
 
 
-def option_that_is_none(words: Sequence[str]) -> str | None:
-    """What is wrong with a command line that Typer would only call unknown; None where it may judge.
-
-    Args:
-        words: after `repro`.
-    """
-    if words and words[0] in SAYING:
-        command = words[1] if words[1:] else "run"
-        return f"{words[0]} comes after the command, such as: repro {command} {words[0]}"
-    for place, word in enumerate(words):
-        if word == "--":
-            return None
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not _is_key(name):
-            continue
-        following = words[place + 1] if place + 1 < len(words) else "VALUE"
-        return f"{word}: a key is written without dashes: {name}={value if equals else following}"
-    return None
-
-
 def no_override(word: str) -> str:
     """Why a word is not KEY=VALUE, and what was perhaps meant."""
     wrong = f"{word!r} is not KEY=VALUE"
-    if word in groups()["influence"]:
-        return f"{wrong}: a method is chosen with --method {word}"
+    if found := _choices(word):
+        return f"{wrong}: {found}"
     if word.endswith(".npz"):
         return f"{wrong}: a file of your own is read with data=npz data.path={word}"
     if word.count("[") > word.count("]"):
         return f"{wrong}: a list has no spaces, and quotes around it, such as 'test_index=[3,8]'"
-    if _is_key(word):
+    if meant := _badly_joined(word):
+        return f"{wrong}: {meant}"
+    if is_key(word):
         return f"{wrong}: there is no space around =, such as {word}=VALUE"
+    if close := difflib.get_close_matches(
+        word, [name for names in groups().values() for name in names], 1, 0.7
+    ):
+        return f"{wrong}: did you mean {_written(close[0])}?"
     if Path(word).is_dir():
         return f"{wrong}: a sweep makes run folders of its own, where --out says"
-    return f"{wrong}, such as model.l2=0.1"
+    return f"{wrong}, such as model.l2=0.1" + ("" if "=" in word else f", and there is no folder {word} here")
+
+
+def _badly_joined(word: str) -> str | None:
+    """How a key and its value are written that something else than one = stands between, or in the value."""
+    found = re.fullmatch(r"(?P<key>[\w.]+(:\w+(?==))?)(?P<between>\s*[=:]+\s*)(?P<value>[^=:\s].*)", word)
+    if found is None or not is_key(key := found["key"].replace(":", ".")):
+        return None
+    value, between = found["value"], found["between"]
+    if ":" in found["key"]:
+        return f"a key is given its value by =, and its parts are joined by a point: {key}={value}"
+    if between == "=" and (items := re.fullmatch(r"\((.*)\)", value)):
+        return f"a list is written in brackets: '{key}=[{items[1]}]'"
+    if between == "=" and (items := re.fullmatch(r"\[(.*)\]", value)):
+        parts = (part.strip() for part in items[1].split(","))
+        quoted = ",".join(f'"{part}"' if " " in part else part for part in parts)
+        return f"an item with a space has quotes of its own: '{key}=[{quoted}]'"
+    rule = {"=": "there is no space around =", ":": "a key is given its value by ="}
+    return f"{rule.get(between.strip(), 'a key is given its value by one =')}: {key}={value}"
+
+
+def _choices(word: str) -> str | None:
+    """How a word that is the name of a choice is written; None for other words."""
+    if word in groups()["influence"]:
+        return f"a method is chosen with {_written(word)}"
+    return f"it is written {_written(word)}" if _written(word) else None
+
+
+def _written(name: str) -> str:
+    """A choice as it is typed; empty where no group has it."""
+    found = [group for group, names in groups().items() if name in names]
+    return " or ".join(f"--method {name}" if group == "influence" else f"{group}={name}" for group in found)
 
 
 def several_values(key: str, text: str) -> str:
@@ -71,8 +87,13 @@ def several_values(key: str, text: str) -> str:
     return f"{text}: several values are not one configuration; `repro sweep` runs one after the other"
 
 
-def gone_value(key: str, value: str) -> str | None:
-    """What became of a value that there was once."""
+def no_such_value(key: str, value: Any) -> str | None:
+    """What became of a value that there was once, or how a list is written that was typed as text."""
+    if key in LISTS and isinstance(value, str) and value:
+        if re.fullmatch(r"\[.*\]", value):
+            return f"the quotes go around the whole word: '{key}={value}'"
+        if key != "test_index" or re.fullmatch(r"\d+(\s+\d+)+", value):
+            return f"a list is written in brackets: '{key}=[{','.join(value.split())}]'"
     return GONE.get(f"{key}={value}")
 
 
@@ -86,6 +107,8 @@ def no_choice(group: str, name: str) -> str | None:
 def no_method(name: str) -> str | None:
     """What was perhaps meant by a method that there is not."""
     known, parts = groups()["influence"], name.split(",")
+    if "=" in name:
+        return f"--method: the name of the method is missing before {name}"
     if len(parts) > 1 and set(parts) <= set(known):
         return f"--method {name}: the option is given once a method: " + " ".join(
             f"--method {part}" for part in parts
@@ -107,6 +130,8 @@ def no_run(path: Path, manifest: str) -> str:
     if path.is_file():
         return f"{path} is a file; name the run folder, such as {path.parent}"
     found = sorted(str(file.parent) for depth in ("*", "*/*") for file in path.glob(f"{depth}/{manifest}"))
+    if not found and (choice := _written(str(path))):
+        return f"{wrong}; if the choice is meant, it is written {choice}"
     if not found:
         return f"{wrong}; name a run folder, which `repro train` prints"
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
@@ -131,6 +156,7 @@ def no_launcher(name: str, known: Sequence[str]) -> str:
     return f"hydra/launcher={name}: no such launcher is installed{remedy}. There are: {', '.join(known)}"
 
 
-def _is_key(name: str) -> bool:
+def is_key(name: str) -> bool:
+    """Whether a name is one that stands before =."""
     first = name.split(".")[0]
     return first in groups() or first in TOP_KEYS

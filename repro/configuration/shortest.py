@@ -25,7 +25,7 @@ def shortest_overrides(config: Config) -> list[str]:
 
 def _required(config: Config) -> list[str]:
     """What a choice cannot be composed without."""
-    keys = (("data", "path"), ("removals", "indices"))
+    keys = (("data", "path"), ("removals", "indices"), ("removals", "path"))
     return [override(f"{group}.{key}", config[group][key]) for group, key in keys if key in config[group]]
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from erm.settings import Setting, faults_of, schema_of, settings_of_class
+from erm.settings import Fault, Setting, faults_of, schema_of, settings_of_class
 from repro.configuration.declared import declared
 from repro.configuration.files import groups, make_own_modules_importable, shipped_targets
-from repro.configuration.mistakes import gone_value
+from repro.configuration.mistakes import no_such_value
 from repro.configuration.moved import MOVED
 from repro.configuration.schema import FIRST_NAMES, Top, settings_of_group
 from repro.errors import UsageError
@@ -84,14 +84,20 @@ def _validated(settings: dict[str, Setting], node: dict[str, Any], prefix: str) 
 
 def _complaints(error: ValidationError, prefix: str) -> list[str]:
     """One line a faulty key: key, value, and what is allowed."""
-    by_key: dict[str, tuple[str, list[str]]] = {}
+    by_key: dict[str, list[Fault]] = {}
     for fault in faults_of(error):
-        key, value = printable(f"{prefix}{fault.key}"), printable(str(fault.value))
-        by_key.setdefault(key, (value, []))[1].append(fault.expected or _no_such(key))
+        by_key.setdefault(printable(f"{prefix}{fault.key}"), []).append(fault)
     return [
-        f"{key}={value}: {gone_value(key, value) or 'expected ' + ' or '.join(dict.fromkeys(messages))}"
-        for key, (value, messages) in by_key.items()
+        f"{key}={printable(str(faults[0].value))}: {_wrong(key, faults)}" for key, faults in by_key.items()
     ]
+
+
+def _wrong(key: str, faults: list[Fault]) -> str:
+    """What is wrong with a value, by all that was said of it."""
+    if (meant := no_such_value(key, faults[0].value)) is not None:
+        return printable(meant)
+    expected = dict.fromkeys(fault.expected for fault in faults)
+    return f"there is {_no_such(key)}" if "" in expected else f"expected {' or '.join(expected)}"
 
 
 def _no_such(key: str) -> str:
@@ -100,7 +106,8 @@ def _no_such(key: str) -> str:
 
 def nearest(name: str, known: list[str]) -> str:
     """A sentence with the names that were perhaps meant."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    same = [name.lower()] if name.lower() in known else []
+    close = same or difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
         return f"Did you mean {' or '.join(close)}?"
     return f"There are: {', '.join(known)}" if len(known) <= 12 else "`repro config` prints all keys"

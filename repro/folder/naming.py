@@ -70,7 +70,7 @@ def run_folder(config: Config) -> RunFolder:
     """
     named = config["output_dir"]
     path = _named_by_hash(config) if named is None else expanded(named)
-    _check_writable(path)
+    check_writable(path, "output_dir=")
     return RunFolder(path)
 
 
@@ -90,15 +90,23 @@ def _with_digest(config: Config, determines: dict[str, Any]) -> Path:
     return Path("outputs") / f"{config.choices['data']}-{config.choices['model']}-{digest[:8]}"
 
 
-def _check_writable(path: Path) -> None:
-    """Refuse before any work what could not be written after it. Writes nothing itself."""
+def check_writable(path: Path, typed: str) -> None:
+    """Refuse before any work what could not be written after it. Writes nothing itself.
+
+    Args:
+        path: the folder.
+        typed: what stands before it on the command line.
+
+    Raises:
+        UsageError: a file is in the way, or the user may not write there.
+    """
     existing = path
     while not existing.exists():
         existing = existing.parent
     if not existing.is_dir():
-        raise UsageError(f"output_dir={path}: {existing} is a file, not a folder")
+        raise UsageError(f"{typed}{path}: {existing} is a file, not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise UsageError(f"output_dir={path}: {existing} cannot be written by this user")
+        raise UsageError(f"{typed}{path}: {existing} cannot be written by this user")
 
 
 def check_same_configuration(folder: RunFolder, config: Config, content: str | None = None) -> None:

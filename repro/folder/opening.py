@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from filelock import BaseFileLock, FileLock, Timeout
 
+from erm.files import cannot_be_written
 from parallel.children import started_by_command
 from parallel.environment import first_of_launched, launched
 from repro.configuration.compose import Config
@@ -45,7 +46,10 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     """
     folder = run_folder(config)
     if create:
-        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_be_written(folder.path, error) from error
     if not folder.path.exists() or not speaks_for_all():
         yield folder
         return

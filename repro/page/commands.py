@@ -22,9 +22,24 @@ from repro.page.retraining import Retraining
 from repro.predictions import Prediction
 from repro.retraining import SOLVER_KEYS
 
+RECORDED = tuple(key for key in SOLVER_KEYS if key != "l2_scaling")
+"""Keys of `retrain` that say how models were solved, and not which ones they are."""
 
-def commands(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> list[str]:
-    """The command lines that make this run and its page again."""
+
+def commands(
+    config: Config,
+    predictions: Sequence[Prediction],
+    retraining: Retraining,
+    before_page: Sequence[list[str]] = (),
+) -> list[str]:
+    """The command lines that make this run and its page again.
+
+    Args:
+        config: of the page.
+        predictions: of the methods that it shows.
+        retraining: of the models.
+        before_page: command lines of what else it shows, without `repro`.
+    """
     shared = [text for text in shortest_overrides(config) if not _is_recorded(text)]
     external = [p.record.settings for p in predictions if p.record.settings.get("_target_") == EXTERNAL]
     methods = {
@@ -44,7 +59,7 @@ def commands(config: Config, predictions: Sequence[Prediction], retraining: Retr
     if external:
         files = [str(settings.get("file")) for settings in external]
         lines.append(["score", *files, "--into", str(run_folder(config).path)])
-    lines.append(["report", *shared])
+    lines += [*before_page, ["report", *shared]]
     folder = own_folder()
     environment = [] if folder is None else [f"{VARIABLE}={shlex.quote(str(folder))}"]
     return [" ".join([*environment, shlex.join(["repro", *line])]) for line in lines]
@@ -62,7 +77,7 @@ def caveat(retraining: Retraining) -> str:
 
 def configuration(config: Config, predictions: Sequence[Prediction], retraining: Retraining) -> str:
     """As YAML: what θ̂, each method and the retraining were really made with."""
-    settings = retraining.settings[-1].model_dump() if retraining.settings else {}
+    settings = retraining.settings[-1].model_dump(include=set(RECORDED)) if retraining.settings else {}
     values = {
         **{group: config[group] for group in DETERMINES_THETA},
         "test_index": config["test_index"],
@@ -84,7 +99,7 @@ def method_overrides(method: str, settings: Mapping[str, Any]) -> list[str]:
 def _is_recorded(override: str) -> bool:
     """Whether a record has the final word on what this override sets."""
     group, _, key = override.split("=")[0].lstrip("+").partition(".")
-    return group == "influence" or (group == "retrain" and key in (*SOLVER_KEYS, "gpus"))
+    return group == "influence" or (group == "retrain" and key in (*RECORDED, "gpus"))
 
 
 def _retrain_overrides(retraining: Retraining) -> list[str]:
@@ -93,7 +108,7 @@ def _retrain_overrides(retraining: Retraining) -> list[str]:
     usual, last = defaults()["retrain"], retraining.runs[-1]
     own = [
         override(f"retrain.{key}", value)
-        for key, value in last.settings.model_dump().items()
+        for key, value in last.settings.model_dump(include=set(RECORDED)).items()
         if value != usual[key]
     ]
     return [*own, *([f"retrain.gpus={last.processes}"] if last.processes > 1 else [])]

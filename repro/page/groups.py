@@ -1,23 +1,30 @@
 """What the page on groups says: put together from the run, as `repro/stages/report.py` asks for it."""
 
 import base64
-import shlex
+import dataclasses
 from io import BytesIO
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from diagnosis.figure import Method as JudgedMethod
+from diagnosis.figure import Retrained
+from diagnosis.group_figure import judge_groups
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.style import save
-from report.group_page import GroupMethod, GroupPage, GroupTestPoint
+from report.content import Method
+from report.group_page import GroupPage, GroupTestPoint
 from report.group_points import group_figure_data, shown_members
-from repro.configuration.shortest import shortest_overrides
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style
 from repro.folder.manifest import file_checksum
 from repro.group_agreement import JoinedGroups
 from repro.group_choice import of
 from repro.page.examples import Pictures
+from repro.page.other import other_points
+from repro.page.provenance import describe_making
+from repro.page.retraining import Retraining, read_retraining
+from repro.page.scores import datamodeling_scores, lds_line
 from repro.retraining import make_retrainer
 from repro.selection import describe_groups
 from repro.session import Session
@@ -25,8 +32,9 @@ from repro.session import Session
 
 def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
     """All that the page on groups says."""
-    dataset, config = session.dataset, session.config
+    dataset, config, folder = session.dataset, session.config, session.folder
     model, choice = session.model(), joined.choice
+    retrainer = make_retrainer(session, model)
     titles, pictures = method_titles(config, choice.predictions), Pictures.of(dataset)
     noun = "image" if dataset.image_shape else "example"
     targets, first = list(joined.summary), choice.predictions[0]
@@ -39,45 +47,68 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
     )
     figure |= {"images": pictures.by_index(dataset.x_train, shown_members(figure)), "noun": noun}
     selection = describe_groups(config, choice.removals)
-    methods = [word for found in choice.predictions for word in ("--method", found.method)]
+    retraining = read_retraining(folder, config, model.key, retrainer, choice.removals)
+    scores = datamodeling_scores(folder)
+    making = describe_making(
+        folder,
+        config,
+        model,
+        choice.predictions,
+        targets,
+        retraining,
+        models="models of groups",
+        before_page=[lds_line(folder, config, scores)] if scores else [],
+    )
+    scaling = {"L2 of a group": _scaling(config["retrain"]["l2_scaling"])}
     return GroupPage(
         data=f"{config.choices['data']}, {len(dataset.y_train):,} training examples",
-        model=make_retrainer(session, model).description,
+        model=retrainer.description,
         selection=selection,
         example_noun=noun,
-        test_points=[_test_point(session, joined, target, pictures) for target in targets],
+        test_points=[_test_point(session, joined, retraining, target, titles) for target in targets],
+        scores=scores,
         figure=figure,
-        table_checksum=file_checksum(session.folder.groups),
+        other=other_points(session),
+        local=any(point.basins is not None for point in joined.summary.values()),
+        table_checksum=file_checksum(folder.groups),
         printed_figure=_picture(session, draw_groups(joined.table, titles, selection)),
         printed_sizes=_picture(session, draw_agreement_by_size(joined.table, titles))
         if several_sizes(joined.table)
         else None,
-        commands=[
-            shlex.join(["repro", "run", *methods, *shortest_overrides(config)]),
-            shlex.join(["repro", "report", *shortest_overrides(config)]),
-        ],
-        facts={
-            "L2 of a group": _scaling(config["retrain"]["l2_scaling"]),
-            "R(θ̂)": f"{model.facts.objective:.10f}",
-            "Test accuracy": f"{model.facts.test_accuracy:.4f}",
-            "SHA-256 of the data": model.facts.provenance.data_checksum,
-            "SHA-256 of θ̂": model.key,
-        },
+        making=dataclasses.replace(making, facts=scaling | dict(making.facts)),
     )
 
 
-def _test_point(session: Session, joined: JoinedGroups, target: int, pictures: Pictures) -> GroupTestPoint:
-    summary = joined.summary[target]
+def _test_point(
+    session: Session, joined: JoinedGroups, retraining: Retraining, target: int, titles: dict[str, str]
+) -> GroupTestPoint:
+    summary, predictions = joined.summary[target], joined.choice.predictions
+    verdict = judge_groups(
+        joined.table[joined.table["test_index"] == target],
+        Retrained(
+            null_control=summary.null_control,
+            null_certificate=summary.null_control_certificate,
+            models=retraining.models,
+            missed=len(retraining.missed),
+            amplification={},
+        ),
+        [JudgedMethod(name=one.method, baseline=one.record.declares_baseline) for one in predictions],
+        {one.method for one in predictions if one.record.predicts_groups},
+    )
     return GroupTestPoint(
         index=target,
         label=str(int(session.dataset.y_test[target])),
-        image=pictures(session.dataset.x_test[target]),
+        holds=verdict.passed,
+        summary=verdict.summary,
         methods=[
-            GroupMethod(name=name, agreement=found.agreement, seconds=found.seconds)
-            for name, found in summary.methods.items()
+            Method(
+                title=titles.get(found.method, found.method),
+                verdict=found,
+                seconds=summary.methods[found.method].seconds,
+            )
+            for found in verdict.methods
         ],
-        max_certificate=summary.max_certificate,
-        null_control=summary.null_control,
+        truth=verdict.truth,
     )
 
 

@@ -1,31 +1,57 @@
 """How a run was made, for its page: its stages, what it was made from, and how to make it again."""
 
 import math
+from collections.abc import Collection, Sequence
 
 from plots.numbers import format_number
-from report.content import Making, Stage
-from repro.agreement import JoinedChanges
+from report.content import Making, Stage, Trace
 from repro.configuration.compose import Config
 from repro.folder.manifest import read_manifest
 from repro.folder.paths import RunFolder
+from repro.model_file import TrainedModel
 from repro.page.commands import caveat, commands, configuration
 from repro.page.retraining import Retraining
-from repro.page.traces import traces
+from repro.predictions import Prediction
 from repro.records.age import age_in_words
 
 
 def describe_making(
-    folder: RunFolder, config: Config, joined: JoinedChanges, retraining: Retraining
+    folder: RunFolder,
+    config: Config,
+    model: TrainedModel,
+    predictions: Sequence[Prediction],
+    targets: Collection[int],
+    retraining: Retraining,
+    *,
+    models: str,
+    traces: Sequence[Trace] = (),
+    before_page: Sequence[list[str]] = (),
 ) -> Making:
-    """All that the page says of how the run was made."""
+    """All that the page says of how the run was made.
+
+    Args:
+        folder: the run.
+        config: of the page.
+        model: θ̂.
+        predictions: of the methods that the page shows.
+        targets: its test points.
+        retraining: of its models.
+        models: what they are called, in the plural.
+        traces: of iterations.
+        before_page: command lines of what else it shows.
+    """
     return Making(
-        commands=commands(config, joined.predictions, retraining),
-        caveat=" ".join([*_ages(joined), caveat(retraining)]).strip(),
-        stages=[_train_stage(joined), *_influence_stages(joined), _retrain_stage(retraining)],
-        traces=traces(joined, retraining),
-        facts=_facts(joined),
+        commands=commands(config, predictions, retraining, before_page),
+        caveat=" ".join([*_ages(predictions), caveat(retraining)]).strip(),
+        stages=[
+            _train_stage(model),
+            *_influence_stages(predictions, set(targets)),
+            _retrain_stage(retraining, models),
+        ],
+        traces=traces,
+        facts=_facts(model),
         checksums=_checksums(folder),
-        configuration=configuration(config, joined.predictions, retraining),
+        configuration=configuration(config, predictions, retraining),
     )
 
 
@@ -39,8 +65,8 @@ def _checksums(folder: RunFolder) -> dict[str, str]:
     }
 
 
-def _train_stage(joined: JoinedChanges) -> Stage:
-    facts = joined.model.facts
+def _train_stage(model: TrainedModel) -> Stage:
+    facts = model.facts
     ended = (
         f"R(θ̂) = {facts.objective:.10f}",
         f"‖∇R(θ̂)‖ = {format_number(facts.gradient_norm)}",
@@ -55,14 +81,13 @@ def _train_stage(joined: JoinedChanges) -> Stage:
     )
 
 
-def _ages(joined: JoinedChanges) -> list[str]:
+def _ages(predictions: Sequence[Prediction]) -> list[str]:
     """Why predictions are older than what was asked for, or than this version: a sentence a method."""
-    found = (age_in_words(prediction.record) for prediction in joined.predictions)
+    found = (age_in_words(prediction.record) for prediction in predictions)
     return [f"{age}." for age in found if age]
 
 
-def _influence_stages(joined: JoinedChanges) -> list[Stage]:
-    targets = set(joined.table["test_index"])
+def _influence_stages(predictions: Sequence[Prediction], targets: set[int]) -> list[Stage]:
     several = len(targets) > 1
     return [
         Stage(
@@ -72,7 +97,7 @@ def _influence_stages(joined: JoinedChanges) -> list[Stage]:
             work=_products(solution.hessian_vector_products),
             ended=f"{solution.message}; made {prediction.record.written.moment()}",
         )
-        for prediction in joined.predictions
+        for prediction in predictions
         for solution in prediction.record.solutions
         if solution.test_index in targets
     ]
@@ -83,10 +108,10 @@ def _products(count: float | None) -> str:
     return "–" if count is None else f"{count:,.3g} products with H"
 
 
-def _retrain_stage(retraining: Retraining) -> Stage:
+def _retrain_stage(retraining: Retraining, models: str) -> Stage:
     ended = (
-        f"{retraining.models - 1:,} leave-one-out models and the null control, "
-        f"‖∇R₋ᵢ‖ at most {format_number(retraining.gradient_norm)}"
+        f"{retraining.models - 1:,} {models} and the null control, "
+        f"gradient norms at most {format_number(retraining.gradient_norm)}"
     )
     if retraining.runs and retraining.seconds is None:
         seconds = sum(run.seconds for run in retraining.runs)
@@ -102,13 +127,13 @@ def _retrain_stage(retraining: Retraining) -> Stage:
     )
 
 
-def _facts(joined: JoinedChanges) -> dict[str, str]:
-    provenance = joined.model.facts.provenance
+def _facts(model: TrainedModel) -> dict[str, str]:
+    provenance = model.facts.provenance
     versions = ", ".join(f"{name} {number}" for name, number in provenance.versions.items())
     return {
         "Versions": versions,
         "Machine": f"{provenance.device}, {provenance.threads} threads, {provenance.platform}",
         "Commit": str(provenance.git_commit or "installed from a package"),
         "SHA-256 of the data": provenance.data_checksum,
-        "SHA-256 of θ̂": joined.model.key,
+        "SHA-256 of θ̂": model.key,
     }

@@ -1,18 +1,18 @@
 """What the run knows of its retraining: the models of the table, and the records of when they were solved."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.records.retraining import RetrainingRun, SolverSettings, read_runs
-from retrain.removal import Removal, leave_one_out
-from retrain.retrainer import with_null_control
+from repro.records.retraining import RetrainingRun, SolverSettings, group_digest, read_runs
+from retrain.removal import Removal
+from retrain.retrainer import Retrainer, with_null_control
 
 
 @dataclass(frozen=True, kw_only=True)
 class Retraining:
-    """The leave-one-out models that the table needs, the null control among them."""
+    """The models that the table needs, the null control among them."""
 
     models: int
     missed: frozenset[Removal]
@@ -46,19 +46,31 @@ class Retraining:
         return found
 
 
-def read_retraining(folder: RunFolder, config: Config, joined: JoinedChanges) -> Retraining:
-    """Read the weights' own account of themselves, and the records."""
-    wanted = set(with_null_control(leave_one_out(joined.table["train_index"])))
-    models = joined.retrainer.models(wanted)
-    runs = [run for run in read_runs(folder) or [] if run.model_checksum == joined.model.key]
+def read_retraining(
+    folder: RunFolder, config: Config, key: str, retrainer: Retrainer, removals: Iterable[Removal]
+) -> Retraining:
+    """Read the weights' own account of themselves, and the records.
+
+    Args:
+        folder: the run.
+        config: has the tolerance.
+        key: names θ̂.
+        retrainer: has the models.
+        removals: those of the table.
+    """
+    wanted = set(with_null_control(removals))
+    models = retrainer.models(wanted)
+    runs = [run for run in read_runs(folder) or [] if run.model_checksum == key]
     solved = {rows for run in runs for rows in run.solved}
+    digests = {digest for run in runs for digest in run.groups}
+    timed = sum(rows in solved or group_digest(rows) in digests for rows in wanted)
     return Retraining(
         models=len(models),
         missed=frozenset(models.missed(config["retrain"]["tolerance"])),
-        amplification=joined.retrainer.amplification(wanted),
+        amplification=retrainer.amplification(wanted),
         passes_per_model=int(models.passes.sum()) / max(len(models), 1),
         gradient_norm=models.largest_norm,
         runs=runs,
-        timed=len(solved & wanted),
-        others=len(solved - wanted),
+        timed=timed,
+        others=len(solved) + len(digests) - timed,
     )

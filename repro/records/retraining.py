@@ -53,7 +53,7 @@ class RetrainingRun(BaseModel):
 
     @property
     def solved(self) -> set[Removal]:
-        """The removals whose models it accounts for."""
+        """The removals whose models it accounts for by their rows."""
         return {tuple(rows) for rows in self.removals}
 
 

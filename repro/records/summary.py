@@ -50,7 +50,9 @@ Summary = dict[int, PointSummary]
 """By test point, in the order in which they were asked for."""
 
 
-def write_summary(folder: RunFolder, summary: Summary, path: Path | None = None, **facts: str) -> None:
+def write_summary(
+    folder: RunFolder, summary: Summary, path: Path | None = None, **facts: str | list[str]
+) -> None:
     """Write summary.json, or another file of this form.
 
     `facts` are further keys of it. The first test point's stands at the top level, and all under

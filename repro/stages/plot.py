@@ -7,6 +7,7 @@ from pathlib import Path
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from repro.agreement import JoinedChanges, join_changes
 from repro.configuration.compose import Config
+from repro.configuration.shortest import shortest_overrides
 from repro.departures import method_titles
 from repro.drawing.figures import (
     draw_errors_and_certificates,
@@ -63,7 +64,11 @@ def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
         config, predictions = session.config, joined.choice.predictions
         write_groups(folder, joined)
         write_summary(
-            folder, joined.summary, folder.group_summary, l2_scaling=config["retrain"]["l2_scaling"]
+            folder,
+            joined.summary,
+            folder.group_summary,
+            l2_scaling=config["retrain"]["l2_scaling"],
+            removals=_choice_of_groups(config),
         )
         session.remember()
         titles = method_titles(config, predictions)
@@ -76,6 +81,12 @@ def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
         session.listener.result(found)
         _warn_of_old_page(session, folder, with_page)
         return found
+
+
+def _choice_of_groups(config: Config) -> list[str]:
+    """The overrides that choose these groups."""
+    settings = [word for word in shortest_overrides(config) if word.startswith("removals.")]
+    return [f"removals={config.choices['removals']}", *settings]
 
 
 def _by_size(

@@ -17,8 +17,10 @@ from repro.folder.manifest import file_checksum, write_text_result
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.groups import describe_groups_page
 from repro.page.judged import judged_scores
+from repro.page.other import other_groups
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
+from repro.page.traces import traces
 from repro.selection import makes_groups
 from repro.session import Session
 from repro.stages.plot import Plotted, plot_groups, plot_points
@@ -56,7 +58,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
     titles, pictures = method_titles(config, joined.predictions), Pictures.of(dataset)
     noun = "image" if dataset.image_shape else "example"
     images = pictures.by_index(dataset.x_train, drawn_points(joined.table))
-    retraining = read_retraining(folder, config, joined)
+    retraining = read_retraining(folder, config, joined.model.key, joined.retrainer, joined.removals)
     figure = figure_data(joined.table, titles)
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
@@ -73,7 +75,17 @@ def _page(session: Session, plotted: Plotted) -> Page:
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted, titles),
-        making=describe_making(folder, config, joined, retraining),
+        other=other_groups(session),
+        making=describe_making(
+            folder,
+            config,
+            joined.model,
+            joined.predictions,
+            list(joined.summary),
+            retraining,
+            models="leave-one-out models",
+            traces=traces(joined, retraining),
+        ),
     )
 
 

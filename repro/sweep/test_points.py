@@ -4,7 +4,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 
@@ -13,9 +12,7 @@ from repro.errors import StageError, UsageError
 from repro.problem import load_dataset
 from repro.session import Session
 from repro.stages.train import train_unless_done
-
-KEY = "test_index"
-UNRESOLVED: Final = "misclassified"
+from repro.sweep.choices import KEY
 
 
 @dataclass(frozen=True, kw_only=True)
