@@ -166,6 +166,36 @@ def test_a_sweep_of_single_points_refuses_groups(grouped: tuple[Path, list[str]]
     assert "removals=random_groups makes groups" in result.stderr
 
 
+def test_a_diagnosis_judges_groups_by_the_same_limits(grouped: tuple[Path, list[str]]) -> None:
+    folder, overrides = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    target = int(table["test_index"].iloc[0])
+    rows = table[(table["test_index"] == target) & (table["method"] == "exact")]
+    result = repro("diagnose", *overrides)
+    checks = {one["check"]: one for one in json.loads((folder / "diagnosis.json").read_text())["checks"]}
+    own = checks["predictions of exact"]
+    r = np.corrcoef(rows["predicted_change"], rows["actual_change"])[0, 1]
+    assert own["numbers"]["pearson"] == pytest.approx(r, abs=1e-12)
+    assert own["numbers"]["points"] == len(rows)
+    assert checks["gradient norms"]["numbers"]["models"] == table["removal"].nunique() + 1
+    effect = float(table.drop_duplicates("removal")["actual_change"].abs().median())
+    largest = float(table[table["test_index"] == target]["certificate"].max())
+    assert checks["signal"]["numbers"]["largest_certificate"] == largest < effect
+    # Groups of a tenth do more than the sum of what their members do.
+    assert result.exit_code == (0 if own["passed"] is not False else 1)
+    if own["passed"] is False:
+        assert "--method newton_step takes the Hessian without the group" in own["remedy"]
+    asked = repro("diagnose", "--method", "cg", *overrides)
+    assert asked.exit_code == 1
+    assert "cg has not predicted these groups as it is asked to. Run first: repro run" in asked.stderr
+
+
+def test_groups_that_are_not_there_are_not_diagnosed(tmp_path: Path) -> None:
+    result = repro("diagnose", *FAST, "removals=random_groups", f"output_dir={tmp_path}/run")
+    assert result.exit_code == 1
+    assert "holds no predictions. Run first: repro influence" in " ".join(result.stderr.split())
+
+
 BAD = {
     "empty": ([[1, 2], []], "list 1 is empty; expected at least one training row"),
     "a row twice": ([[4, 4]], "list 0: a removal names training row 4 twice"),
