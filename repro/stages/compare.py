@@ -105,8 +105,9 @@ def _compare(session: Session, folder: RunFolder, entries: list[MethodSettings])
             else:
                 found = truth if entry.solver == exact else problem.measure(entry.solver)
                 row = _row(entry, problem.test_index, found, truth)
-                sums = found.predicted_change is not None and groups is not None
-                rows.append(_with_groups(row, groups.by_sums(problem, found)) if sums else row)
+                if found.predicted_change is not None and groups is not None:
+                    row = _with_groups(row, groups.by_sums(problem, found))
+                rows.append(row)
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
     comparison = Comparison(rows=rows)

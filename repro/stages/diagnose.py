@@ -80,8 +80,7 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
 def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
     folder, config = subject.folder, subject.config
     stored = stored_panels(subject)
-    computed = not stored or (asked and not has_asked_settings(subject))
-    if computed:
+    if computed := not stored or (asked and not has_asked_settings(subject)):
         refuse_to_compute_groups(subject)
     with subject.session.progress("diagnosing") as tell:
         steps = Steps(tell, _shares(subject, stored, computed))
