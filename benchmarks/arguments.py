@@ -1,7 +1,7 @@
 """What a benchmark is called with: nothing, or where its figures go; `--help` says what it measures."""
 
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 
@@ -19,13 +19,16 @@ def read_arguments(about: str | None, words: Sequence[str], *, target: str | Non
     return getattr(parser.parse_args(words), "target", None)
 
 
-def asks_for_quick(about: str | None, words: Sequence[str]) -> bool:
-    """Whether `--quick` is given, to a benchmark that knows it. Ends the program on `--help`.
+def read_parts(about: str | None, words: Sequence[str], parts: Mapping[str, str]) -> tuple[bool, list[str]]:
+    """Whether `--quick` is given, and which parts, or all, to a benchmark of several tables.
 
     Args:
         about: the docstring of the benchmark.
         words: the command line, after the name of the program.
+        parts: its parts, and what each is.
     """
     parser = ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a share of the work, on fewer examples")
-    return bool(parser.parse_args(words).quick)
+    parser.add_argument("--part", action="append", choices=list(parts), help="this one; may be repeated")
+    found = parser.parse_args(words)
+    return bool(found.quick), list(found.part or parts)

@@ -12,6 +12,11 @@ from diagnosis.predictions import ONE_STEP, ORDERS, ROUGHLY, MethodVerdict, judg
 from diagnosis.truth import judge_truth
 from plots.agreement import comparable
 
+SECOND_ORDER = (
+    "a sum of influences is of first order, and large groups do more: r and slope against size say from "
+    "which size on. --method newton_step takes the Hessian without the group"
+)
+
 
 def judge_groups(
     rows: DataFrame, retrained: Retrained, methods: Sequence[Method], wholes: Collection[str]
@@ -49,4 +54,4 @@ def _as_one_step(verdict: MethodVerdict, whole: bool) -> MethodVerdict:
     findings = tuple(
         finding if finding.passed else replace(finding, passed=None) for finding in verdict.findings
     )
-    return replace(verdict, outcome=ONE_STEP, findings=findings, remedy="")
+    return replace(verdict, outcome=ONE_STEP, findings=findings, remedy="" if whole else SECOND_ORDER)

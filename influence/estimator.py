@@ -62,6 +62,23 @@ class ParameterPredictor(RemovalPredictor, Protocol):
         """Δ of each removal; `scales_l2`: whether those of several rows keep n·λ instead of λ."""
         ...
 
+    def corrections(
+        self,
+        steps: Float[Tensor, "B p"],
+        gradients: Float[Tensor, "B p"],
+        x_test: Float[Tensor, "t features"],
+        y_test: Int[Tensor, " t"],
+    ) -> Float[Tensor, "t B"]:
+        """What a prediction adds to the change of each test loss at θ̂ + Δ; zeros where it is that change.
+
+        Args:
+            steps: Δ of each removal.
+            gradients: ∇R₋S(θ̂ + Δ) of each, L2 inside.
+            x_test: test examples without bias column.
+            y_test: their labels.
+        """
+        ...
+
 
 @runtime_checkable
 class RemovalEstimator(Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -29,6 +29,8 @@ class NewtonStep:
     Args:
         tolerance: relative residual of a group's step.
         max_iterations: iterations for it at the most.
+        correction: "adjoint" takes what the step leaves of the gradient, r = ∇R₋S(θ̂ + Δ), to first order off
+            a prediction that is certified: less ∇ℓ(z_test, θ̂ + Δ)ᵀH⁻¹r. The certificate has found r anyway.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -36,6 +38,10 @@ class NewtonStep:
 
     tolerance: Annotated[float, Field(gt=0, lt=1, description="relative residual of a group's step")] = 1e-10
     max_iterations: Annotated[Count, Field(description="iterations for it at the most")] = 1000
+    correction: Annotated[
+        Literal["none", "adjoint"],
+        Field(description="of what is certified: by what the step leaves of the gradient, to first order"),
+    ] = "none"
 
     def __post_init__(self) -> None:
         check_settings(self, "influence")
@@ -97,3 +103,25 @@ class NewtonSteps:
             max_iterations=self.settings.max_iterations,
             report=progress or (lambda done, total: None),
         )
+
+    def corrections(
+        self,
+        steps: Float[Tensor, "B p"],
+        gradients: Float[Tensor, "B p"],
+        x_test: Float[Tensor, "t features"],
+        y_test: Int[Tensor, " t"],
+    ) -> Float[Tensor, "t B"]:
+        if self.settings.correction == "none":
+            return gradients.new_zeros(len(x_test), len(steps))
+        removals = self.removals
+        test = LossesAtTest.of(removals, x_test, y_test)
+        q, classes = removals.shape[0], (len(steps), removals.num_classes, -1)
+        differences, left = (
+            found.view(classes)[:, :, removals.active] for found in (steps, removals.num_examples * gradients)
+        )
+        # H⁻¹r, as test points see it: H is M but for the L2 of one example of the n.
+        moved = torch.einsum("ktld,bld->tbk", self.inverse.towards(test.x), left[:, :q])
+        logits = torch.einsum("td,bkd->tbk", test.x, differences)
+        probabilities = torch.softmax(test.log_probabilities[:, None, :] + logits, dim=2)
+        slopes = (probabilities - test.labels[:, None, :])[:, :, :q]
+        return -(slopes * moved).sum(2)

@@ -38,8 +38,7 @@ class PointSteps:
 
     def logits(self, test: LossesAtTest) -> Float[Tensor, "t m q"]:
         """What the steps change in the logits of test points, the last class's taken as unchanged."""
-        q, d = self.removals.shape
-        towards = (test.x @ self.inverse.matrix.view(q, d, q * d)).view(q, len(test.x), q, d)
+        q, towards = self.removals.shape[0], self.inverse.towards(test.x)
         found = torch.empty(len(test.x), len(self.indices), q, dtype=test.x.dtype, device=test.x.device)
         for start in range(0, len(self.indices), CHUNK_ROWS):
             part = slice(start, start + CHUNK_ROWS)

@@ -123,6 +123,11 @@ class Inverse:
         found: Tensor = (v.flatten(1) @ self.matrix).view_as(v)
         return found
 
+    def towards(self, x: Float[Tensor, "t d"]) -> Float[Tensor, "q t q d"]:
+        """(eₖ ⊗ x)ᵀM⁻¹ of every class k: what a right-hand side changes in a logit of x."""
+        (t, d), size = x.shape, len(self.matrix)
+        return (x @ self.matrix.view(size // d, d, size)).view(size // d, t, size // d, d)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LossesAtTest:

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from pandas import DataFrame
 
 from plots.agreement import agreement
@@ -102,6 +103,9 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
                     label=name,
                 )
             axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label, xscale="log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+            axes.xaxis.set_minor_formatter(NullFormatter())
         handles, labels = panels[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=KEY_COLUMNS, frameon=False)
     return figure

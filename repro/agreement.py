@@ -8,13 +8,12 @@ import pandas as pd
 from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement, agreement, comparable
 from repro.errors import StageError
-from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.basins import basins_of
-from repro.records.removals import read_removals_of
+from repro.records.removals import certified_points
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
 from repro.selection import describe_selection, points_without_predictions, selection_name
@@ -73,7 +72,7 @@ def join_changes(session: Session) -> JoinedChanges:
         if age := age_in_words(prediction.record):
             warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
     truth = known_changes(session, model, selected_removals(predictions))
-    certificates = {one.method: _own_certificates(folder, one) for one in predictions}
+    certificates = {one.method: certified_points(folder, one.record) for one in predictions}
     table = _join(predictions, truth, targets, selection_name(config), certificates)
     return JoinedChanges(
         risk=risk,
@@ -164,20 +163,6 @@ def _join(
     joined = predicted.merge(actual, on=keys, validate="many_to_one")
     assert len(joined) == len(predicted)
     return joined.assign(selection=selection)[list(COLUMNS)]
-
-
-def _own_certificates(folder: RunFolder, prediction: Prediction) -> pd.DataFrame:
-    """What a method has certified of single points: `certified_change` and `predicted_certificate`."""
-    known = read_removals_of(folder, prediction.record)
-    points = known[(known["size"] == 1) & (known["l2_scaling"] == "mean")]
-    return pd.DataFrame(
-        {
-            "test_index": points["test_index"].astype(np.int64),
-            "train_index": points["removal"].astype(np.int64),
-            "certified_change": points["predicted_change"].astype(np.float64),
-            "predicted_certificate": points["predicted_certificate"].astype(np.float64),
-        }
-    )
 
 
 def _agreement(table: pd.DataFrame, method: str, target: int) -> Agreement:

@@ -16,6 +16,7 @@ from repro.listener import Listener, ProgressReport
 from repro.records.basins import basins_of
 from repro.records.influence import read_record, read_table
 from repro.records.model import ModelFacts
+from repro.records.removals import as_stated
 from repro.records.summary import Summary
 from retrain.changes import Changes
 from retrain.recheck import Rechecked
@@ -143,7 +144,8 @@ def check_predictions(folder: RunFolder, table: pd.DataFrame, key: str, num_exam
         if record is None or own is None or record.model_checksum != key:
             faults.append(f"{method} has no predictions of this θ̂")
             continue
-        joined = rows.merge(own, on=["test_index", "train_index"], suffixes=("", "_own"), how="left")
+        stated = as_stated(folder, record, own)
+        joined = rows.merge(stated, on=["test_index", "train_index"], suffixes=("", "_own"), how="left")
         if not np.array_equal(joined["predicted_change"], joined["predicted_change_own"]):
             faults.append(f"{method}: the table's predictions are not those of influence/{method}.csv")
         if not np.allclose(own["predicted_change"], -own["influence"] / num_examples, rtol=1e-12, atol=0):

@@ -9,6 +9,7 @@ from influence.solution import Solver
 from repro.configuration.compose import Config, check_method_names, compose, compose_methods
 from repro.errors import UsageError
 from repro.problem import make_solver
+from repro.selection import makes_groups
 
 
 @runtime_checkable
@@ -25,7 +26,7 @@ class MethodSettings:
 
     method: str
     settings: str
-    solver: Solver
+    solver: Solver | RemovalEstimator
 
 
 def read_settings(config: Config) -> list[MethodSettings]:
@@ -49,10 +50,10 @@ def read_settings(config: Config) -> list[MethodSettings]:
                 )
         overrides = [*common[method].overrides, *(f"influence.{text}" for text in settings)]
         solver = make_solver(compose(overrides, method))
-        if isinstance(solver, RemovalEstimator):
+        if isinstance(solver, RemovalEstimator) and not makes_groups(config):
             raise UsageError(
                 f"compare.settings: {method} has no s_test that could be compared with the exact one; "
-                "`repro run` holds it against retraining"
+                "`repro run` holds it against retraining, and so does a comparison on groups of rows"
             )
         found.append(MethodSettings(method=method, settings=" ".join(settings), solver=solver))
     common_damping(found)

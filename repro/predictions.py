@@ -12,6 +12,7 @@ from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.removals import as_stated
 from repro.selection import points_by_influence
 from retrain.removal import Removal, leave_one_out
 
@@ -66,7 +67,7 @@ def read_predictions(
         assert table is not None
         if method == config.method:
             _check_asked_settings(config, record)
-        selected = select_rows(config, table, targets, chosen)
+        selected = as_stated(folder, record, select_rows(config, table, targets, chosen))
         predictions.append(Prediction(method=method, record=record, selected=selected))
     if not predictions:
         raise StageError("\n".join(obstacles))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
 from influence.estimator import GroupPredictor, ParameterPredictor, RemovalPredictor
@@ -21,7 +20,7 @@ from repro.records.influence import InfluenceRecord, read_table
 from repro.records.removals import KEYS, name_of, own_predictions, read_removals_of
 from repro.selection import makes_groups, points_by_influence, points_without_predictions
 from repro.session import Session
-from retrain.certify import certified_changes
+from repro.step_functions import certified_steps
 from retrain.removal import Removal, leave_one_out
 
 MODELS_AT_ONCE = 512
@@ -128,7 +127,7 @@ def with_earlier(found: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
 def _certified(
     question: Question, predictor: ParameterPredictor, removals: list[Removal], scales_l2: bool
 ) -> tuple[Float[np.ndarray, "t B"], Float[np.ndarray, "t B"]]:
-    """Changes at the predicted parameters, and how far they can be from those at the minimisers."""
+    """What is predicted by way of parameters, and how far it can be from the changes at the minimisers."""
     # That the model is this one is what the predictor was made for.
     assert isinstance(question.risk, SoftmaxRisk)
     changes, certificates = [], []
@@ -136,13 +135,10 @@ def _certified(
     for start in range(0, len(removals), MODELS_AT_ONCE):
         part = removals[start : start + MODELS_AT_ONCE]
         tell(start, len(removals))
-        steps: Tensor = predictor.steps(part, scales_l2=scales_l2)
-        found = certified_changes(
-            question.risk, question.theta, question.theta + steps, part, *question.test, scales_l2=scales_l2
+        found = certified_steps(
+            predictor, question.risk, question.theta, part, *question.test, scales_l2=scales_l2
         )
-        column_of = {rows: column for column, rows in enumerate(found.removals)}
-        columns = [column_of[rows] for rows in part]
-        changes.append(found.actual_change[:, columns])
-        certificates.append(found.bound[:, columns])
+        changes.append(found.predicted_change.cpu().numpy())
+        certificates.append(found.certificate.cpu().numpy())
     tell(len(removals), len(removals))
     return np.concatenate(changes, axis=1), np.concatenate(certificates, axis=1)

@@ -44,6 +44,21 @@ def certified_changes(
     Raises:
         ValueError: a candidate holds NaN or infinity, or there is not one for each removal.
     """
+    found, _ = certified_candidates(risk, theta, candidates, removals, x_test, y_test, scales_l2=scales_l2)
+    return found
+
+
+def certified_candidates(
+    risk: SoftmaxRisk,
+    theta: Float[Tensor, " p"],
+    candidates: Float[Tensor, "B p"],
+    removals: Sequence[Removal],
+    x_test: Float[Tensor, "t features"],
+    y_test: Int[Tensor, " t"],
+    *,
+    scales_l2: bool = False,
+) -> tuple[Changes, Float[Tensor, "B p"]]:
+    """The same, and ∇R₋S there in the order of the removals. Arguments as of `certified_changes`."""
     if len(candidates) != len(removals):
         raise ValueError(f"{len(candidates)} candidates for {len(removals)} removals: expected one for each")
     if not torch.isfinite(candidates).all():
@@ -63,4 +78,5 @@ def certified_changes(
         passes=np.ones(len(removals), dtype=np.int64),
         tolerances=np.full(len(removals), np.inf),
     )
-    return ground_truth(risk, theta, [part], x_test, y_test.to(risk.x.device))
+    changes = ground_truth(risk, theta, [part], x_test, y_test.to(risk.x.device))
+    return changes, gradients.flatten(1)

@@ -15,8 +15,9 @@ SKETCHED = 256
 EXACT_PARAMETERS = 1024
 """Gradients of so many parameters are clustered as they are."""
 CHUNK_ROWS = 4096
-MOST_LEAVES = 2000
-"""Hierarchical clustering takes n² numbers: of more rows, so many k-means centres are clustered."""
+SAMPLED, MOST_LEAVES = 10_000, 2_000
+"""k-means finds its centres among so many rows, drawn by the seed, and hierarchical clustering, which takes
+n² numbers, its clusters among so many; all others then join the nearest."""
 
 
 def clusters(features: Float[np.ndarray, "n features"], seed: int) -> Iterator[Removal]:
@@ -24,22 +25,32 @@ def clusters(features: Float[np.ndarray, "n features"], seed: int) -> Iterator[R
 
     Args:
         features: what is clustered, a row per example.
-        seed: of k-means.
+        seed: of k-means, and of the samples that stand for more rows.
     """
     # Imported here, since they take longer to import than most commands run.
     from scipy.cluster.hierarchy import fcluster, linkage
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import pairwise_distances_argmin
 
     numbers = [count for count in CENTRES if count < len(features)]
+    sample = features[_sampled(len(features), SAMPLED, seed)]
     for count in numbers:
-        yield from _parts(KMeans(count, n_init=1, random_state=seed % 2**32).fit_predict(features))
-    leaves, leaf_of = features, np.arange(len(features))
-    if len(features) > MOST_LEAVES:
-        made = MiniBatchKMeans(MOST_LEAVES, n_init=1, random_state=seed % 2**32).fit(features)
-        leaves, leaf_of = made.cluster_centers_, made.labels_
+        yield from _parts(KMeans(count, n_init=1, random_state=seed % 2**32).fit(sample).predict(features))
+    leaves = features[_sampled(len(features), MOST_LEAVES, seed)]
     tree = linkage(leaves, method="ward")
     for count in numbers:
-        yield from _parts(fcluster(tree, count, criterion="maxclust")[leaf_of])
+        cluster_of = fcluster(tree, count, criterion="maxclust")
+        if len(leaves) < len(features):
+            centres = [leaves[cluster_of == cluster].mean(axis=0) for cluster in np.unique(cluster_of)]
+            cluster_of = pairwise_distances_argmin(features, np.stack(centres))
+        yield from _parts(cluster_of)
+
+
+def _sampled(num_rows: int, most: int, seed: int) -> Int[np.ndarray, " m"]:
+    """All rows, or so many of them, ascending."""
+    if num_rows <= most:
+        return np.arange(num_rows)
+    return np.sort(np.random.default_rng(seed).choice(num_rows, size=most, replace=False))
 
 
 def gradients(factors: GradientFactors, seed: int) -> Float[np.ndarray, "n q"]:

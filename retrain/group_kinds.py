@@ -37,6 +37,8 @@ Most = Annotated[Count, Field(description="groups at the most")]
 
 TAIL = 1.5
 """Tail groups are drawn from so many times the rows of the largest one (Koh et al. 2019, section 4)."""
+TAIL_ENDS = (0.1, 0.4, 1.0)
+"""A third of the tail groups goes up to each of these shares of the largest size: 2.5, 10 and 25 %."""
 
 
 def makes_groups(kind: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,34 +136,60 @@ def study_groups(
 ) -> list[Removal]:
     """Groups as Koh et al. (2019) chose them, of `num_sizes` sizes evenly from `smallest` to `largest`.
 
-    Of each size `per_size` each of: random rows, rows of one class, and, for each test point, rows of large
-    positive and rows of large negative influence, drawn from the tails. And the clusters of the features and
-    of the gradients, by k-means and hierarchical, whose sizes lie in the range. Where there are more than
-    `most`, so many are drawn.
+    Of each size `per_size` each of: random rows; rows of one class, of one cluster of the features and of one
+    of the gradients, by k-means or hierarchical, where one is as large; and rows next to each other in the
+    order of one feature. For each test point rows of large positive and of large negative influence, drawn
+    from the tails: a third of these groups up to a tenth of `largest`, a third up to 0.4 of it. Where there
+    are more than `most`, so many are drawn.
 
     Raises:
         ValueError: a size rounds to no row, or `smallest` is above `largest`.
     """
     first, last = _study_range(num_examples=num_examples, smallest=smallest, largest=largest)
     generator = np.random.default_rng(seed)
-    tail = min(num_examples, round(TAIL * last))
-    orders = np.argsort(influences, axis=1, kind="stable")
-    pools = [np.arange(num_examples), *(part for order in orders for part in (order[-tail:], order[:tail]))]
-    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    clustered = (features, gradients(gradient_factors, seed))
+    pools = [
+        [np.arange(num_examples)],
+        [np.flatnonzero(labels == label) for label in np.unique(labels)],
+        *([np.array(rows) for rows in clusters(points, seed)] for points in clustered),
+    ]
     found: list[Removal] = []
-    for size in np.linspace(first, last, num_sizes).round().astype(int).tolist():
-        large_classes = [rows for rows in classes if len(rows) > size]
-        for _ in range(per_size):
-            found += [_drawn(generator, pool, size) for pool in pools]
-            if large_classes:
-                found.append(_drawn(generator, large_classes[generator.integers(len(large_classes))], size))
-    for points in (features, gradients(gradient_factors, seed)):
-        found += [rows for rows in clusters(points, seed) if first <= len(rows) <= last]
+    for size in _even_sizes(first, last, num_sizes) * per_size:
+        for kind in pools:
+            if large := [rows for rows in kind if len(rows) >= size]:
+                found.append(_drawn(generator, large[generator.integers(len(large))], size))
+        found.append(_window(generator, features, size))
+    for order in np.argsort(influences, axis=1, kind="stable"):
+        for size, tail in _tail_sizes(first, last, num_sizes) * per_size:
+            found += [_drawn(generator, part, size) for part in (order[-tail:], order[:tail])]
     whole = list(dict.fromkeys(rows for rows in found if _leaves_every_class(rows, labels)))
     if len(whole) <= most:
         return whole
     chosen = generator.choice(len(whole), size=most, replace=False)
     return [whole[place] for place in sorted(chosen.tolist())]
+
+
+def _even_sizes(first: int, last: int, count: int) -> list[int]:
+    sizes: list[int] = np.linspace(first, last, count).round().astype(int).tolist()
+    return sizes
+
+
+def _tail_sizes(first: int, last: int, count: int) -> list[tuple[int, int]]:
+    """The sizes of a test point's groups, and of how many rows at the end of the order each is drawn."""
+    third = count // 3
+    ends = [max(first, round(share * last)) for share in TAIL_ENDS]
+    return [
+        (size, round(TAIL * end))
+        for end, number in zip(ends, (third, third, count - 2 * third), strict=True)
+        for size in _even_sizes(first, end, number)
+    ]
+
+
+def _window(generator: np.random.Generator, features: Float[np.ndarray, "n features"], size: int) -> Removal:
+    """Rows next to each other in the order of a feature, about a row; both are drawn."""
+    order = np.argsort(features[:, generator.integers(features.shape[1])], kind="stable")
+    start = int(np.clip(generator.integers(len(order)) - size // 2, 0, len(order) - size))
+    return tuple(sorted(order[start : start + size].tolist()))
 
 
 def _as_removal(rows: list[int], num_examples: int, where: str) -> Removal:

@@ -67,6 +67,26 @@ def test_it_says_what_is_cheapest_and_draws(compared: tuple[Path, str]) -> None:
     assert (folder / "plots" / "compare.svg").read_bytes().startswith(b"<?xml")
 
 
+def test_settings_are_held_against_the_certified_changes_of_groups(tmp_path: Path) -> None:
+    """The errors are those of groups.csv; methods that look at groups themselves stand beside the others."""
+    groups = ["removals=random_groups", "removals.sizes=[0.02,0.2]", "removals.count=4", "test_index=14"]
+    mine = [*FAST, *groups, "retrain.l2_scaling=sum", f"output_dir={tmp_path}/run"]
+    settings = 'compare.settings=[exact,grad_dot,rif,newton_step,"newton_step correction=adjoint"]'
+    early = repro("compare", *mine, settings)
+    assert early.exit_code == 1
+    assert "models are missing" in " ".join(early.stderr.split())
+    succeed("run", "--method", "exact", "--method", "rif", "--method", "newton_step", *mine)
+    said = succeed("compare", *mine, settings)
+    assert "predicted changes of the groups against actual ones" in said
+    found = pd.read_csv(tmp_path / "run" / "compare.csv", keep_default_na=False)
+    errors = found.set_index(found["method"] + found["settings"])["groups_max_abs_error"].astype(float)
+    table = pd.read_csv(tmp_path / "run" / "groups.csv")
+    for method, rows in table.groupby("method"):
+        largest = (rows["predicted_change"] - rows["actual_change"]).abs().max()
+        assert errors[str(method)] == pytest.approx(largest, rel=1e-6)
+    assert errors["newton_stepcorrection=adjoint"] < errors["newton_step"] < errors["exact"]
+
+
 def test_a_method_that_fails_is_a_row_and_not_the_end(tmp_path: Path) -> None:
     said = succeed(
         "compare", *FAST, 'compare.settings=["lissa scale=0.5","cg max_iterations=2",exact]',

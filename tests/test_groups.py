@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from plots.groups import agreement_by_size, draw_groups
+from plots.groups import agreement_by_size, draw_agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
 from retrain.clusters import SKETCHED, gradients
 from retrain.group_kinds import halves, random_groups, study_groups
@@ -159,11 +160,38 @@ def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tup
         assert not Axe().run(page).response["violations"]
 
 
-def test_a_sweep_of_single_points_refuses_groups(grouped: tuple[Path, list[str]]) -> None:
-    _, overrides = grouped
-    result = repro("sweep", "--method", "cg", *overrides[:-1])
+def test_a_sweep_of_single_points_refuses_groups() -> None:
+    result = repro("sweep", "--method", "cg", "data=digits", "removals=random_groups", "model.l2=0.1,0.01")
     assert result.exit_code == 2
     assert "removals=random_groups makes groups" in result.stderr
+
+
+def test_a_diagnosis_judges_groups_by_the_same_limits(grouped: tuple[Path, list[str]]) -> None:
+    folder, overrides = grouped
+    table = pd.read_csv(folder / "groups.csv")
+    target = int(table["test_index"].iloc[0])
+    rows = table[(table["test_index"] == target) & (table["method"] == "exact")]
+    result = repro("diagnose", *overrides)
+    checks = {one["check"]: one for one in json.loads((folder / "diagnosis.json").read_text())["checks"]}
+    own = checks["predictions of exact"]
+    r = np.corrcoef(rows["predicted_change"], rows["actual_change"])[0, 1]
+    assert own["numbers"]["pearson"] == pytest.approx(r, abs=1e-12)
+    assert own["numbers"]["points"] == len(rows)
+    assert checks["gradient norms"]["numbers"]["models"] == table["removal"].nunique() + 1
+    effect = float(table.drop_duplicates("removal")["actual_change"].abs().median())
+    largest = float(table[table["test_index"] == target]["certificate"].max())
+    assert checks["signal"]["numbers"]["largest_certificate"] == largest < effect
+    # Groups of a tenth do more than the sum of what their members do, which is no fault.
+    assert own["numbers"]["slope"] > 1
+    assert own["passed"] is None
+    assert "--method newton_step takes the Hessian without the group" in own["remedy"]
+    assert result.exit_code == 0
+
+
+def test_groups_that_are_not_there_are_not_diagnosed(tmp_path: Path) -> None:
+    result = repro("diagnose", *FAST, "removals=random_groups", f"output_dir={tmp_path}/run")
+    assert result.exit_code == 1
+    assert "holds no predictions. Run first: repro influence" in " ".join(result.stderr.split())
 
 
 BAD = {
@@ -267,16 +295,20 @@ def test_groups_of_the_study_come_from_classes_tails_and_clusters() -> None:
         "gradient_factors": (features, residuals),
     }  # fmt: skip
     groups = study_groups(**data, **settings)
-    for rows in (np.flatnonzero((labels == 2) & (residuals.sum(1) == sign)).tolist() for sign in (1, -1)):
-        assert tuple(rows) in groups
     assert len(set(groups)) == len(groups)
     assert {len(rows) for rows in groups} <= set(range(4, 121))
     order = np.argsort(influence)
-    tails = [set(order[:180].tolist()), set(order[-180:].tolist())]
-    for tail in tails:
-        assert sum(set(rows) <= tail for rows in groups if len(rows) >= 40) >= 12
+    # A third of the tail groups has up to 12 rows, of the 18 at either end.
+    for ends, at_least in ((order[-180:], 20), (order[:180], 20), (order[-18:], 6), (order[:18], 6)):
+        assert sum(set(rows) <= set(ends.tolist()) for rows in groups) >= at_least
     of_one_class = [rows for rows in groups if len(set(labels[list(rows)])) == 1]
     assert len(of_one_class) >= 10
+    # A cluster of gradients is a half of a class, and rows of large groups are in one by that alone.
+    of_one_half = [rows for rows in of_one_class if len(set(residuals[list(rows)].sum(1))) == 1]
+    assert any(len(rows) > 25 for rows in of_one_half)
+    places = np.argsort(np.argsort(features, axis=0, kind="stable"), axis=0)
+    windows = [rows for rows in groups if len(rows) - 1 in np.ptp(places[list(rows)], axis=0)]
+    assert len({len(rows) for rows in windows}) == 10
     # No class is ever left without an example, though the clusters are the classes.
     assert all(len(rows) < 100 for rows in of_one_class)
     fewer = study_groups(**data, **settings | {"most": 20})
@@ -356,6 +388,28 @@ def test_agreement_by_size_takes_like_sizes_together(grouped: tuple[Path, list[s
     assert len(shown) == 4
     sizes = np.asarray(shown[0].get_array())
     assert sorted(sizes.tolist()) == [3] * 5 + [30] * 5 + [90] * 5
+
+
+@pytest.mark.parametrize("largest", [40, 375, 13_750])
+def test_sizes_under_the_curves_do_not_run_into_each_other(largest: int) -> None:
+    generator = np.random.default_rng(0)
+    sizes = np.linspace(4, largest, 160).round().astype(int)
+    change = generator.normal(size=160)
+    table = pd.DataFrame(
+        {
+            "method": "cg", "test_index": 3, "size": sizes, "removal": range(160),
+            "predicted_change": change, "actual_change": 1.1 * change, "certificate": 1e-6,
+        }
+    )  # fmt: skip
+    figure = draw_agreement_by_size(table, {})
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        axis, (low, high) = axes.xaxis, axes.get_xlim()
+        ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+        shown = [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+        boxes = sorted((label.get_window_extent() for label in shown), key=lambda box: box.x0)
+        assert len(boxes) >= 2
+        assert all(left.x1 < right.x0 for left, right in pairwise(boxes)), [one.get_text() for one in shown]
 
 
 def test_groups_of_one_size_are_one_point_of_the_curve() -> None:

@@ -1,6 +1,7 @@
 """Newton steps without rows, and rescaled influence, against dense formulas and independent minimisers."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from tests.hard_problems import draw
 from tests.problems import digits_test_points, fitted_digits
 from tests.sixty_digits import ExactRisk, exactly, loss
 
+Correction = Literal["none", "adjoint"]
+CORRECTIONS: tuple[Correction, ...] = ("none", "adjoint")
 GROUPS = ([3], [7, 20], list(range(0, 120, 8)), list(range(0, 120, 2)), list(range(30, 120)))
 """Of 120 rows: one, two, an eighth, a half, three quarters."""
 
@@ -150,7 +153,51 @@ def test_the_errors_fall_in_the_order_of_what_each_method_leaves_out() -> None:
     assert intercept == pytest.approx(0, abs=1e-4)
 
 
-def test_certificates_of_steps_cover_the_true_changes_of_hard_problems() -> None:
+@pytest.mark.parametrize("scales_l2", [False, True])
+def test_a_correction_is_what_the_step_leaves_of_the_gradient_by_the_hessian_at_the_fit(
+    scales_l2: bool,
+) -> None:
+    risk, theta = places(True, "at θ̂")
+    x_test, y_test = digits_test_points(2)
+    # What is in memory is of points, so it has the L2 of 119 of the 120 rows.
+    hessian = risk.curvature(theta).matrix() - risk.l2 / 120 * torch.eye(len(theta), dtype=torch.float64)
+    scaling: L2Scaling = "sum" if scales_l2 else "mean"
+    plain, corrected = (
+        newton_step(risk, theta, GROUPS, x_test, y_test, l2_scaling=scaling, correction=correction)
+        for correction in CORRECTIONS
+    )
+    assert torch.equal(plain.parameters, corrected.parameters)
+    for place, rows in enumerate(GROUPS):
+        at = plain.parameters[place]
+        left = torch.linalg.solve(hessian, without(risk, rows, scales_l2).gradient(at))
+        expected = -(risk.loss_gradient(at, x_test, y_test) @ left)
+        added = (corrected.predicted_change - plain.predicted_change)[:, place]
+        assert added.tolist() == pytest.approx(expected.tolist(), rel=1e-7, abs=1e-13), rows
+        wider = (corrected.certificate - plain.certificate)[:, place]
+        assert wider.tolist() == pytest.approx(added.abs().tolist(), rel=1e-6, abs=1e-13)
+
+
+def test_a_correction_leaves_an_error_of_second_order() -> None:
+    risk, fit = fitted_digits(600, bias=True)
+    x_test, y_test = digits_test_points(3)
+    generator = np.random.default_rng(0)
+    sizes = {"points": 1, "5 %": 30, "25 %": 150}
+    for name, size in sizes.items():
+        groups = [sorted(generator.choice(600, size=size, replace=False).tolist()) for _ in range(12)]
+        if name == "points":
+            groups = [[row] for row in range(60)]
+        actual = leave_out(risk, fit.theta, groups, x_test, y_test, tolerance=1e-11).actual_change
+        errors = []
+        for correction in CORRECTIONS:
+            found = newton_step(risk, fit.theta, groups, x_test, y_test, correction=correction)
+            error = (found.predicted_change - actual).abs()
+            assert bool((error <= found.certificate).all())
+            errors.append(float(error.max()))
+        assert errors[1] < 0.4 * errors[0], (name, errors)
+
+
+@pytest.mark.parametrize("correction", CORRECTIONS)
+def test_certificates_of_steps_cover_the_true_changes_of_hard_problems(correction: Correction) -> None:
     """Few examples, heavy tails, little L2: a step may end anywhere, and its certificate says how far."""
     covered, far = 0, 0
     for seed in range(24):
@@ -164,7 +211,9 @@ def test_certificates_of_steps_cover_the_true_changes_of_hard_problems() -> None
         groups: list[list[int]] = [[0], [1, 2]]
         scaling: L2Scaling = "sum" if seed % 2 else "mean"
         try:
-            found = newton_step(risk, theta, groups, x_test, y_test, l2_scaling=scaling)
+            found = newton_step(
+                risk, theta, groups, x_test, y_test, l2_scaling=scaling, correction=correction
+            )
         except NotDefiniteError:
             continue
         exact = ExactRisk(

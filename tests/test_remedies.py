@@ -53,6 +53,13 @@ def helps(line: str) -> None:
     run_line(line)
 
 
+def test_a_diagnosis_of_groups_by_a_method_that_has_not_predicted_them(run: Path) -> None:
+    # Two groups are too few to judge by, so that nothing fails once they are predicted.
+    groups = f"removals=random_groups 'removals.sizes=[0.05]' removals.count=2 {OVERRIDES}"
+    run_line(f"repro run --method cg {groups}")
+    helps(f"repro diagnose --method exact {groups}")
+
+
 def test_a_stage_before_training(run: Path) -> None:
     shutil.rmtree(run)
     helps(f"repro influence --method cg {OVERRIDES}")

@@ -70,6 +70,31 @@ def test_a_groups_prediction_is_no_sum_of_members(run: tuple[Path, list[str], st
             assert predicted == pytest.approx(sum(rescaled[one] for one in members), rel=1e-9)
 
 
+def test_a_correction_is_of_what_is_certified_and_check_follows_it(tmp_path: Path) -> None:
+    errors = []
+    for correction in ("none", "adjoint"):
+        folder = tmp_path / correction
+        asked = [*FAST, f"influence.correction={correction}", f"output_dir={folder}"]
+        for kind in ((), GROUPS):
+            succeed("run", "--method", "newton_step", *kind, *asked)
+        assert "FAILED" not in succeed("check", folder)
+        tables = [pd.read_csv(folder / f"{name}.csv") for name in ("leave_one_out", "groups")]
+        for table in tables:
+            error = (table["predicted_change"] - table["actual_change"]).abs()
+            assert (error <= table["predicted_certificate"] + table["certificate"]).all()
+            errors.append(float(error.max()))
+    assert errors[2] < 0.4 * errors[0]
+    assert errors[3] < 0.4 * errors[1]
+    # A prediction that is not the corrected one is found.
+    uncorrected = changes_by_point(folder / "influence" / "newton_step.csv")
+    keys = zip(tables[0]["test_index"], tables[0]["train_index"], strict=True)
+    wrong = tables[0].assign(predicted_change=[uncorrected[key] for key in keys])
+    write_text_result(RunFolder(folder), folder / "leave_one_out.csv", wrong.to_csv(index=False))
+    check = repro("check", folder)
+    assert check.exit_code == 1
+    assert "the table's predictions are not those of influence/newton_step.csv" in check.stdout
+
+
 def changes_by_point(path: Path) -> dict[Any, float]:
     """What a method's table predicts, by test point and training point."""
     table = pd.read_csv(path)

@@ -22,6 +22,7 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
     Trains and retrains if need be; checks convergence, curvature, LiSSA's settings, signal against noise, and
     the predictions of every method computed so far and of the one named. The report page has the same limits.
     Writes diagnosis.json and plots/spectrum.png; exits 1 when a check fails. A baseline condemns nothing.
+    Of groups it judges what was predicted and retrained, by the same limits.
 
     Examples:
 
@@ -59,6 +60,7 @@ def compare(overrides: Overrides = None) -> None:
     Trains if need be; all start from the same θ̂ and explain the same test point, and the exact solution
     judges them. Writes compare.csv and plots/compare.png and .pdf. What runs is the list
     compare.settings; each item is a method, and KEY=VALUE for each of its settings that is to be another.
+    Where groups were retrained, their certified changes judge too, also methods without s_test.
 
     Examples:
 

@@ -85,6 +85,7 @@ def _(found: Comparison) -> None:
     for row in found.rows:
         table.add_row(row.name, *_quality(row), f"{row.seconds:.2f}", f"{row.hessian_vector_products:.1f}")
     show(table, "comparison", [asdict(row) for row in found.rows])
+    _show_groups([row for row in found.rows if math.isfinite(row.groups_max_abs_error)])
     best = found.cheapest
     if best is not None:
         from repro.stages.compare import GOOD_ERROR
@@ -100,6 +101,21 @@ def _quality(row: ComparedSetting) -> tuple[str, str, str]:
     if math.isnan(row.s_test_error):
         return row.status, "", ""
     return f"{row.s_test_error:.1e}", f"{max(0.0, 1 - row.pearson):.1e}", f"{row.slope:.4f}"
+
+
+def _show_groups(rows: list[ComparedSetting]) -> None:
+    """The same settings against the certified changes of groups, where there are any."""
+    if not rows:
+        return
+    table = result_table("predicted changes of the groups against actual ones")
+    table.add_column("setting", overflow="fold")
+    for name in ("largest error", "1 − r", "slope"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        numbers = f"{row.groups_max_abs_error:.1e}", f"{1 - row.groups_pearson:.1e}"
+        table.add_row(row.name, *numbers, f"{row.groups_slope:.4f}")
+    names = ("method", "settings", "groups_max_abs_error", "groups_pearson", "groups_slope")
+    show(table, "comparison_of_groups", [{name: getattr(row, name) for name in names} for row in rows])
 
 
 @words

@@ -101,6 +101,8 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
 
 
 def _shown(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:
+    if subject.groups is not None:
+        return table
     return select_rows(subject.config, table, [subject.target], subject.chosen)
 
 

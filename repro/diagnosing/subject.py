@@ -12,7 +12,8 @@ from influence.scores import influence_scores
 from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
-from repro.selection import points_by_influence, points_without_predictions, refuse_groups
+from repro.group_agreement import JoinedGroups, join_groups
+from repro.selection import makes_groups, points_by_influence, points_without_predictions
 from repro.session import Session
 
 REFERENCE_TOLERANCE = 1e-6
@@ -28,6 +29,8 @@ class Subject:
     model_key: str
     target: int
     """The first test point asked for."""
+    groups: JoinedGroups | None
+    """Where `removals` makes groups: what is predicted of them, beside what retraining found."""
 
     @property
     def config(self) -> Config:
@@ -52,7 +55,6 @@ class Subject:
     @property
     def chosen(self) -> list[int] | None:
         """Training points that `removals` names; None when the predictions choose them."""
-        refuse_groups(self.config, "the diagnosis")
         return points_without_predictions(self.config, self.risk.num_examples)
 
 
@@ -60,11 +62,17 @@ def read_subject(session: Session) -> Subject:
     """Load data and θ̂.
 
     Raises:
-        StageError: θ̂ is missing, or belongs to another configuration or other data.
+        StageError: θ̂ is missing, or belongs to another configuration or other data; or groups are to be
+            diagnosed that were not predicted and retrained.
     """
     model = session.model()
-    target = session.targets(model)[0]
-    return Subject(session=session, theta=model.theta, model_key=model.key, target=target)
+    return Subject(
+        session=session,
+        theta=model.theta,
+        model_key=model.key,
+        target=session.targets(model)[0],
+        groups=join_groups(session) if makes_groups(session.config) else None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +82,7 @@ class Reference:
     solution: Solution
     damping: float
     effects: Float[np.ndarray, " k"]
-    """|predicted change| of the points that the figure shows; empty where the solver failed."""
+    """|predicted change| of what the figure shows; empty where the solver failed."""
 
     @property
     def typical(self) -> float:
@@ -91,12 +99,15 @@ def reference(subject: Subject, damping: float) -> Reference:
     if solution.status.failed:
         return Reference(solution=solution, damping=damping, effects=np.empty(0))
     scores = influence_scores(subject.risk, subject.theta, solution)
-    points = subject.chosen
-    if points is None:
-        points = points_by_influence(subject.config, scores.influence.cpu().double().numpy())
-    return Reference(
-        solution=solution, damping=damping, effects=scores.predicted_change[points].abs().cpu().numpy()
-    )
+    changes = scores.predicted_change.cpu().double().numpy()
+    if subject.groups is not None:
+        effects = np.array([changes[list(rows)].sum() for rows in subject.groups.choice.removals])
+    else:
+        points = subject.chosen
+        if points is None:
+            points = points_by_influence(subject.config, scores.influence.cpu().double().numpy())
+        effects = changes[points]
+    return Reference(solution=solution, damping=damping, effects=np.abs(effects))
 
 
 def exact_solution(subject: Subject, damping: float) -> Solution:

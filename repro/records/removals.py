@@ -60,6 +60,31 @@ def read_removals_of(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame
     return pd.read_parquet(BytesIO(content))
 
 
+def certified_points(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame:
+    """What a method has certified of single points: `certified_change` and `predicted_certificate`."""
+    known = read_removals_of(folder, record)
+    points = known[(known["size"] == 1) & (known["l2_scaling"] == "mean")]
+    return pd.DataFrame(
+        {
+            "test_index": points["test_index"].astype(np.int64),
+            "train_index": points["removal"].astype(np.int64),
+            "certified_change": points["predicted_change"].astype(np.float64),
+            "predicted_certificate": points["predicted_certificate"].astype(np.float64),
+        }
+    )
+
+
+def as_stated(folder: RunFolder, record: InfluenceRecord, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a method's table; where it corrects what it certifies, with the corrected changes."""
+    if record.settings.get("correction", "none") == "none":
+        return rows
+    keys = ["test_index", "train_index"]
+    known = certified_points(folder, record).set_index(keys)["certified_change"]
+    corrected = known.reindex(pd.MultiIndex.from_frame(rows[keys])).to_numpy()
+    own = rows["predicted_change"].to_numpy(dtype=np.float64)
+    return rows.assign(predicted_change=np.where(np.isnan(corrected), own, corrected))
+
+
 def own_predictions(
     table: pd.DataFrame, target: int, groups: Sequence[Removal], scaling: str
 ) -> pd.DataFrame | None:

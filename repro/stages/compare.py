@@ -7,10 +7,12 @@ from pathlib import Path
 import pandas as pd
 
 from influence.cg import CG
+from influence.estimator import RemovalEstimator
 from influence.exact import Exact
 from influence.solution import Solver
-from plots.agreement import agreement
+from plots.agreement import Agreement, agreement
 from plots.cost import draw_cost
+from repro.compared_groups import KnownGroups, known_groups
 from repro.compared_settings import MethodSettings, common_damping, read_settings
 from repro.configuration.compose import Config
 from repro.drawing.figures import write_figure
@@ -30,7 +32,7 @@ GOOD_ERROR = 0.01
 """Relative error of s_test that is good enough for the figure."""
 COLUMNS = (
     "method", "settings", "test_index", "status", "s_test_error", "pearson", "slope", "max_abs_error",
-    "seconds", "hessian_vector_products",
+    "seconds", "hessian_vector_products", "groups_pearson", "groups_slope", "groups_max_abs_error",
 )  # fmt: skip
 
 
@@ -49,8 +51,12 @@ class ComparedSetting:
     slope: float = math.nan
     max_abs_error: float = math.nan
     seconds: float
-    """From θ̂ to the predicted change of every training point."""
+    """From θ̂ to the predicted change of every training point, or of every group."""
     hessian_vector_products: float
+    groups_pearson: float = math.nan
+    """Of the predicted changes of the groups that `removals` makes with the actual ones."""
+    groups_slope: float = math.nan
+    groups_max_abs_error: float = math.nan
 
     @property
     def name(self) -> str:
@@ -76,7 +82,7 @@ def compare(session: Session) -> Comparison:
 
     Raises:
         UsageError: a setting names no method, or a key that the method does not have.
-        StageError: there is no exact solution to compare with.
+        StageError: there is no exact solution to compare with; or groups that were not retrained.
     """
     entries = read_settings(session.config)
     train_unless_done(session)
@@ -86,19 +92,26 @@ def compare(session: Session) -> Comparison:
 
 @naming_own_code()
 def _compare(session: Session, folder: RunFolder, entries: list[MethodSettings]) -> Comparison:
-    problem = _problem(session)
+    problem, groups = _problem(session), known_groups(session)
     rows: list[ComparedSetting] = []
     with session.progress("comparing") as tell:
         exact, truth = _reference(problem, entries, tell)
         for done, entry in enumerate(entries):
             stage = f"{entry.method} {entry.settings}".strip()
             tell(ProgressReport(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
-            found = truth if entry.solver == exact else problem.measure(entry.solver)
-            rows.append(_row(entry, problem.test_index, found, truth))
+            if isinstance(entry.solver, RemovalEstimator):
+                assert groups is not None
+                rows.append(_row_of_removals(entry, entry.solver, problem, groups))
+            else:
+                found = truth if entry.solver == exact else problem.measure(entry.solver)
+                row = _row(entry, problem.test_index, found, truth)
+                if found.predicted_change is not None and groups is not None:
+                    row = _with_groups(row, groups.by_sums(problem, found))
+                rows.append(row)
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
     comparison = Comparison(rows=rows)
-    figures = _draw(folder, session.config, _as_table(rows))
+    figures = _draw(folder, session.config, _as_table(rows), groups)
     session.listener.result(comparison)
     note_wrote(folder.comparison, *figures)
     return comparison
@@ -148,6 +161,30 @@ def _row(entry: MethodSettings, test_index: int, found: Measured, truth: Measure
     )
 
 
+def _row_of_removals(
+    entry: MethodSettings, estimator: RemovalEstimator, problem: TestPointProblem, groups: KnownGroups
+) -> ComparedSetting:
+    found, seconds = groups.by_removal(problem, estimator)
+    row = ComparedSetting(
+        method=entry.method,
+        settings=entry.settings,
+        test_index=problem.test_index,
+        status="failed" if found is None else "converged",
+        seconds=seconds,
+        hessian_vector_products=0,
+    )
+    return row if found is None else _with_groups(row, found)
+
+
+def _with_groups(row: ComparedSetting, found: Agreement) -> ComparedSetting:
+    return replace(
+        row,
+        groups_pearson=found.pearson,
+        groups_slope=found.slope,
+        groups_max_abs_error=found.max_abs_error,
+    )
+
+
 def family(method: str, settings: str) -> str:
     """What belongs to one line of the figure: the method and those settings that are not numbers."""
     return " ".join([method, *(text for text in settings.split() if not _is_number(text.split("=")[-1]))])
@@ -165,13 +202,14 @@ def _as_table(rows: list[ComparedSetting]) -> pd.DataFrame:
     return pd.DataFrame([asdict(row) for row in rows], columns=list(COLUMNS)).set_index("method")
 
 
-def _draw(folder: RunFolder, config: Config, table: pd.DataFrame) -> list[Path]:
+def _draw(folder: RunFolder, config: Config, table: pd.DataFrame, groups: KnownGroups | None) -> list[Path]:
     families = [family(str(row.Index), str(row.settings)) for row in table.itertuples()]
     drawn = table.assign(family=families, disagreement=1 - table["pearson"])
-    figure = draw_cost(
-        drawn,
-        {"s_test_error": "Relative error of s_test", "disagreement": "1 − r, over all training points"},
-        good={"s_test_error": GOOD_ERROR},
-        note="from θ̂ to the predicted change of every training point, judged by the exact solution",
-    )
+    errors = {"s_test_error": "Relative error of s_test", "disagreement": "1 − r, over all training points"}
+    note = "from θ̂ to the predicted change of every training point, judged by the exact solution"
+    if groups is not None:
+        drawn = drawn.assign(disagreement=1 - table["groups_pearson"])
+        errors = {"groups_max_abs_error": "Largest error", "disagreement": "1 − r"}
+        note = f"from θ̂ to predictions, judged by the certified changes of {len(groups.groups):,} groups"
+    figure = draw_cost(drawn, errors, good={"s_test_error": GOOD_ERROR}, note=note)
     return write_figure(folder, config, figure, "compare")

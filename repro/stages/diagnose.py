@@ -14,8 +14,9 @@ from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
 from repro.configuration.compose import Config, compose
 from repro.configuration.defaults import defaults
+from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
-from repro.diagnosing.retraining import Judged, judge_by_retraining
+from repro.diagnosing.retraining import Judged
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
@@ -79,7 +80,8 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
 def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
     folder, config = subject.folder, subject.config
     stored = stored_panels(subject)
-    computed = not stored or (asked and not has_asked_settings(subject))
+    if computed := not stored or (asked and not has_asked_settings(subject)):
+        refuse_to_compute_groups(subject)
     with subject.session.progress("diagnosing") as tell:
         steps = Steps(tell, _shares(subject, stored, computed))
         spectra = _spectra(subject, steps)
@@ -219,7 +221,7 @@ def _against_retraining(
         reason = "leave-one-out models can be certified with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
-    judged = judge_by_retraining(subject, panels, _report(steps))
+    judged = judge_figure_of(subject, panels, _report(steps))
     signal, *others = judged.verdict.verdicts
     return [replace(signal, remedy=judged.advice), *others], judged
 
