@@ -10,7 +10,7 @@ from diagnosis.measures import Pairs
 from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
 from diagnosis.truth import Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
-from plots.agreement import OTHER_BASINS, PROVEN, comparable
+from plots.agreement import CONTINUED, OTHER_BASINS, PROVEN, comparable
 
 PLURALS = {
     "predicts": "predict",
@@ -86,7 +86,7 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         methods: those to judge, in the order to say them in.
     """
     points = rows.drop_duplicates("train_index")
-    local = "truth" in rows and bool((points["truth"] != PROVEN).any())
+    local = "truth" in rows and not points["truth"].isin([PROVEN, CONTINUED]).all()
     truth = Truth(
         actual=points["actual_change"].to_numpy(np.float64, copy=True),
         certificate=points["certificate"].to_numpy(np.float64, copy=True),

@@ -6,6 +6,7 @@ from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
 from repro.records.retraining import RetrainingRun, SolverSettings, read_runs
+from repro.retraining import retrain_settings
 from retrain.removal import Removal, leave_one_out
 from retrain.retrainer import with_null_control
 
@@ -54,7 +55,7 @@ def read_retraining(folder: RunFolder, config: Config, joined: JoinedChanges) ->
     solved = {rows for run in runs for rows in run.solved}
     return Retraining(
         models=len(models),
-        missed=frozenset(models.missed(config["retrain"]["tolerance"])),
+        missed=frozenset(models.missed(retrain_settings(config).aim)),
         amplification=joined.retrainer.amplification(wanted),
         passes_per_model=int(models.passes.sum()) / max(len(models), 1),
         gradient_norm=models.largest_norm,
