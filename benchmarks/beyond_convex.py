@@ -31,8 +31,12 @@ from repro.agreement import JoinedChanges
 from repro.errors import StageError
 from repro.experiment import Experiment
 
-LAMBDAS = (0.1, 0.03, 0.01, 0.003, 0.001)
-WIDTHS = (4, 8, 16)
+LAMBDAS = {
+    4: (0.1, 0.03, 0.01, 0.003, 0.001),
+    8: (0.1, 0.03, 0.01, 0.003, 0.001),
+    16: (0.1, 0.01, 0.001),
+}
+"""For each number of units; the widest take longest."""
 NORMS = tuple(10.0**-power for power in range(1, 9))
 MOST = 5000
 """Passes on the way to a gradient norm."""
@@ -152,7 +156,7 @@ def draw(minima: list[AtMinimum], short: list[Short]) -> Figure:
     """r against λ for each width, and r on the way to one minimum."""
     figure = Figure(figsize=(6.6, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    for colour, hidden in zip(PALETTE, WIDTHS, strict=False):
+    for colour, hidden in zip(PALETTE, LAMBDAS, strict=False):
         rows = [row for row in minima if row.hidden == hidden and not row.why]
         x, y = [row.l2 for row in rows], [row.r for row in rows]
         left.plot(x, y, "o-", ms=4, lw=1, color=colour, label=f"{hidden} units")
@@ -187,8 +191,8 @@ def _tell(console: Console, title: str, rows: list[AtMinimum] | list[Short]) -> 
 def measure(folder: Path) -> tuple[list[AtMinimum], list[Short]]:
     """Both tables; what was measured before lies in the folder."""
     minima, short = [], list[Short]()
-    for hidden in sorted(WIDTHS, key=lambda width: width != 8):
-        for l2 in LAMBDAS:
+    for hidden, lambdas in LAMBDAS.items():
+        for l2 in lambdas:
             kept = folder / f"{hidden}-{l2}.json"
             asked = (hidden, l2) == (8, 0.01) and not (folder / "short.json").exists()
             if kept.exists() and not asked:

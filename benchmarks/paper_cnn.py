@@ -1,9 +1,9 @@
-"""How near a minimum the paper's CNN comes: `python -m benchmarks.paper_cnn FOLDER [SECONDS]`.
+"""How near a minimum the paper's CNN comes: `python -m benchmarks.paper_cnn FOLDER`.
 
 The CNN of the third panel on its 5,500 images. Adam for 2,500 steps with a falling rate, then Newton steps
 in a trust region, whose systems are solved by conjugate gradient around a Gauss-Newton factor, until ‖∇R‖ is
-1e-10 or so many SECONDS of processor time (1,800) are spent. Resumable: a second call goes on where the first
-one ended. Writes trace.csv and draws cnn_descent.png.
+1e-10 or the seconds of processor time are spent. Resumable: a second call goes on where the first one ended.
+Writes trace.csv and draws cnn_descent.png.
 """
 
 import math
@@ -36,6 +36,8 @@ FIRST_RATE, LAST_RATE = 3e-3, 1e-5
 REPORT_EVERY = 50
 SHARE, KEEP_FACTOR, PRODUCTS, FORCING = 1000, 3, 25, 0.2
 """Of Newton: examples of a factor, the steps that it serves, and what a system is given."""
+FIRST_RADIUS = 0.03
+"""In the variables of the factor, where half its square is about what a step takes off R."""
 TOLERANCE = 1e-10
 SAME_VALUE = 1e-9
 
@@ -112,7 +114,7 @@ def _rate(share: float) -> float:
 def newton(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: float) -> Tensor:
     """θ after steps in a trust region, in the variables of a Gauss-Newton factor that is made anew."""
     kept, single = folder / "newton.pt", risk.to(torch.float32)
-    theta, radius, done = start, 1.0, 0
+    theta, radius, done = start, FIRST_RADIUS, 0
     if kept.exists():
         state = torch.load(kept, weights_only=True)
         theta, radius, done = state["theta"], state["radius"], state["step"]
@@ -159,7 +161,7 @@ def main() -> None:
     """Go on from what the folder has, and draw."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path)
-    parser.add_argument("seconds", metavar="SECONDS", type=float, nargs="?", default=1800.0)
+    parser.add_argument("--seconds", type=float, default=1800.0, help="of processor time, over all calls")
     arguments = parser.parse_args(sys.argv[1:])
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)

@@ -132,8 +132,8 @@ def measure(folder: Path, console: Console) -> tuple[dict[str, Float[np.ndarray,
 
 def draw(predicted: dict[str, Float[np.ndarray, " k"]], truths: list[Compared]) -> Figure:
     """The paper's panel, and the same points at minima."""
-    figure = Figure(figsize=(6.6, 3.1), layout="constrained")
-    cases = (("Adam's end", truths[1]), ("Adam's end", truths[-1]), ("the minimum", truths[-1]))
+    figure = Figure(figsize=(6.6, 2.4), layout="constrained")
+    cases = (("Adam's end", truths[1]), ("Adam's end", truths[0]), ("the minimum", truths[-1]))
     axes = figure.subplots(1, len(cases), sharex=True, sharey=True)
     shown = [*predicted.values(), *(truth.actual for truth in truths)]
     most = 1.05 * max(float(np.abs(one).max()) for one in shown)

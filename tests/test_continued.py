@@ -13,6 +13,7 @@ from torch import Tensor
 
 import erm.adam
 import retrain.continued
+from benchmarks.gauss_newton import jacobian_of_logits
 from diagnosis.truth import Truth, judge_truth
 from erm.adam import AdamFit, at_start, gradients_together, state_from
 from erm.autograd import AutogradRisk
@@ -21,6 +22,9 @@ from erm.minibatches import Minibatches
 from erm.networks import paper_cnn, weights_of
 from erm.risk import EmpiricalRisk
 from plots import agreement
+from repro.configuration.compose import compose_methods
+from repro.problem import make_fit
+from repro.retraining import retrain_settings
 from retrain import changes
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.changes import CONTINUED
@@ -78,6 +82,15 @@ def continued(
     return retrainer, found.theta
 
 
+def small_cnn() -> AutogradRisk:
+    """The paper's on 12 random images of the smallest size."""
+    generator = torch.Generator().manual_seed(0)
+    module = paper_cnn(441, 10, seed=0)
+    x = torch.rand(12, 441, generator=generator, dtype=torch.float64)
+    y = torch.randint(10, (12,), generator=generator)
+    return AutogradRisk(module=module, x=x, y=y, l2=0.001, regularised=weights_of(module))
+
+
 def silent(_: object) -> None: ...
 
 
@@ -127,11 +140,7 @@ def test_the_rate_falls_at_its_epochs_and_the_last_one_is_kept() -> None:
 
 def test_gradients_of_models_together_are_those_of_each_alone() -> None:
     """Of the CNN: a convolution for each model becomes one in groups."""
-    generator = torch.Generator().manual_seed(0)
-    module = paper_cnn(441, 10, seed=0)
-    x = torch.rand(12, 441, generator=generator, dtype=torch.float64)
-    y = torch.randint(10, (12,), generator=generator)
-    risk = AutogradRisk(module=module, x=x, y=y, l2=0.001, regularised=weights_of(module))
+    risk, generator = small_cnn(), torch.Generator().manual_seed(0)
     theta = risk.initial_parameters()
     thetas = theta + 0.1 * torch.randn(3, len(theta), generator=generator, dtype=torch.float64)
     rows = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [1, 3, 9, 11]])
@@ -301,3 +310,34 @@ def test_a_fit_that_leaves_no_state_is_told_before_retraining(tmp_path: Path) ->
     found = repro("run", "--method", "exact", *words, "fit=local", f"output_dir={tmp_path / 'run'}")
     assert found.exit_code == 1
     assert "fit=adam" in found.output
+
+
+def test_the_papers_experiment_is_composed() -> None:
+    """Its steps would take days here: `tests/printed_commands.py` runs the line with fewer."""
+    (config,) = compose_methods(["experiment=figure2_cnn"], ["cg"])
+    fit, settings = make_fit(config), retrain_settings(config)
+    assert (fit.steps, fit.batch_size, fit.final_rate(5_500)) == (500_000, 500, pytest.approx(1e-6))
+    assert (settings.steps, config["influence"]["damping"], config["model"]["l2"]) == (30_000, 0.01, 0.001)
+    assert (config["data"]["num_train"], config["test_index"], config["top_k"]) == (5_500, 6_558, 100)
+
+
+def test_the_hessian_of_the_papers_cnn_is_flat_along_a_shift_of_its_last_biases() -> None:
+    """They are not regularised, and one number added to all of them changes no difference of logits."""
+    risk = small_cnn()
+    theta = risk.initial_parameters()
+    shift = torch.zeros_like(theta)
+    shift[-10:] = 1
+    assert float(risk.curvature(theta).product(shift[None]).abs().max()) < 1e-15
+    shift[-1] = -9
+    assert float(risk.curvature(theta).product(shift[None]).abs().max()) > 1e-3
+
+
+def test_the_jacobian_of_the_benchmark_is_that_of_the_cnn() -> None:
+    risk = small_cnn()
+    theta, x = risk.initial_parameters(), risk.x[:2]
+    logits, jacobian = jacobian_of_logits(
+        [part.float() for part in risk.unflatten(theta).values()], x.float()
+    )
+    expected = torch.func.jacrev(lambda t: risk.logits(t, x))(theta)
+    assert torch.allclose(logits.double(), risk.logits(theta, x), atol=1e-5)
+    assert torch.allclose(jacobian.double(), expected, atol=1e-5 * float(expected.abs().max()))
