@@ -31,7 +31,7 @@ def factor_of_gauss_newton(
     parameters = [part.float() for part in risk.unflatten(theta).values()]
     total = torch.zeros(len(theta), len(theta))
     rows = torch.linspace(0, risk.num_examples - 1, num_examples).long()
-    for some in rows.split(CHUNK):
+    for some in torch.split(rows, CHUNK):
         logits, jacobian = jacobian_of_logits(parameters, risk.x[some].float())
         p = logits.softmax(1)
         # Jᵀ(diag p − ppᵀ)J is the sum of p_k times the squares of J_k − Σ p J.
@@ -40,7 +40,8 @@ def factor_of_gauss_newton(
         total += weighted.T @ weighted
     matrix = total.double() / len(rows)
     matrix.diagonal().add_(risk.decay + JITTER)
-    return torch.linalg.cholesky(matrix)
+    factor: Tensor = torch.linalg.cholesky(matrix)
+    return factor
 
 
 def jacobian_of_logits(

@@ -26,6 +26,7 @@ from benchmarks.gauss_newton import factor_of_gauss_newton
 from erm.autograd import AutogradRisk
 from erm.files import write_atomically
 from erm.networks import paper_cnn
+from erm.risk import Curvature
 from erm.trust_region import Scale, next_radius, steihaug_step
 from plots.style import PALETTE, save, styled
 from repro.configuration.compose import compose
@@ -77,7 +78,7 @@ def paper_risk() -> AutogradRisk:
 def adam(risk: AutogradRisk, folder: Path, trace: Trace, most: float) -> Tensor:
     """θ after the steps, or after as many as there was time for."""
     single = risk.to(torch.float32)
-    module: Module = single.module.to(memory_format=torch.channels_last)
+    module: Module = single.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     weights = [part for part in module.parameters() if part.ndim > 1]
     stepper, done = torch.optim.Adam(module.parameters(), lr=FIRST_RATE), 0
     kept = folder / "adam.pt"
@@ -94,21 +95,28 @@ def adam(risk: AutogradRisk, folder: Path, trace: Trace, most: float) -> Tensor:
         rows = order[done % per_epoch * BATCH :][:BATCH]
         stepper.param_groups[0]["lr"] = _rate(done / STEPS)
         penalty = risk.l2 / 2 * torch.stack([part.square().sum() for part in weights]).sum()
-        stepper.zero_grad()
-        (cross_entropy(module(single.x[rows]), single.y[rows]) + penalty).backward()
+        loss = cross_entropy(module(single.x[rows]), single.y[rows]) + penalty
+        for part, gradient in zip(
+            module.parameters(), torch.autograd.grad(loss, list(module.parameters())), strict=True
+        ):
+            part.grad = gradient
         stepper.step()
         done += 1
         if done % REPORT_EVERY == 0:
             state = {"module": module.state_dict(), "stepper": stepper.state_dict(), "step": done}
-            write_atomically(kept, lambda path, state=state: torch.save(state, path))
-            value, gradient = single.value_and_gradient(risk.flatten(dict(module.named_parameters())))
-            trace.add("Adam", done, float(value), float(gradient.norm()))
+            _keep(kept, state)
+            value, whole = single.value_and_gradient(risk.flatten(dict(module.named_parameters())))
+            trace.add("Adam", done, float(value), float(whole.norm()))
     return risk.flatten(dict(module.named_parameters())).double()
 
 
 def _rate(share: float) -> float:
     fallen = max(0.0, (share - FLAT) / (1 - FLAT))
-    return FIRST_RATE * (LAST_RATE / FIRST_RATE) ** fallen
+    return FIRST_RATE * math.pow(LAST_RATE / FIRST_RATE, fallen)
+
+
+def _keep(path: Path, state: dict[str, object]) -> None:
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
 def newton(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: float) -> Tensor:
@@ -125,8 +133,9 @@ def newton(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: 
             scale = Scale(factor_of_gauss_newton(risk, theta, SHARE))
         curvature, by = single.curvature(theta.float()), scale
 
-        def product(w: Tensor, curvature=curvature, by=by) -> Tensor:  # type: ignore[no-untyped-def]
-            return by.gradient(curvature.product(by.back(w).float()[None])[0].double())
+        def product(w: Tensor, curvature: Curvature = curvature, by: Scale = by) -> Tensor:
+            image: Tensor = curvature.product(by.back(w).float()[None])[0].double()
+            return by.gradient(image)
 
         forcing = min(FORCING, math.sqrt(float(gradient.norm())))
         step = steihaug_step(product, scale.gradient(gradient), radius=radius, forcing=forcing, most=PRODUCTS)
@@ -141,18 +150,20 @@ def newton(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: 
             theta, value, gradient = there, new_value, new_gradient
         done += 1
         state = {"theta": theta, "radius": radius, "step": done}
-        write_atomically(kept, lambda path, state=state: torch.save(state, path))
+        _keep(kept, state)
         trace.add("Newton", done, float(value), float(gradient.norm()))
     return theta
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """‖∇R‖ against the processor time."""
-    figure = Figure(figsize=(3.3, 2.5), layout="constrained")
-    axes = figure.subplots()
-    for colour, (phase, rows) in zip(PALETTE, table.groupby("phase", sort=False), strict=False):
-        axes.plot(rows["seconds"], rows["gradient_norm"], ".-", ms=3, lw=0.8, color=colour, label=phase)
-    axes.set(yscale="log", xlabel="seconds of one processor", ylabel="‖∇R‖", title="the paper's CNN")
+    """‖∇R‖ and R against the processor time."""
+    figure = Figure(figsize=(6.6, 2.3), layout="constrained")
+    for axes, column, label in zip(
+        figure.subplots(1, 2), ("gradient_norm", "objective"), ("‖∇R‖", "R"), strict=True
+    ):
+        for colour, (phase, rows) in zip(PALETTE, table.groupby("phase", sort=False), strict=False):
+            axes.plot(rows["seconds"], rows[column], ".-", ms=3, lw=0.8, color=colour, label=phase)
+        axes.set(yscale="log", xlabel="seconds of one processor", ylabel=label)
     axes.legend()
     return figure
 
