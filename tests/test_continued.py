@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.text import Text
 from torch import Tensor
 
 import erm.adam
@@ -22,6 +23,7 @@ from erm.minibatches import Minibatches
 from erm.networks import paper_cnn, weights_of
 from erm.risk import EmpiricalRisk
 from plots import agreement
+from plots.leave_one_out import draw_leave_one_out
 from repro.configuration.compose import compose_methods
 from repro.problem import make_fit
 from repro.retraining import retrain_settings
@@ -281,6 +283,24 @@ def test_models_that_are_no_minima_are_not_called_known() -> None:
     assert verdict.passed is False
     assert "0.05" in verdict.evidence
     assert agreement.CONTINUED == changes.CONTINUED
+
+
+def test_the_figure_says_that_nothing_is_certified() -> None:
+    changes = np.linspace(-1, 1, 5)
+    table = pd.DataFrame(
+        {"method": "exact", "test_index": 0, "train_index": range(5), "predicted_change": changes}
+        | {"predicted_stderr": 0.0, "actual_change": changes, "certificate": np.inf, "truth": CONTINUED}
+    )
+    sentence = "No actual change has a certificate"
+    assert sentence in words_of(table)
+    assert "Horizontal bars" not in words_of(table)
+    assert sentence not in words_of(table.assign(certificate=0.5))
+
+
+def words_of(table: pd.DataFrame) -> str:
+    found = agreement.agreement(table["predicted_change"].to_numpy(), table["actual_change"].to_numpy())
+    figure = draw_leave_one_out(table, {("exact", 0): found}, {})
+    return " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
 
 
 def test_the_protocol_by_its_commands(tmp_path: Path) -> None:
