@@ -30,7 +30,7 @@ def tolerance_that_tells(
     Returns:
         The tolerance; None where the rest alone hides the effects, or only one below `FINEST` would do.
     """
-    if not certificate_per_norm > 0 or not len(actual):
+    if not 0 < certificate_per_norm < math.inf or not len(actual):
         return None
     rest = certificate - certificate_per_norm * gradient_norm
     room = np.sort((np.abs(actual) - rest) / certificate_per_norm)

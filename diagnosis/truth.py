@@ -33,8 +33,26 @@ class Truth:
 
 def judge_truth(truth: Truth) -> tuple[Verdict, ...]:
     """Effects against certificates, gradient norms against the tolerance, the null control against 0."""
+    if np.isinf(truth.certificate).all() and len(truth.certificate):
+        return (_judge_uncertified(truth),)
     found = (_judge_signal(truth), _judge_gradient_norms(truth), _judge_null_control(truth))
     return found if truth.margin is None else (*found, _judge_basins(truth))
+
+
+def _judge_uncertified(truth: Truth) -> Verdict:
+    """Models that are where training stopped: the null control says what that changes without any removal."""
+    typical = float(np.median(np.abs(truth.actual)))
+    share = abs(truth.null_control) / typical if typical else np.inf
+    return Verdict(
+        check="truth",
+        value=format_number(truth.null_control),
+        passed=False,
+        evidence="the retrained models are no minima, and no actual change has a certificate: training on "
+        f"with nothing removed changes the loss by {format_number(truth.null_control)}, "
+        f"{format_number(share)} times the typical change, {format_number(typical)}",
+        remedy="retrain to a gradient norm, not for a number of steps: fit=local retrain=default",
+        numbers={"null_control": truth.null_control, "models": truth.models},
+    )
 
 
 def _judge_signal(truth: Truth) -> Verdict:

@@ -50,6 +50,8 @@ class Fit:
     """λ_min of H at θ̂, L2 inside, where the fit has looked: above 0, θ̂ is a minimum."""
     reason: str = ""
     """Why it has not converged, where the fit can say more than its numbers, and what to do."""
+    moments: Float[Tensor, "2 p"] | None = None
+    """Of `erm/adam.py`, which training can go on with; None of any other fit."""
 
 
 Progress = Callable[[int, float], None]

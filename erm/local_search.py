@@ -229,5 +229,6 @@ class LocalSearch:
 def _flat(below: Lowest) -> str:
     return (
         f"whether this is a minimum cannot be told: the smallest eigenvalue of H, {below.value:.1e}, is zero "
-        f"to within {below.resolution:.0e}. Set model.l2 higher"
+        f"to within {below.resolution:.0e}. Set model.l2 higher; what L2 is not on, as the biases "
+        "of model=cnn, may have directions that change no prediction"
     )

@@ -65,7 +65,7 @@ def paper_cnn(num_features: int, num_classes: int, *, seed: int) -> nn.Sequentia
     Five 3×3 convolutions without padding to 8 channels, the second and the fourth with stride 2; a 1×1
     convolution to one channel for each class; tanh after every one; the mean over all places; a linear layer.
     For 28×28 pixels and 10 classes that is 80 + 4·584 + 90 + 110 = 2,616 parameters. Biases start at 0,
-    weights from a normal of standard deviation 2/√fan_in cut at two of them.
+    weights from a normal of standard deviation 2/√fan_in, in the last layer 1/√fan_in, cut at two of them.
 
     Raises:
         ValueError: the features are no square image, or too small a one.
@@ -98,6 +98,7 @@ def _draw_weights(module: nn.Module, generator: torch.Generator) -> None:
             if parameter.ndim == 1:
                 parameter.zero_()
             else:
-                deviation = 2 / math.sqrt(parameter[0].numel())
+                # Of the linear layer half as much, as in the released code.
+                deviation = (1 if parameter.ndim == 2 else 2) / math.sqrt(parameter[0].numel())
                 limits = {"a": -2 * deviation, "b": 2 * deviation}
                 nn.init.trunc_normal_(parameter, std=deviation, generator=generator, **limits)

@@ -13,6 +13,8 @@ from pandas import DataFrame
 
 PROVEN = "proven"
 """In the column `truth`, a model whose certificate has no condition."""
+CONTINUED = "continued"
+"""There, a model that is no minimum, and that nothing certifies: training went on for some steps."""
 OTHER_BASINS = ("left it", "undecided")
 """In the column `truth`, models that are not θ̂'s own minimum, or of which it is not known."""
 ROUNDING = 1e-12

@@ -171,6 +171,8 @@ def _key(drawn: Sequence[Drawn]) -> str:
         sentences.append("Hollow: models that left the basin of θ̂, or may have; they are in no statistic")
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
+    if any(panel.uncertified for panel in drawn):
+        sentences.append("No actual change has a certificate")
     if any(panel.stderrs for panel in drawn):
         sentences.append("Vertical bars: ± one standard error over the repeats, truncation not included")
     if any(panel.predicted_certificates for panel in drawn):

@@ -34,6 +34,7 @@ class Drawn:
 
     notes: str = ""
     certificates: bool = False
+    uncertified: bool = False
     stderrs: bool = False
     predicted_certificates: bool = False
     own_scale: bool = False
@@ -70,9 +71,13 @@ def draw_panel(
         _write_statistics(axes, points, limits, agreement)
     shortest = style.marker_inches / style.side
     up, own = (limits.predicted, shortest), points.predicted_certificate
+    known = points.certificate[np.isfinite(points.certificate)]
+    # Where no change is certified, bars would all leave the panel on both sides.
+    bounds = points.certificate if len(known) else np.zeros_like(points.certificate)
     return Drawn(
         notes=notes,
-        certificates=_draw_bars(axes, points, "xerr", points.certificate, inside, (limits.actual, shortest)),
+        certificates=_draw_bars(axes, points, "xerr", bounds, inside, (limits.actual, shortest)),
+        uncertified=not len(known),
         stderrs=_draw_bars(axes, points, "yerr", points.predicted_stderr, inside, up),
         predicted_certificates=_draw_bars(axes, points, "yerr", own, inside, up),
         own_scale=limits.own,

@@ -108,7 +108,7 @@ def check_actual_changes(
         found = {
             "weights": truth.actual_change[target, column_of[rows]] - actual,
             "plain losses": plain_changes[rows][target] - actual,
-            "certificates": truth.bound[target, column_of[rows]] - certificate,
+            "certificates": _apart(float(truth.bound[target, column_of[rows]]), certificate),
         }
         differences = {name: max(differences[name], abs(float(found[name]))) for name in differences}
     scale = float(table["actual_change"].abs().max())
@@ -124,6 +124,11 @@ def check_actual_changes(
             + (local_words(table) if local else "")
         ),
     )
+
+
+def _apart(one: float, other: float) -> float:
+    """Their difference; none where neither is known."""
+    return 0.0 if one == other else one - other
 
 
 def local_words(table: pd.DataFrame) -> str:

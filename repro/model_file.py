@@ -42,9 +42,16 @@ def theta_checksum(theta: Float[Tensor, " p"]) -> str:
     return hashlib.sha256(theta.cpu().numpy().tobytes()).hexdigest()
 
 
-def save_model(folder: RunFolder, theta: Float[Tensor, " p"], facts: ModelFacts) -> None:
-    """Write θ̂ and the facts about it."""
+def save_model(
+    folder: RunFolder,
+    theta: Float[Tensor, " p"],
+    facts: ModelFacts,
+    moments: Float[Tensor, "2 p"] | None = None,
+) -> None:
+    """Write θ̂ and the facts about it, and the moments that training can go on with, where it has some."""
     tensors = {"theta": theta.cpu().contiguous()}
+    if moments is not None:
+        tensors["moments"] = moments.cpu().contiguous()
     metadata = {"facts": json.dumps(facts.model_dump())}
     write_result(folder, folder.model, lambda temporary: _save(tensors, temporary, metadata))
 
@@ -80,6 +87,15 @@ def load_model(folder: RunFolder, config: Config, data_checksum: str, device: to
         stored = file.get_tensor("theta")
     theta = aligned(stored, like=torch.empty(0, dtype=stored.dtype, device=device))
     return TrainedModel(theta=theta, facts=facts)
+
+
+def load_moments(folder: RunFolder, theta: Float[Tensor, " p"]) -> Float[Tensor, "2 p"] | None:
+    """Those beside θ̂, on its device; None where its training has left none."""
+    with safe_open(folder.model, framework="pt") as file:
+        moments = file.get_tensor("moments") if "moments" in file.keys() else None  # noqa: SIM118  # no mapping
+    if moments is None or moments.shape != (2, len(theta)) or not bool(moments.isfinite().all()):
+        return None
+    return aligned(moments, like=torch.empty(0, dtype=moments.dtype, device=theta.device))
 
 
 def read_facts(folder: RunFolder, config: Config) -> ModelFacts:

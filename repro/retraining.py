@@ -7,17 +7,20 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+from erm.adam import AdamFit
 from erm.files import without_non_finite
 from parallel.group import ALONE, Group
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.folder.paths import RunFolder
-from repro.model_file import TrainedModel
+from repro.model_file import TrainedModel, load_moments
 from repro.notices import warn
+from repro.problem import make_fit
 from repro.records.retraining import RetrainingRun, SolverSettings, append_run, group_digest
 from repro.selection import makes_groups
 from repro.session import Session
 from retrain.choice import check_retrainable, retrainer_for
+from retrain.continued import Training
 from retrain.removal import Removal
 from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels, with_null_control
 from retrain.schedule import LeaveOneOutError
@@ -50,7 +53,7 @@ class RetrainingResult:
 def refuse_other_models(config: Config, risk: object) -> None:
     """Raise StageError where no retrainer takes the configured model."""
     try:
-        check_retrainable(risk)
+        check_retrainable(risk, retrain_settings(config).steps)
     except NoRetrainerError as error:
         raise _refusal(config, error) from error
 
@@ -89,11 +92,22 @@ def retrainer_for_key(
         settings = replace(settings, l2_scaling=l2_scaling)
     # Models of another L2 minimise another risk: under a key of their own they are never taken for these.
     own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"
+    training = None
+    if settings.steps is not None:
+        own = f"{own} steps={settings.steps} seed={settings.seed}"
+        training = _training(folder, config, theta)
     cache = WeightCache(folder.weights, own, warn if group.is_first else lambda _: None)
     try:
-        return retrainer_for(risk, theta, cache, settings, group)
+        return retrainer_for(risk, theta, cache, settings, group, training)
     except NoRetrainerError as error:
         raise _refusal(config, error) from error
+
+
+def _training(folder: RunFolder, config: Config, theta: Tensor) -> Training | None:
+    """That has made θ̂, if it can go on; ranks on other machines read the same folder, or a copy of it."""
+    fit = make_fit(config)
+    moments = load_moments(folder, theta) if isinstance(fit, AdamFit) else None
+    return None if moments is None else Training(fit=fit, moments=moments)
 
 
 def make_retrainer(session: Session, model: TrainedModel) -> Retrainer:

@@ -9,6 +9,8 @@ from retrain.removal import NOTHING, Removal
 
 PROVEN = "proven"
 """Of a change whose certificate has no condition."""
+CONTINUED = "continued"
+"""There, a model that is no minimum: training went on without the rows, and nothing vouches for it."""
 
 
 @dataclass(frozen=True, kw_only=True)

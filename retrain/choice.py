@@ -9,6 +9,7 @@ from erm.softmax import SoftmaxRisk
 from erm.softmax_module import SoftmaxRegression
 from parallel.group import ALONE, Group
 from retrain.certified_softmax import CertifiedSoftmax
+from retrain.continued import ContinuedTraining, Training
 from retrain.hessian_factor import refuse_too_large
 from retrain.local_retrainer import LocallyCertified
 from retrain.retrainer import NoRetrainerError, Retrainer
@@ -16,12 +17,14 @@ from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
 
-def check_retrainable(risk: object) -> EmpiricalRisk:
-    """The risk, if its models can be solved.
+def check_retrainable(risk: object, steps: int | None = None) -> EmpiricalRisk:
+    """The risk, if its models can be solved; or trained on, where a number of steps is given.
 
     Raises:
         NoRetrainerError: there is a better form of it, it is too large, or it is no risk.
     """
+    if steps is not None and isinstance(risk, EmpiricalRisk):
+        return risk
     if isinstance(risk, SoftmaxRisk):
         return risk
     if isinstance(risk, AutogradRisk) and isinstance(risk.module, SoftmaxRegression):
@@ -48,13 +51,26 @@ def retrainer_for(
     cache: WeightCache,
     settings: RetrainSettings,
     group: Group = ALONE,
+    training: Training | None = None,
 ) -> Retrainer:
-    """The retrainer of a risk. Arguments as of `CertifiedSoftmax`.
+    """The retrainer of a risk. Arguments as of `CertifiedSoftmax`, and:
+
+    Args:
+        training: that has made θ̂, where it is one that can go on.
 
     Raises:
         NoRetrainerError: there is none for this model, or not with these settings.
     """
-    found = check_retrainable(risk)
+    found = check_retrainable(risk, settings.steps)
+    if settings.steps is not None:
+        if training is None:
+            raise NoRetrainerError(
+                "retrain.steps trains on from θ̂, and its training has left no state to go on from. Use "
+                "fit=adam, or retrain.steps=null"
+            )
+        return ContinuedTraining(
+            risk=found, theta=theta, cache=cache, settings=settings, group=group, training=training
+        )
     if isinstance(found, SoftmaxRisk):
         return CertifiedSoftmax(risk=found, theta=theta, cache=cache, settings=settings, group=group)
     if settings.l2_scaling == "sum":

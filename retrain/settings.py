@@ -1,11 +1,12 @@
 """How models are retrained, and what is told while they are: settings and progress, all values."""
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from erm.settings import Positive, check_settings
+from erm.settings import Count, Positive, Seed, check_settings
 from retrain.removal import Removal
 from retrain.solution import PassReport
 
@@ -23,6 +24,9 @@ class RetrainSettings:
         shard: what the ranks share out, "models" or "data".
         l2_scaling: which L2 the risk of a removal has. "mean" keeps λ, the paper's convention; "sum" keeps
             n·λ, as scikit-learn's C does.
+        steps: None solves the models; a number trains on from θ̂ for so many steps without the rows, as the
+            paper's CNN panel has it: see `retrain/continued.py`.
+        seed: of the order of examples of those steps.
 
     Raises:
         ValueError: a setting is out of range.
@@ -43,6 +47,16 @@ class RetrainSettings:
         L2Scaling,
         Field(description="mean: a removal keeps λ; sum: it keeps n·λ, so its λ is λ·n/(n − |S|)"),
     ] = "mean"
+    steps: Annotated[
+        Count | None,
+        Field(description="null: solve to the tolerance; else train on so many steps, certifying nothing"),
+    ] = None
+    seed: Annotated[Seed, Field(description="of the order of the examples in those steps")] = 0
+
+    @property
+    def aim(self) -> float:
+        """‖∇R₋S‖ that a model must reach: any, where training goes on for a number of steps."""
+        return self.tolerance if self.steps is None else math.inf
 
     def __post_init__(self) -> None:
         check_settings(self, "retrain")

@@ -69,6 +69,10 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run --method exact data=digits model=network top_k=100",
         "repro run --method exact data=digits model=network model.l2=0.001 model.seed=1 fit=newton top_k=100",
     ),
+    "the paper's CNN": (
+        "repro run --method cg experiment=figure2_cnn data.num_train=300 fit.steps=60 "
+        "fit.learning_rate=0.003 fit.batch_size=50 influence.damping=1 retrain.steps=6 top_k=5",
+    ),
     "the demo": (
         "repro run data=digits --method exact --method cg --method lissa --method grad_dot "
         "output_dir=outputs/demo",
@@ -154,6 +158,9 @@ ELSEWHERE = {
     "repro score scores.npy --against truth.parquet": f"{SCORE}::test_the_examples_of_the_help",
     "repro score first.npy second.npy --into outputs/demo": f"{SCORE}::test_the_examples_of_the_help",
     "python -m cli": f"{HERE}::test_the_package_is_the_program",
+    "repro run --method cg experiment=figure2_cnn": (
+        "tests/test_continued.py::test_the_papers_experiment_is_composed"
+    ),
     "repro --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",
     "repro --version": "tests/test_slips.py::test_what_is_named_in_place_of_other_programs_words_is_there",
     "repro sweep --help": "tests/test_help.py::test_every_example_can_be_copied_off_the_screen",

@@ -150,3 +150,9 @@ def test_an_interpolation_in_a_forged_configuration_stays_text(run: Path) -> Non
     values: Any = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"))
     forge_config(RunFolder(run), **_interpolated(values))
     assert compose([str(run)])["plot"]["titles"]["cg"] == "${oc.env:HOME}"
+
+
+def test_a_list_of_indices_may_be_longer_than_a_file_name() -> None:
+    rows = list(range(200))
+    config = compose(["removals=indices", f"removals.indices={rows}"])
+    assert config["removals"]["indices"] == rows

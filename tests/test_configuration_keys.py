@@ -19,7 +19,8 @@ from tests.command_line import FAST, repro, succeed
 SELECTS = {
     "test_index", "top_k", "removals.count", "removals.seed", "removals.indices", "removals.sizes",
     "removals.keep", "removals.path", "removals.smallest", "removals.largest", "removals.num_sizes",
-    "removals.per_size", "removals.most", "retrain.l2_scaling",
+    "removals.per_size", "removals.most", "retrain.l2_scaling", "retrain.steps",
+    "retrain.seed",
 }  # fmt: skip
 CHANGES_NOTHING = {
     # Where and how fast, not what.

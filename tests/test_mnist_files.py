@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from erm.data.download import TEST_FILES, TRAIN_FILES
-from erm.data.mnist import load_mnist
+from erm.data.mnist import load_mnist, load_mnist_small
 from erm.dataset import DataError
 from tests.idx_files import FILES, LOADERS, idx_bytes, snapshot, tiny_arrays, write_tiny
 
@@ -32,6 +32,22 @@ def test_training_row_i_is_the_file_row_after_the_validation_rows(
     assert {data.x_train.dtype, data.x_test.dtype} == {np.dtype(np.float64)}
     assert {data.y_train.dtype, data.y_test.dtype} == {np.dtype(np.int64)}
     assert (data.x_train.min(), data.x_test.max()) == (0.0, 1.0)
+
+
+def test_the_small_set_is_the_head_of_numpys_permutation(tmp_path: Path) -> None:
+    write_tiny(tmp_path)
+    whole, small = (
+        load(root=tmp_path, num_validation=2, num_train=count)
+        for load, count in ((load_mnist, None), (load_mnist_small, 3))
+    )
+    order = np.arange(5)
+    np.random.RandomState(0).shuffle(order)
+    np.testing.assert_array_equal(small.x_train, whole.x_train[order[:3]])
+    np.testing.assert_array_equal(small.y_train, whole.y_train[order[:3]])
+    np.testing.assert_array_equal(small.x_test, whole.x_test)
+    assert order[:3].tolist() != [0, 1, 2]
+    with pytest.raises(DataError, match="2 … 5"):
+        load_mnist_small(root=tmp_path, num_validation=2)
 
 
 def test_reading_present_files_writes_nothing(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _(found: Retrained) -> None:
     say(
         f"{len(models) - 1} {left_out} and the null control: {solved} solved now in "
         f"{seconds:.1f} s, {len(models) - solved} from {found.weights}\n"
-        f"largest gradient norm {models.largest_norm:.1e} (tolerance {found.tolerance:.0e}), "
+        f"largest gradient norm {models.largest_norm:.1e} ({_aim(found.tolerance)}), "
         f"{per_model:.1f} passes over the data per model",
         "retrained",
         models=len(models),
@@ -98,6 +98,10 @@ def _(found: Retrained) -> None:
         passes_per_model=per_model,
         missed=found.missed,
     )
+
+
+def _aim(tolerance: float) -> str:
+    return "no tolerance: trained on" if math.isinf(tolerance) else f"tolerance {tolerance:.0e}"
 
 
 @words
@@ -148,7 +152,10 @@ def _say_point(target: int, point: PointSummary) -> None:
             **basins.as_json(),
         )
     say(
-        f"largest {'' if basins is None else 'local '}certificate {point.max_certificate:.1e}; "
+        "no certificates: training went on, to no minimum; with nothing removed that changes the loss by "
+        f"{point.null_control:.1e}"
+        if math.isinf(point.max_certificate)
+        else f"largest {'' if basins is None else 'local '}certificate {point.max_certificate:.1e}; "
         f"null control {point.null_control:.1e} (certificate {point.null_control_certificate:.1e})",
         "certified",
         test_index=target,

@@ -21,6 +21,8 @@ from erm.paths import expanded
 IMAGE_SHAPE = (28, 28)
 NUM_CLASSES = 10
 MAX_PIXEL = 255
+SMALL_SEED = 0
+"""Of the permutation that the paper's third panel takes its images from."""
 Root = Annotated[str | Path, Field(description="folder that holds, or receives, the files")]
 NumValidation = Annotated[int, Field(ge=0, description="leading train images that are left out")]
 
@@ -40,6 +42,24 @@ def load_mnist(*, root: Root, num_train: NumTrain = None, num_validation: NumVal
     return _load("mnist", "MNIST", root, num_train, num_validation)
 
 
+def load_mnist_small(
+    *, root: Root, num_train: NumTrain = 5500, num_validation: NumValidation = 5000
+) -> Dataset:
+    """The MNIST of the paper's third panel: the first tenth of a permutation (its `load_small_mnist`).
+
+    Training row i is row permutation[i] of `load_mnist`; test images keep their places.
+
+    Args:
+        root: as of `load_mnist`.
+        num_train: keep the first so many of the permuted training images; all when None.
+        num_validation: the first so many images of the training file are dropped before.
+
+    Raises:
+        DataUnavailableError, DataError: as `load_mnist`.
+    """
+    return _load("mnist_small", "MNIST", root, num_train, num_validation, SMALL_SEED)
+
+
 def load_fashion_mnist(
     *, root: Root, num_train: NumTrain = None, num_validation: NumValidation = 5000
 ) -> Dataset:
@@ -48,7 +68,12 @@ def load_fashion_mnist(
 
 
 def _load(
-    name: str, folder_name: str, root: str | Path, num_train: int | None, num_validation: int
+    name: str,
+    folder_name: str,
+    root: str | Path,
+    num_train: int | None,
+    num_validation: int,
+    seed: int | None = None,
 ) -> Dataset:
     folder = files_of(expanded(root).absolute(), folder_name)
     train_images, train_labels = _read(folder, TRAIN_FILES)
@@ -59,7 +84,9 @@ def _load(
     available = len(train_images) - num_validation
     check_num_train(name, available, num_train)
     # Cut before they become float64, which takes eight times the memory.
-    rows = slice(num_validation, num_validation + (num_train or available))
+    rows: slice | Int64[np.ndarray, " n"] = slice(num_validation, num_validation + (num_train or available))
+    if seed is not None:
+        rows = num_validation + np.random.RandomState(seed).permutation(available)[:num_train]
     return Dataset(
         name=name,
         x_train=_scaled(train_images[rows]),

@@ -5,6 +5,7 @@ the `_target_` that it names, among this tool's files and those of the user's ow
 code but bring none; and its values go through the same checks as those of a command line.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def split_words(words: Sequence[str]) -> Words:
 
 def _is_folder(word: str) -> bool:
     """Whether a word is a path: no override has none of = and ~, and none begins with a dash or a plus."""
-    if "=" in word and not Path(word).is_dir():
+    # Not `Path.is_dir`, which fails where a list of indices is too long for a name.
+    if "=" in word and not os.path.isdir(word):  # noqa: PTH112
         return False
     if expanded(word).is_dir():
         return True

@@ -10,7 +10,7 @@ from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.tolerance import tolerance_that_tells
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
-from repro.retraining import RetrainingJob, retrainer_for_key, solve_and_record
+from repro.retraining import RetrainingJob, retrain_settings, retrainer_for_key, solve_and_record
 from retrain.changes import Changes
 from retrain.removal import leave_one_out
 from retrain.retrainer import Retrainer, SolvedModels, with_null_control
@@ -52,7 +52,7 @@ def judge_by_retraining(
         null_control=float(truth.actual_change[0, nothing]),
         null_certificate=float(truth.bound[0, nothing]),
         models=len(models),
-        missed=len(models.missed(config["retrain"]["tolerance"])),
+        missed=len(models.missed(retrain_settings(config).aim)),
         amplification=retrainer.amplification(wanted),
     )
     verdict = judge_figure(rows, retrained, [panel.method for panel in panels])

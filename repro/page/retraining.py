@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
 from repro.records.retraining import RetrainingRun, SolverSettings, group_digest, read_runs
+from repro.retraining import retrain_settings
 from retrain.removal import Removal
 from retrain.retrainer import Retrainer, with_null_control
 
@@ -66,7 +67,7 @@ def read_retraining(
     timed = sum(rows in solved or group_digest(rows) in digests for rows in wanted)
     return Retraining(
         models=len(models),
-        missed=frozenset(models.missed(config["retrain"]["tolerance"])),
+        missed=frozenset(models.missed(retrain_settings(config).aim)),
         amplification=retrainer.amplification(wanted),
         passes_per_model=int(models.passes.sum()) / max(len(models), 1),
         gradient_norm=models.largest_norm,

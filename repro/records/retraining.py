@@ -33,6 +33,8 @@ class SolverSettings(BaseModel):
     batch_size: int | None
     shard: Literal["models", "data"]
     l2_scaling: Literal["mean", "sum"] = "mean"
+    steps: int | None = None
+    seed: int = 0
 
 
 class RetrainingRun(BaseModel):

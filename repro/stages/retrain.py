@@ -22,6 +22,7 @@ from repro.retraining import (
     RetrainingJob,
     RetrainingResult,
     refuse_other_models,
+    retrain_settings,
     retrainer_for_key,
     solve_and_record,
 )
@@ -84,7 +85,7 @@ def _solve(session: Session, folder: RunFolder, group: Group, device: torch.devi
         if group.first_here and group.size > group.ranks_here:
             note(f"process 0 of this run, on {host}, has all models in its run folder: go on there")
         return None
-    found = Retrained(result=result, weights=folder.weights, tolerance=config["retrain"]["tolerance"])
+    found = Retrained(result=result, weights=folder.weights, tolerance=retrain_settings(config).aim)
     session.listener.result(found)
     if found.missed:
         raise StageError(_about_missed(found))

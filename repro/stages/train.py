@@ -64,7 +64,7 @@ def train(session: Session) -> Trained:
         fit = _fit_with_progress(session, minimise, risk, checkpoint)
         facts = _facts(session, fit, time.perf_counter() - started)
         _write_records(folder, config, facts)
-        save_model(folder, fit.theta, facts)
+        save_model(folder, fit.theta, facts, fit.moments)
         checkpoint.remove()
     found = Trained(
         folder=folder.path,

@@ -1,0 +1,215 @@
+"""The retrainer of the paper's third panel: training goes on from θ̂ and its Adam state, without the rows.
+
+Nothing is solved and nothing certified: a model is where so many steps end, whether that is near a minimum or
+not. What vouches for it is the null control alone, which trains on with nothing removed: what that changes is
+no effect of any point.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from erm.adam import AdamFit, AdamState, batch_gradients, state_from
+from erm.checkpoint import State
+from erm.files import write_atomically
+from erm.minibatches import Minibatches
+from erm.risk import EmpiricalRisk
+from parallel.group import ALONE, Group
+from retrain.batches import cache_state, own_batches
+from retrain.changes import CONTINUED, Changes
+from retrain.gather import gather_weights
+from retrain.recheck import Rechecked
+from retrain.removal import NOTHING, Removal
+from retrain.removed_risks import without_rows
+from retrain.retrainer import SolvedModels, solved_models
+from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.tally import Tally
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
+
+MAX_BATCH, MAX_BATCH_CPU = 101, 26
+"""Models side by side at the most: the paper's 100 and the null control, or a quarter of them."""
+SAVE_EVERY = 1000
+STREAM = 1
+"""Beside the seed: other orders than those that θ̂ was trained in."""
+ROUNDING = 1e-10
+"""Of a gradient norm that another order of summation makes, relative to it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """What has made θ̂, and can go on."""
+
+    fit: AdamFit
+    moments: Float[Tensor, "2 p"]
+    """Of Adam, where it stopped."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContinuedTraining:
+    """A `Retrainer` without certificates.
+
+    Args:
+        risk: the empirical risk over all training examples.
+        theta: θ̂, where training stopped.
+        cache: where finished models lie, and the state of those under way.
+        settings: how many steps, and the seed of their order.
+        group: the ranks that share out the models.
+        training: what has made θ̂.
+    """
+
+    risk: EmpiricalRisk
+    theta: Float[Tensor, " p"]
+    cache: WeightCache
+    settings: RetrainSettings
+    training: Training
+    group: Group = ALONE
+
+    @property
+    def description(self) -> str:
+        return (
+            f"a model of {self.risk.num_parameters:,} parameters, λ = {self.risk.l2:g}, trained on for "
+            f"{self.settings.steps:,} steps of Adam"
+        )
+
+    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
+        """Train on, over all ranks, which share out the models."""
+        state = cache_state(self.cache, self.settings.aim, self.group, sharded=False)
+        wanted = sorted({*removals, NOTHING})
+        missing = tuple(rows for rows in wanted if rows not in state.settled)
+        most = MAX_BATCH if self.theta.is_cuda else MAX_BATCH_CPU
+        batches = own_batches(wanted, state, self.settings.batch_size or most, self.group)
+        tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
+        for batch in batches:
+            self.cache.write(self._trained_on(batch.removals, tally))
+            tally.done += len(batch.removals)
+        tally.say("training on", last_pass=tally.last_pass)
+        gather_weights(self.cache, self.group)
+        return SolvedNow(removals=missing, trace=tuple[PassTotal, ...](tally.trace.values()))
+
+    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
+        return solved_models(self.cache.parts(removals))
+
+    def changes(
+        self,
+        x_test: Float[Tensor, "t features"],
+        y_test: Int[Tensor, " t"],
+        removals: Collection[Removal] | None = None,
+    ) -> Changes:
+        """Against θ̂, as the paper's code has them; no certificates."""
+        found = {
+            rows: change
+            for part in self.cache.parts(removals)
+            for rows, change in zip(part.removals, self._changes_of(part, x_test, y_test).T, strict=True)
+        }
+        ordered = tuple(sorted(found))
+        columns = [found[rows] for rows in ordered]
+        return Changes(
+            removals=ordered,
+            actual_change=np.stack(columns, axis=1) if columns else np.empty((len(x_test), 0)),
+            certificate=None,
+            labels=(CONTINUED,) * len(ordered),
+        )
+
+    def recheck(
+        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+    ) -> Iterator[Rechecked]:
+        """Gradients and losses at the stored weights; the steps are not taken again."""
+        for part in self.cache.parts(removals):
+            norms = self._norms(part.removals, self._thetas(part))
+            yield Rechecked(
+                removals=part.removals,
+                gradient_norms=norms,
+                as_recorded=np.abs(norms - part.gradient_norms) <= ROUNDING * (1 + norms),
+                actual_change=self._changes_of(part, x_test, y_test),
+            )
+
+    def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
+        """Nothing: these are no minima whose first order could be told."""
+        return {}
+
+    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+        """Infinite: no norm certifies them."""
+        return torch.full((len(x_test),), torch.inf)
+
+    def _trained_on(self, removals: tuple[Removal, ...], tally: Tally) -> RetrainedWeights:
+        state = self._state(removals, tally)
+        differences = state.theta.to(self.theta) - self.theta
+        seen = (self.settings.steps or 0) * min(self.training.fit.batch_size, self.risk.num_examples)
+        return RetrainedWeights(
+            removals=removals,
+            differences=differences[:, None].cpu().numpy(),
+            gradient_norms=self._norms(removals, self.theta + differences),
+            distance_bounds=np.full(len(removals), np.inf),
+            passes=np.full(len(removals), max(1, seen // self.risk.num_examples)),
+            tolerances=np.full(len(removals), np.inf),
+        )
+
+    def _state(self, removals: tuple[Removal, ...], tally: Tally) -> AdamState:
+        """After all steps; what was interrupted goes on from its last thousand, to the same bits."""
+        fit, steps = self.training.fit, self.settings.steps or 0
+        working = self.risk.to(fit.dtype)
+        theta = self.theta.to(fit.dtype).expand(len(removals), -1)
+        first, second = (moment.to(theta).expand_as(theta) for moment in self.training.moments)
+        saved = self.cache.folder / f".continued-{self._name(removals)}.safetensors"
+        state = state_from(_load(saved), theta) or AdamState(theta, first, second, fit.steps)
+        batches, rate = self._batches(removals), fit.final_rate(self.risk.num_examples)
+        while (step := state.step - fit.steps) < steps:
+            rows = torch.stack([own.rows(step) for own in batches]).to(theta.device)
+            gradients = batch_gradients(working, state.theta, rows)
+            state.advance(gradients, rate)
+            if (step + 1) % SAVE_EVERY == 0:
+                _save(saved, state.as_tensors())
+                # In models' worth of steps.
+                tally.say("training on", len(removals) * (step + 1) // steps)
+        saved.unlink(missing_ok=True)
+        return state
+
+    def _batches(self, removals: tuple[Removal, ...]) -> list[Minibatches]:
+        """All of one size, so that models go side by side."""
+        n, seed = self.risk.num_examples, (self.settings.seed, STREAM)
+        size = min(self.training.fit.batch_size, n - max(1, max(map(len, removals))))
+        return [Minibatches(n, size, seed, rows) for rows in removals]
+
+    def _name(self, removals: tuple[Removal, ...]) -> str:
+        return hashlib.sha256(f"{self.cache.key} {removals}".encode()).hexdigest()[:16]
+
+    def _thetas(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
+        return self.theta + torch.from_numpy(part.differences[:, 0]).to(self.theta)
+
+    def _norms(self, removals: tuple[Removal, ...], thetas: Float[Tensor, "B p"]) -> np.ndarray:
+        """‖∇R₋S‖ of each, over all that is left."""
+        found = [
+            float(without_rows(self.risk, rows).gradient(theta).norm())
+            for rows, theta in zip(removals, thetas, strict=True)
+        ]
+        return np.array(found)
+
+    def _changes_of(
+        self, part: RetrainedWeights, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"]
+    ) -> Float[np.ndarray, "t B"]:
+        labels = y_test.to(self.theta.device)
+        before = self.risk.losses(self.theta, x_test, labels)
+        after = [self.risk.losses(theta, x_test, labels) for theta in self._thetas(part)]
+        changes: np.ndarray = (torch.stack(after, dim=1) - before[:, None]).cpu().numpy()
+        return changes
+
+
+def _load(path: Path) -> State | None:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError):
+        return None
+
+
+def _save(path: Path, state: State) -> None:
+    tensors = {name: part.cpu().contiguous() for name, part in state.items()}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary))
