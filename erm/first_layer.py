@@ -75,7 +75,9 @@ class FirstLayer:
             moved = moved + tangents[BIAS][:, None, :]
 
         def gradient(a: Tensor, others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            found: tuple[Tensor, dict[str, Tensor]] = grad(self._loss, argnums=(0, 1))(a, others, y)
+            found: tuple[Tensor, dict[str, Tensor]] = grad(loss_after, argnums=(1, 2))(
+                self.module, a, others, y
+            )
             return found
 
         def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -96,16 +98,18 @@ class FirstLayer:
         direction[:, u] = 1
 
         def gradient(a: Float[Tensor, "m units"]) -> Float[Tensor, "m units"]:
-            found: Tensor = grad(self._loss)(a, self.others, y)
+            found: Tensor = grad(loss_after, argnums=1)(self.module, a, self.others, y)
             return found
 
         derivative: Tensor = jvp(gradient, (a,), (direction,))[1]
         return derivative
 
-    def _loss(
-        self, a: Float[Tensor, "m units"], others: dict[str, Tensor], y: Int[Tensor, " m"]
-    ) -> Float[Tensor, ""]:
-        return cross_entropy(functional_call(self.module[1:], others, (a,)), y, reduction="sum")
+
+def loss_after(
+    module: Any, a: Float[Tensor, "m units"], others: dict[str, Tensor], y: Int[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """φ summed over examples: what follows the first layer, on its outputs a."""
+    return cross_entropy(functional_call(module[1:], others, (a,)), y, reduction="sum")
 
 
 def weight_block(

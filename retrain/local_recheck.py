@@ -63,7 +63,8 @@ def _certificates_follow(
     if part.local is None:
         return np.zeros(len(part.removals), dtype=bool)
     shares = torch.ones_like(differences[:, 0])
-    found = surroundings(problem, part.removals, differences, shares).certificates(shares)
+    gradients = problem.risks.gradients(problem.thetas(differences), part.removals)
+    found = surroundings(problem, part.removals, differences, shares, gradients).certificates(shares)
     distances = (found.distances / problem.factor.smallest**0.5).cpu().numpy()
     follow: np.ndarray = (part.distance_bounds >= (1 - MEASURED_AGAIN) * distances) & (
         part.local.margins <= (1 + MEASURED_AGAIN) * found.margins.cpu().numpy()

@@ -177,7 +177,7 @@ class LocallyCertified:
             problem, Models(removals, shares, shares * AIM * tolerance), start, tally.note, alone=True
         )
         tally.say("certifying", len(removals))
-        ends = surroundings(problem, removals, solved.differences, shares)
+        ends = surroundings(problem, removals, solved.differences, shares, solved.gradients)
         labelled = label(problem, removals, ends, AIM * tolerance)
         certificate = labelled.ends.certificates(shares)
         distances = certificate.distances / problem.factor.smallest**0.5

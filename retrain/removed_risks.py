@@ -2,8 +2,9 @@
 
 Every answer is a pair, of R and of R₋S, from one pass over the examples: a sum over all of them, and one over
 the removed ones, which is taken from it. So what lies between the two risks, (1 − t)·R + t·R₋S, costs nothing
-more. Models of an `AutogradRisk` go through a pass together, by `vmap` over their parameters: the products
-are of all examples with the weights of all models. Any other risk is asked one model at a time.
+more. Models of an `AutogradRisk` go through a pass together: through their first layer where they begin with
+a linear one (`retrain/layer_passes.py`), else by `vmap` over their parameters. Any other risk is asked one
+model at a time.
 
 Shape legend: B models, p parameters, n examples.
 """
@@ -21,6 +22,7 @@ from torch.nn.functional import cross_entropy
 
 from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
+from retrain.layer_passes import LayerPasses, layer_passes
 from retrain.removal import Removal
 
 SMALL_STEP = 1e-4
@@ -88,80 +90,87 @@ Derivative = Callable[..., Tensor]
 
 @dataclass(frozen=True)
 class TogetherRisks:
-    """Of an `AutogradRisk`: a batch of models at a time."""
+    """Of an `AutogradRisk`: a batch of models at a time.
+
+    Args:
+        risk: over all training examples.
+        passes: through its first layer, where they were made in another precision before.
+    """
 
     risk: AutogradRisk
+    passes: LayerPasses | None = None
 
     def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        return self._pair(self._first, removals, (thetas,), self.risk.decay * thetas)
+        return self._pair(1, removals, (thetas,), self.risk.decay * thetas)
 
     def hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Pair:
-        return self._pair(self._second, removals, (thetas, v), self.risk.decay * v)
+        return self._pair(2, removals, (thetas, v), self.risk.decay * v)
 
     def third_derivatives(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Pair:
         """In float32: two digits are asked of them, and they are what costs most."""
         rough, of = self._single, (thetas.float(), v.float())
-        pair = rough._pair(rough._third, removals, of, torch.zeros_like(of[1]))
+        pair = rough._pair(3, removals, of, torch.zeros_like(of[1]))
         return Pair(pair.full.to(v), pair.without.to(v))
 
     def removed_hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(self._second, removals, (thetas, v))
+        return self._removed_sum(2, removals, (thetas, v))
 
     def removed_gradients(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
     ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(self._first, removals, (thetas,))
+        return self._removed_sum(1, removals, (thetas,))
 
     @cached_property
     def _single(self) -> "TogetherRisks":
-        return TogetherRisks(self.risk.to(torch.float32))
+        passes = None if self._passes is None else self._passes.to(torch.float32)
+        return TogetherRisks(self.risk.to(torch.float32), passes)
 
     @cached_property
-    def _first(self) -> Derivative:
-        def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return cross_entropy(self.risk.logits(theta, x), y, reduction="sum")
+    def _passes(self) -> LayerPasses | None:
+        return self.passes or layer_passes(self.risk)
 
-        gradient: Derivative = grad(loss)
+    def _first(self, theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        gradient: Tensor = grad(lambda t: cross_entropy(self.risk.logits(t, x), y, reduction="sum"))(theta)
         return gradient
 
-    @cached_property
-    def _second(self) -> Derivative:
-        def product(theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            image: Tensor = jvp(lambda t: self._first(t, x, y), (theta,), (v,))[1]
-            return image
+    def _second(self, theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        image: Tensor = jvp(lambda t: self._first(t, x, y), (theta,), (v,))[1]
+        return image
 
-        return product
+    def _third(self, theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        image: Tensor = jvp(lambda t: self._second(t, v, x, y), (theta,), (v,))[1]
+        return image
 
-    @cached_property
-    def _third(self) -> Derivative:
-        def product(theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            image: Tensor = jvp(lambda t: self._second(t, v, x, y), (theta,), (v,))[1]
-            return image
+    def _derivative(self, order: int) -> Derivative:
+        return (self._first, self._second, self._third)[order - 1]
 
-        return product
-
-    def _pair(
-        self, function: Derivative, removals: tuple[Removal, ...], of: tuple[Tensor, ...], penalty: Tensor
-    ) -> Pair:
-        together = vmap(function, in_dims=(*(0 for _ in of), None, None))
+    def _total(self, order: int, of: tuple[Tensor, ...]) -> Tensor:
+        """Over all examples."""
+        if self._passes is not None:
+            return self._passes.sums(order, *of)
+        together = vmap(self._derivative(order), in_dims=(*(0 for _ in of), None, None))
         total = torch.zeros_like(of[0])
         for x, y in self.risk.own_chunks():
             total += together(*of, x, y)
-        n = self.risk.num_examples
+        return total
+
+    def _pair(
+        self, order: int, removals: tuple[Removal, ...], of: tuple[Tensor, ...], penalty: Tensor
+    ) -> Pair:
+        total, n = self._total(order, of), self.risk.num_examples
         left = total.new_tensor([n - len(rows) for rows in removals])[:, None]
-        removed = self._removed_sum(function, removals, of)
+        removed = self._removed_sum(order, removals, of)
         return Pair(total / n + penalty, (total - removed) / left + penalty)
 
-    def _removed_sum(
-        self, function: Derivative, removals: tuple[Removal, ...], of: tuple[Tensor, ...]
-    ) -> Tensor:
+    def _removed_sum(self, order: int, removals: tuple[Removal, ...], of: tuple[Tensor, ...]) -> Tensor:
         """Over the removed rows of each model: single rows of all models together, larger groups in turn."""
+        function = self._derivative(order)
         found, device = torch.zeros_like(of[0]), self.risk.x.device
         singles = [place for place, rows in enumerate(removals) if len(rows) == 1]
         if singles:
@@ -213,7 +222,7 @@ class SingleRisks:
     def removed_hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(v), getattr(self.risk, "decay", self.risk.l2)
+        found, decay = torch.zeros_like(v), decay_of(self.risk)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
@@ -224,7 +233,7 @@ class SingleRisks:
     def removed_gradients(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
     ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(thetas), getattr(self.risk, "decay", self.risk.l2)
+        found, decay = torch.zeros_like(thetas), decay_of(self.risk)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
@@ -239,6 +248,12 @@ def without_rows(risk: EmpiricalRisk, rows: Removal) -> EmpiricalRisk:
     kept = torch.ones(risk.num_examples, dtype=torch.bool)
     kept[list(rows)] = False
     return risk.subset(torch.nonzero(kept).flatten().to(risk.initial_parameters().device))
+
+
+def decay_of(risk: EmpiricalRisk) -> Float[Tensor, " p"] | float:
+    """What L2 multiplies each parameter by, in a gradient."""
+    found: Tensor | float = getattr(risk, "decay", risk.l2)
+    return found
 
 
 def _stacked(full: list[Tensor], without: list[Tensor], like: Tensor) -> Pair:
