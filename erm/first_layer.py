@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.functional import cross_entropy, linear
 
+from erm.pass_order import PassOrder
 from erm.softmax_hessian import weighted_gram
 
 WEIGHT, BIAS = "0.weight", "0.bias"
@@ -113,19 +114,26 @@ def loss_after(
 
 
 def weight_block(
-    x: Float[Tensor, "n features"], second: Float[Tensor, "n units"], u: int, out: Float[Tensor, "q q"]
+    x: Float[Tensor, "n features"],
+    second: Float[Tensor, "n units"],
+    u: int,
+    order: PassOrder,
+    out: Float[Tensor, "q q"],
 ) -> None:
     """Fill in the blocks (u, v) and (v, u), v ≤ u, of the Hessian of W.
 
     Args:
-        x: features.
-        second: S_uv of each example.
+        x: features, rows and columns as `order` has them.
+        second: S_uv of each example, likewise.
         u: as in `second`.
-        out: the Hessian of W.
+        order: of examples and features.
+        out: the Hessian of W, features in their own order.
     """
     units, features = second.shape[1], x.shape[1]
     blocks, gram = out.view(units, features, units, features), out.new_empty(features, features)
+    places = order.features.argsort()
     for v in range(u + 1):
-        weighted_gram(x, second[:, v].contiguous(), None, out=gram)
-        blocks[u, :, v, :] = gram
-        blocks[v, :, u, :] = gram
+        weighted_gram(x, second[:, v].contiguous(), None, out=gram, widths=order.widths)
+        own = gram[places][:, places]
+        blocks[u, :, v, :] = own
+        blocks[v, :, u, :] = own

@@ -3,7 +3,7 @@
 As in `erm/first_layer.py` the loss depends on W and b through a alone. Along (V, v_b, v_ψ) the outputs a move
 on a straight line, ȧ = V x + v_b, so this holds for derivatives of every order: a pass is two matrix products
 with the features for all networks together, and between them a derivative by each network's few outputs.
-Features that are zero in a chunk of examples are left out, as in `retrain/data_pass.py`.
+Features that are zero in a chunk of examples are left out.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from torch.func import grad, jvp, vmap
 
 from erm.autograd import AutogradRisk
 from erm.first_layer import BIAS, WEIGHT, first_linear, loss_after
-from retrain.data_pass import CHUNK_ROWS, PassOrder, pass_order
+from erm.pass_order import CHUNK_ROWS, PassOrder, pass_order
 
 Part = dict[str, Tensor]
 """ψ by name."""

@@ -12,9 +12,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from erm.aligned import aligned
+from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import gradient_rounding_bound, l2_of_models
-from retrain.data_pass import CHUNK_ROWS
 from retrain.prepare import removal_problem
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights

@@ -8,7 +8,7 @@ from torch import nn
 from torch.func import grad, jvp
 
 from erm.autograd import AutogradRisk
-from retrain.data_pass import CHUNK_ROWS
+from erm.pass_order import CHUNK_ROWS
 from retrain.layer_passes import layer_passes
 
 GENERATOR = torch.Generator()
