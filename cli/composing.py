@@ -13,6 +13,13 @@ def compose(overrides: list[str], method: str | None = None) -> "Config":
     return composed(overrides, method)
 
 
+def compose_run(overrides: list[str], methods: list[str]) -> "list[Config]":
+    """`repro.configuration.compose.compose_run`."""
+    from repro.configuration.compose import compose_run as composed
+
+    return composed(overrides, methods)
+
+
 def compose_methods(overrides: list[str], methods: list[str]) -> "list[Config]":
     """`repro.configuration.compose.compose_methods`."""
     from repro.configuration.compose import compose_methods as composed

@@ -5,6 +5,7 @@ the `_target_` that it names, among this tool's files and those of the user's ow
 code but bring none; and its values go through the same checks as those of a command line.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,8 @@ def split_words(words: Sequence[str]) -> Words:
 
 def _is_folder(word: str) -> bool:
     """Whether a word is a path: no override has none of = and ~, and none begins with a dash or a plus."""
-    if "=" in word and not Path(word).is_dir():
+    # Not by `Path`, which raises an error where a list of settings is longer than a name may be.
+    if "=" in word and not os.path.isdir(word):  # noqa: PTH112
         return False
     if expanded(word).is_dir():
         return True
@@ -103,7 +105,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
     known = {group: node for group, node in values.items() if group not in MADE or group in kept}
     _check_path(folder, known, chosen)
     found = [f"{group}={name}" for group, name in kept.items()]
-    return [*found, *_settings(known), override("output_dir", str(folder))]
+    return [*found, *settings_as_overrides(known), override("output_dir", str(folder))]
 
 
 def _file(group: str, node: Any) -> str | None:
@@ -126,8 +128,8 @@ def _check_path(folder: Path, values: Mapping[Any, Any], chosen: Mapping[str, st
         )
 
 
-def _settings(values: Mapping[Any, Any]) -> Iterator[str]:
-    """Every key's value, group by group."""
+def settings_as_overrides(values: Mapping[Any, Any]) -> Iterator[str]:
+    """KEY=VALUE of every key, group by group; the run folder is none of them."""
     for group, node in values.items():
         if not isinstance(node, Mapping):
             if group != "output_dir":
