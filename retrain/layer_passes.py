@@ -53,7 +53,9 @@ class LayerPasses:
         head = vmap(_head(self.risk.module, order), in_dims=(*(0 for _ in points * 2), None))
         count, units = points[0][WEIGHT].shape[:2]
         weight, rest = torch.zeros_like(columns[: count * units]), Part()
-        chunks = zip(self._x.split(CHUNK_ROWS), self._y.split(CHUNK_ROWS), self.order.widths, strict=True)
+        chunks = zip(
+            torch.split(self._x, CHUNK_ROWS), torch.split(self._y, CHUNK_ROWS), self.order.widths, strict=True
+        )
         for x, y, width in chunks:
             present = x[:, :width]
             outputs = columns[:, :width] @ present.T

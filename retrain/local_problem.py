@@ -15,7 +15,8 @@ from retrain.hessian_factor import HessianFactor, hessian_factor
 from retrain.local_certificate import LocalCertificate, local_certificate, rounding_of_float64
 from retrain.local_curvature import CLIMB, STARTS, fastest_change, spectrum_ends
 from retrain.removal import NOTHING, Removal
-from retrain.removed_risks import Pair, RemovedRisks, decay_of, removed_risks
+from retrain.removed_risks import Pair, RemovedRisks, decay_of
+from retrain.together_risks import removed_risks
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,8 @@ from retrain.local_certificate import local_certificate, loss_bound
 from retrain.local_curvature import fastest_change, spectrum_ends
 from retrain.local_problem import LocalProblem, Surroundings, local_problem, surroundings
 from retrain.removal import Removal, leave_one_out
-from retrain.removed_risks import SingleRisks, TogetherRisks
+from retrain.removed_risks import SingleRisks
+from retrain.together_risks import TogetherRisks
 from tests.networks import network_at_minimum, newton, random_network
 
 GENERATOR = torch.Generator()

@@ -135,18 +135,6 @@ def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
     return configurations
 
 
-def compose_run(words: Sequence[str], methods: list[str]) -> list[Config]:
-    """One configuration per method of `repro run`: those that are named, else those of `methods=[…]`.
-
-    Raises:
-        UsageError: as `compose_methods`.
-    """
-    if methods:
-        return compose_methods(words, methods)
-    config = compose(words)
-    return compose_methods(words, config["methods"]) if not config.names_method else [config]
-
-
 def check_method_names(methods: list[str]) -> None:
     """Raise UsageError for a method that no file of the influence group defines."""
     for method in methods:
