@@ -135,7 +135,7 @@ def test_dropout_that_is_left_on_is_warned_of_before_work(own_model: Path) -> No
     assert warned < said.index("training: started")
 
 
-BESIDE = "model=network fit=local model.hidden=2 model.l2=0.05 influence=cg plot.titles.cg=Network"
+BESIDE = "model=network fit=local model.hidden=2 model.l2=0.05 influence=cg plot.titles={cg:Network}"
 
 
 def test_figure2_draws_three_panels_from_two_run_folders(
