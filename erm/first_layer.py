@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, jvp, vmap
 from torch.nn.functional import cross_entropy, linear
 
+from erm.pass_order import PassOrder
 from erm.softmax_hessian import weighted_gram
 
 WEIGHT, BIAS = "0.weight", "0.bias"
@@ -75,7 +76,9 @@ class FirstLayer:
             moved = moved + tangents[BIAS][:, None, :]
 
         def gradient(a: Tensor, others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            found: tuple[Tensor, dict[str, Tensor]] = grad(self._loss, argnums=(0, 1))(a, others, y)
+            found: tuple[Tensor, dict[str, Tensor]] = grad(loss_after, argnums=(1, 2))(
+                self.module, a, others, y
+            )
             return found
 
         def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -96,32 +99,41 @@ class FirstLayer:
         direction[:, u] = 1
 
         def gradient(a: Float[Tensor, "m units"]) -> Float[Tensor, "m units"]:
-            found: Tensor = grad(self._loss)(a, self.others, y)
+            found: Tensor = grad(loss_after, argnums=1)(self.module, a, self.others, y)
             return found
 
         derivative: Tensor = jvp(gradient, (a,), (direction,))[1]
         return derivative
 
-    def _loss(
-        self, a: Float[Tensor, "m units"], others: dict[str, Tensor], y: Int[Tensor, " m"]
-    ) -> Float[Tensor, ""]:
-        return cross_entropy(functional_call(self.module[1:], others, (a,)), y, reduction="sum")
+
+def loss_after(
+    module: Any, a: Float[Tensor, "m units"], others: dict[str, Tensor], y: Int[Tensor, " m"]
+) -> Float[Tensor, ""]:
+    """φ summed over examples: what follows the first layer, on its outputs a."""
+    return cross_entropy(functional_call(module[1:], others, (a,)), y, reduction="sum")
 
 
 def weight_block(
-    x: Float[Tensor, "n features"], second: Float[Tensor, "n units"], u: int, out: Float[Tensor, "q q"]
+    x: Float[Tensor, "n features"],
+    second: Float[Tensor, "n units"],
+    u: int,
+    order: PassOrder,
+    out: Float[Tensor, "q q"],
 ) -> None:
     """Fill in the blocks (u, v) and (v, u), v ≤ u, of the Hessian of W.
 
     Args:
-        x: features.
-        second: S_uv of each example.
+        x: features, rows and columns as `order` has them.
+        second: S_uv of each example, likewise.
         u: as in `second`.
-        out: the Hessian of W.
+        order: of examples and features.
+        out: the Hessian of W, features in their own order.
     """
     units, features = second.shape[1], x.shape[1]
     blocks, gram = out.view(units, features, units, features), out.new_empty(features, features)
+    places = order.features.argsort()
     for v in range(u + 1):
-        weighted_gram(x, second[:, v].contiguous(), None, out=gram)
-        blocks[u, :, v, :] = gram
-        blocks[v, :, u, :] = gram
+        weighted_gram(x, second[:, v].contiguous(), None, out=gram, widths=order.widths)
+        own = gram[places][:, places]
+        blocks[u, :, v, :] = own
+        blocks[v, :, u, :] = own

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from erm.first_layer import WEIGHT, FirstLayer, weight_block
+from erm.pass_order import pass_order
 
 VECTORS_TOGETHER = 16
 """Vectors that share one pass over a chunk of examples: most of the speed of more, at bounded memory."""
@@ -44,9 +45,10 @@ def hessian_sum(risk: Differentiated, theta: Float[Tensor, " p"]) -> Float[Tenso
     square = hessian[inside:, inside:]
     square.copy_((square + square.T) / 2)
     if layer is not None:
-        block = theta.new_empty(inside, inside)
+        block, order = theta.new_empty(inside, inside), pass_order(risk.x)
+        x = risk.x[order.rows][:, order.features]
         for u in range(len(layer.parameters[WEIGHT])):
             second = torch.cat([layer.second_derivatives(u, *chunk) for chunk in risk.own_chunks()])
-            weight_block(risk.x, second, u, out=block)
+            weight_block(x, second[order.rows], u, order, out=block)
         hessian[:inside, :inside] = block
     return hessian

@@ -5,13 +5,16 @@ since probabilities sum to one, the blocks of a class sum to zero. So only the K
 are multiplied out, each as a lower trapezoid of column panels; the diagonal blocks are minus their sums.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from erm.pass_order import CHUNK_ROWS
+
 PANEL_COLUMNS = 96
 """Measured: in float64 the products take three quarters of the time of panels of 128, in float32 the same."""
-CHUNK_ROWS = 1024
 
 
 def cross_entropy_hessian_sum(
@@ -67,16 +70,27 @@ def weighted_gram(
     weights: Float[Tensor, " n"],
     rows: Int[Tensor, " m"] | None,
     out: Float[Tensor, "d d"],
+    widths: Sequence[int] | None = None,
 ) -> None:
-    """out ← Xᵀ diag(weights) X over some rows (None: all), through its lower trapezoids only."""
+    """out ← Xᵀ diag(weights) X over some rows (None: all), through its lower trapezoids only.
+
+    Args:
+        x: features.
+        weights: of all rows.
+        rows: which rows, ascending.
+        out: is filled.
+        widths: of each chunk of all rows, how many of the first features hold all that is not zero.
+    """
     out.zero_()
     for start in range(0, len(x) if rows is None else len(rows), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         taken = x[chunk] if rows is None else x.index_select(0, rows[chunk])
         row_weights = weights[chunk] if rows is None else weights[rows[chunk]]
+        width = x.shape[1] if widths is None else widths[start // CHUNK_ROWS]
+        taken = taken[:, :width]
         weighted = taken * row_weights[:, None]
-        for first in range(0, x.shape[1], PANEL_COLUMNS):
-            last = first + PANEL_COLUMNS
-            out[first:, first:last].addmm_(weighted[:, first:].T, taken[:, first:last])
+        for first in range(0, width, PANEL_COLUMNS):
+            last = min(first + PANEL_COLUMNS, width)
+            out[first:width, first:last].addmm_(weighted[:, first:].T, taken[:, first:last])
     lower = out.tril()
     torch.add(lower, lower.tril(-1).T, out=out)

@@ -233,7 +233,7 @@ def _default(value: Any) -> str:
     if isinstance(value, dict):
         return "<br>".join(f"{key}: {_cell(str(text))}" for key, text in value.items())
     if isinstance(value, list):
-        return "<br>".join(f"`{text}`" for text in value)
+        return "<br>".join(f"`{text}`" for text in value) or "`[]`"
     return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
 
 

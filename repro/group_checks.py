@@ -10,6 +10,7 @@ from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
 from repro.checks import (
     check_actual_changes,
+    check_basins,
     check_gradients,
     check_places,
     check_predicted_certificates,
@@ -62,6 +63,7 @@ def check_groups(
         _of_groups(verdict)
         for verdict in (
             check_gradients(plain, "models"),
+            *check_basins(plain),
             check_actual_changes(table, removed, targets, truth, plain),
             _check_predictions(folder, table, groups, key, scaling),
             *check_predicted_certificates(table),

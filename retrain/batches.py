@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from erm.pass_order import CHUNK_ROWS
 from parallel.collectives import all_gather_object
 from parallel.group import Group
-from retrain.data_pass import CHUNK_ROWS
 from retrain.path import MEMORY
 from retrain.problem import RemovalProblem
 from retrain.removal import Removal

@@ -151,7 +151,7 @@ def _solved_at(
     near = LOOSE * here.curvatures**2 / here.lipschitz * problem.factor.smallest**0.5
     tolerances = torch.where(shares < 1, near.clamp_min(tolerance), tolerance)
     solved = solve(problem, Models(removals, shares, tolerances), predicted)
-    return surroundings(problem, removals, solved.differences, shares)
+    return surroundings(problem, removals, solved.differences, shares, solved.gradients)
 
 
 def _next_step(here: Surroundings) -> Float64[Tensor, " b"]:

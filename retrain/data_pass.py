@@ -1,38 +1,17 @@
 """One pass over the examples for many models: how their residuals change, summed against the features.
 
 Two products, n × d by d × B(K − 1) and back: no probability sees a part of Δ that is common to all classes,
-so the last class is minus the sum of the others.
-
-Most features of an image are zero. With the features in the order of how many examples have them, and the
-examples in that of the rarest feature they have, the products of a chunk of examples take the first features
-alone: on MNIST 424 of 720. Nothing but zeros is left out.
+so the last class is minus the sum of the others. Features that are zero in a chunk of examples are left out.
 """
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from erm.pass_order import ALIGNMENT, CHUNK_ROWS, PassOrder
 from retrain.probability_change import to_probability_change_
-
-ALIGNMENT = 16
-"""Rows and columns of a product in multiples of this many numbers: on MNIST, 720 features instead of 715 and
-512 models instead of 500 take a fifth off a float32 pass."""
-CHUNK_ROWS = 1024
-"""Examples a product takes at once: logits of a chunk stay near the cache, and sums over n are blocked."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassOrder:
-    """In which order passes go through examples and features."""
-
-    rows: Int[Tensor, " n"]
-    """Examples, by the rarest feature that each has."""
-    features: Int[Tensor, " d"]
-    """Features, by how many examples have them, most first."""
-    widths: tuple[int, ...]
-    """Of each chunk of `CHUNK_ROWS` examples, how many of the first features hold all that is not zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +23,6 @@ class PassData:
     probabilities: Float[Tensor, "n K"]
     """At θ̂."""
     log_probabilities: Float[Tensor, "n K"]
-
-
-def pass_order(x: Float[Tensor, "n d"]) -> PassOrder:
-    """The order for examples with these features."""
-    present = x != 0
-    features = present.sum(dim=0).argsort(descending=True, stable=True)
-    places = torch.arange(1, x.shape[1] + 1, dtype=torch.int32, device=x.device)
-    needed = torch.zeros(len(x), dtype=torch.int32, device=x.device)
-    if x.shape[1]:
-        chunks = torch.split(present, CHUNK_ROWS)
-        needed = torch.cat([(chunk[:, features] * places).amax(dim=1) for chunk in chunks])
-    needed, rows = needed.sort(stable=True)
-    most = [int(chunk[-1]) for chunk in torch.split(needed, CHUNK_ROWS) if len(chunk)]
-    widths = tuple(min(width + -width % ALIGNMENT, x.shape[1]) for width in most)
-    return PassOrder(rows=rows, features=features, widths=widths)
 
 
 def pass_data(

@@ -40,7 +40,8 @@ class HessianFactor:
 
     def apply(self, gradients: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
         """H⁻¹g."""
-        return torch.cholesky_solve(gradients.flatten(1).T, self.lower).T.reshape(gradients.shape)
+        # Two triangular solves take a third of the time of `cholesky_solve`.
+        return self.in_theta(self.whitened(gradients.flatten(1))).reshape(gradients.shape)
 
     def whitened(self, gradients: Float[Tensor, "B p"]) -> Float[Tensor, "B p"]:
         """L⁻¹g: a gradient in φ."""

@@ -6,7 +6,7 @@ Shape legend: n examples here, d features, K classes, B models of a batch.
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from retrain.data_pass import CHUNK_ROWS
+from erm.pass_order import CHUNK_ROWS
 from retrain.removal import RemovalBatch
 
 GATHERED_SHARE = 1 / 16

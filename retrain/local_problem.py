@@ -15,7 +15,8 @@ from retrain.hessian_factor import HessianFactor, hessian_factor
 from retrain.local_certificate import LocalCertificate, local_certificate, rounding_of_float64
 from retrain.local_curvature import CLIMB, STARTS, fastest_change, spectrum_ends
 from retrain.removal import NOTHING, Removal
-from retrain.removed_risks import RemovedRisks, removed_risks
+from retrain.removed_risks import Pair, RemovedRisks, decay_of
+from retrain.together_risks import removed_risks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class LocalProblem:
     risk: EmpiricalRisk
     risks: RemovedRisks
     theta: Float64[Tensor, " p"]
+    gradient: Float64[Tensor, " p"]
+    """∇R(θ̂)."""
     factor: HessianFactor
     num_examples: int
     l2: float
@@ -38,6 +41,14 @@ class LocalProblem:
     def thetas(self, differences: Float64[Tensor, "B p"]) -> Float64[Tensor, "B p"]:
         """θ̂ + Δ: exactly what a stored Δ stands for."""
         return self.theta + differences
+
+    def gradients_of_fit(self, removals: tuple[Removal, ...]) -> Pair:
+        """∇R and ∇R₋S at θ̂, where only removed rows have to be asked: (n∇R − Σ_S ∇L)/(n − k)."""
+        full = self.gradient.expand(len(removals), -1)
+        removed = self.risks.removed_gradients(self.theta.expand_as(full), removals)
+        sizes = full.new_tensor([len(rows) for rows in removals])[:, None]
+        penalty = sizes * decay_of(self.risk) * self.theta
+        return Pair(full, (self.num_examples * full - removed - penalty) / (self.num_examples - sizes))
 
 
 @dataclass(frozen=True)
@@ -105,6 +116,7 @@ def local_problem(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> LocalProbl
         risk=risk,
         risks=risks,
         theta=theta,
+        gradient=risk.gradient(theta),
         factor=factor,
         num_examples=risk.num_examples,
         l2=risk.l2,
@@ -119,6 +131,7 @@ def surroundings(
     removals: tuple[Removal, ...],
     differences: Float64[Tensor, "B p"],
     shares: Float64[Tensor, " B"],
+    gradients: Pair,
 ) -> Surroundings:
     """Measure what local certificates at Δ need.
 
@@ -127,9 +140,9 @@ def surroundings(
         removals: S of each model.
         differences: Δ of each.
         shares: t of each, at which curvature is measured.
+        gradients: ∇R and ∇R₋S, measured at exactly these Δ.
     """
     risks, factor, thetas = problem.risks, problem.factor, problem.thetas(differences)
-    gradients = risks.gradients(thetas, removals)
     rounding = problem.rounding / factor.smallest**0.5
 
     def hessian(v: Tensor) -> Tensor:
@@ -157,7 +170,7 @@ def surroundings_of_fit(problem: LocalProblem, removals: tuple[Removal, ...]) ->
     nothing = problem.theta.new_zeros(count, len(problem.theta))
     zero = problem.theta.new_zeros(count)
     thetas = problem.thetas(nothing)
-    gradients = problem.risks.gradients(thetas, removals)
+    gradients = problem.gradients_of_fit(removals)
     rounding = problem.rounding / problem.factor.smallest**0.5
     lipschitz = zero + problem.lipschitz
     loss, gain = _curvature_of_removed(problem, removals, thetas, nothing, lipschitz)

@@ -30,11 +30,11 @@ from retrain.local_recheck import local_recheck
 from retrain.local_solver import MEMORY, Models, influence_step, solve
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
-from retrain.removed_risks import removed_risks
 from retrain.retrainer import SolvedModels, solved_models
 from retrain.schedule import LeaveOneOutError
 from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.tally import Tally
+from retrain.together_risks import removed_risks
 from retrain.weight_file import LocalFacts, RetrainedWeights
 from retrain.weights import WeightCache
 
@@ -177,7 +177,7 @@ class LocallyCertified:
             problem, Models(removals, shares, shares * AIM * tolerance), start, tally.note, alone=True
         )
         tally.say("certifying", len(removals))
-        ends = surroundings(problem, removals, solved.differences, shares)
+        ends = surroundings(problem, removals, solved.differences, shares, solved.gradients)
         labelled = label(problem, removals, ends, AIM * tolerance)
         certificate = labelled.ends.certificates(shares)
         distances = certificate.distances / problem.factor.smallest**0.5

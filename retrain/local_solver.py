@@ -16,7 +16,7 @@ from erm.fit import NewtonFit
 from retrain.local_problem import LocalProblem
 from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.removal import Removal
-from retrain.removed_risks import without_rows
+from retrain.removed_risks import Pair, without_rows
 from retrain.solution import PassReport
 
 TRUST = 4.0
@@ -48,8 +48,10 @@ class Solved:
 
     differences: Float64[Tensor, "B p"]
     """Δ: of the smallest norm that was met."""
+    gradients: Pair
+    """∇R and ∇R₋S, measured there."""
     gradient_norms: Float64[Tensor, " B"]
-    """‖∇F_t(θ̂ + Δ)‖₂, measured there."""
+    """‖∇F_t(θ̂ + Δ)‖₂ of them."""
     passes: Int[Tensor, " B"]
     """Passes over the data: gradients, and Hessian products of models that were solved alone."""
     wanted: Float64[Tensor, " B"]
@@ -60,11 +62,17 @@ class Solved:
         return self.gradient_norms <= self.wanted
 
     def enter(
-        self, places: Int[Tensor, " b"], differences: Float64[Tensor, "b p"], norms: Float64[Tensor, " b"]
+        self,
+        places: Int[Tensor, " b"],
+        differences: Float64[Tensor, "b p"],
+        gradients: Pair,
+        norms: Float64[Tensor, " b"],
     ) -> None:
         """Keep what was measured where it is better."""
         better = norms < self.gradient_norms[places]
         self.differences[places[better]] = differences[better]
+        self.gradients.full[places[better]] = gradients.full[better]
+        self.gradients.without[places[better]] = gradients.without[better]
         self.gradient_norms[places[better]] = norms[better]
 
 
@@ -73,8 +81,7 @@ Report = Callable[[PassReport], None]
 
 def influence_step(problem: LocalProblem, removals: tuple[Removal, ...]) -> Float64[Tensor, "B p"]:
     """−H⁻¹∇R₋S(θ̂): what influence says of the model, and where its solution begins."""
-    thetas = problem.theta.expand(len(removals), -1)
-    gradients = problem.risks.gradients(thetas, removals).without
+    gradients = problem.gradients_of_fit(removals).without
     return -problem.factor.apply(gradients[:, None])[:, 0]
 
 
@@ -97,7 +104,8 @@ def solve(
     """
     infinite = torch.full_like(start[:, 0], torch.inf)
     passes = torch.zeros(len(start), dtype=torch.int64, device=start.device)
-    solved = Solved(start.clone(), infinite, passes, models.tolerances)
+    unknown = Pair(torch.full_like(start, torch.nan), torch.full_like(start, torch.nan))
+    solved = Solved(start.clone(), unknown, infinite, passes, models.tolerances)
     _descend(problem, models, start, solved, report)
     if alone:
         for place in torch.nonzero(~solved.converged).flatten().tolist():
@@ -112,10 +120,11 @@ def _descend(
     places, candidate = torch.arange(len(start), device=start.device), start
     for number in range(1, MAX_PASSES + 1):
         here = models.take(places)
-        gradients = _gradients(problem, here, candidate)
+        pair = problem.risks.gradients(problem.thetas(candidate), here.removals)
+        gradients = pair.between(here.shares)
         norms = gradients.norm(dim=1)
         solved.passes[places] += 1
-        solved.enter(places, candidate, norms)
+        solved.enter(places, candidate, pair, norms)
         lengths = problem.factor.whitened(gradients).norm(dim=1)
         if path is None:
             path = path_from(candidate[:, None], gradients[:, None], MEMORY)
@@ -143,13 +152,6 @@ def _trusted(
     return step * allowed.clamp(max=1.0).nan_to_num(nan=1.0)[:, None]
 
 
-def _gradients(
-    problem: LocalProblem, models: Models, differences: Float64[Tensor, "b p"]
-) -> Float64[Tensor, "b p"]:
-    pair = problem.risks.gradients(problem.thetas(differences), models.removals)
-    return pair.between(models.shares)
-
-
 def _solve_alone(problem: LocalProblem, models: Models, place: int, solved: Solved) -> None:
     """By the fit that descends, and so gets past a saddle that L-BFGS circles."""
     rows = models.removals[place]
@@ -157,9 +159,9 @@ def _solve_alone(problem: LocalProblem, models: Models, place: int, solved: Solv
     found = fit(without_rows(problem.risk, rows), start=problem.theta + solved.differences[place])
     places = torch.tensor([place], device=problem.theta.device)
     candidate = (found.theta - problem.theta)[None]
-    norms = _gradients(problem, models.take(places), candidate).norm(dim=1)
+    pair = problem.risks.gradients(problem.thetas(candidate), (rows,))
     solved.passes[place] += found.passes + 1
-    solved.enter(places, candidate, norms)
+    solved.enter(places, candidate, pair, pair.between(models.shares[places]).norm(dim=1))
 
 
 def _tell(

@@ -5,8 +5,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from erm.pass_order import ALIGNMENT, CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
-from retrain.data_pass import ALIGNMENT, CHUNK_ROWS
 from retrain.problem import RemovalProblem
 
 

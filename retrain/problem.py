@@ -25,8 +25,9 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int
 from torch import Tensor
 
+from erm.pass_order import CHUNK_ROWS, PassOrder, pass_order
 from erm.softmax_hessian import cross_entropy_hessian_sum
-from retrain.data_pass import CHUNK_ROWS, PassData, PassOrder, pass_data, pass_order, probability_change_sum
+from retrain.data_pass import PassData, pass_data, probability_change_sum
 from retrain.left_out import sums_of_groups
 from retrain.probability_change import centred, probability_change
 from retrain.removal import RemovalBatch

@@ -12,14 +12,24 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from erm.aligned import aligned
+from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import gradient_rounding_bound, l2_of_models
-from retrain.data_pass import CHUNK_ROWS
 from retrain.prepare import removal_problem
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
 
 CHUNK_MODELS = 32
+
+
+@dataclass(frozen=True)
+class PathsAgain:
+    """The paths from θ̂ to B models, where there may be other minima, found again."""
+
+    as_recorded: Bool[np.ndarray, " B"]
+    """Whether the path ends as the label says, and at the stored model where it is of θ̂'s basin."""
+    points: Int[np.ndarray, " B"]
+    """Points that were computed between θ̂ and the model; 0 where the certificates of both link them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +43,8 @@ class Rechecked:
     """Whether norm and distance bound are those recorded, but for rounding."""
     actual_change: Float[np.ndarray, "t B"]
     """ℓ(z_test, θ̂ + Δ) − ℓ(z_test, θ̂), as a difference of two losses."""
+    paths: PathsAgain | None = None
+    """None where there is one minimum."""
 
 
 def recheck(

@@ -1,25 +1,18 @@
-"""R and R₋S of any empirical risk, at the parameters of many models: derivatives of first to third order.
+"""R and R₋S at the parameters of many models: what is asked of them, and the answer of any empirical risk.
 
-Every answer is a pair, of R and of R₋S, from one pass over the examples: a sum over all of them, and one over
-the removed ones, which is taken from it. So what lies between the two risks, (1 − t)·R + t·R₋S, costs nothing
-more. Models of an `AutogradRisk` go through a pass together, by `vmap` over their parameters: the products
-are of all examples with the weights of all models. Any other risk is asked one model at a time.
+Every answer is a pair, of R and of R₋S, so that what lies between the two risks, (1 − t)·R + t·R₋S, costs
+nothing more. Any risk can be asked one model at a time; faster ways are in `retrain/together_risks.py`.
 
 Shape legend: B models, p parameters, n examples.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.func import grad, jvp, vmap
-from torch.nn.functional import cross_entropy
 
-from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
 from retrain.removal import Removal
 
@@ -77,106 +70,6 @@ class RemovedRisks(Protocol):
         ...
 
 
-def removed_risks(risk: EmpiricalRisk) -> RemovedRisks:
-    """R and all R₋S of a risk, by the fastest way that there is for it."""
-    return TogetherRisks(risk) if isinstance(risk, AutogradRisk) else SingleRisks(risk)
-
-
-Derivative = Callable[..., Tensor]
-"""(θ, x, y) or (θ, v, x, y) ↦ a sum over the examples of x and y."""
-
-
-@dataclass(frozen=True)
-class TogetherRisks:
-    """Of an `AutogradRisk`: a batch of models at a time."""
-
-    risk: AutogradRisk
-
-    def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        return self._pair(self._first, removals, (thetas,), self.risk.decay * thetas)
-
-    def hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Pair:
-        return self._pair(self._second, removals, (thetas, v), self.risk.decay * v)
-
-    def third_derivatives(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Pair:
-        """In float32: two digits are asked of them, and they are what costs most."""
-        rough, of = self._single, (thetas.float(), v.float())
-        pair = rough._pair(rough._third, removals, of, torch.zeros_like(of[1]))
-        return Pair(pair.full.to(v), pair.without.to(v))
-
-    def removed_hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(self._second, removals, (thetas, v))
-
-    def removed_gradients(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
-    ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(self._first, removals, (thetas,))
-
-    @cached_property
-    def _single(self) -> "TogetherRisks":
-        return TogetherRisks(self.risk.to(torch.float32))
-
-    @cached_property
-    def _first(self) -> Derivative:
-        def loss(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return cross_entropy(self.risk.logits(theta, x), y, reduction="sum")
-
-        gradient: Derivative = grad(loss)
-        return gradient
-
-    @cached_property
-    def _second(self) -> Derivative:
-        def product(theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            image: Tensor = jvp(lambda t: self._first(t, x, y), (theta,), (v,))[1]
-            return image
-
-        return product
-
-    @cached_property
-    def _third(self) -> Derivative:
-        def product(theta: Tensor, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            image: Tensor = jvp(lambda t: self._second(t, v, x, y), (theta,), (v,))[1]
-            return image
-
-        return product
-
-    def _pair(
-        self, function: Derivative, removals: tuple[Removal, ...], of: tuple[Tensor, ...], penalty: Tensor
-    ) -> Pair:
-        together = vmap(function, in_dims=(*(0 for _ in of), None, None))
-        total = torch.zeros_like(of[0])
-        for x, y in self.risk.own_chunks():
-            total += together(*of, x, y)
-        n = self.risk.num_examples
-        left = total.new_tensor([n - len(rows) for rows in removals])[:, None]
-        removed = self._removed_sum(function, removals, of)
-        return Pair(total / n + penalty, (total - removed) / left + penalty)
-
-    def _removed_sum(
-        self, function: Derivative, removals: tuple[Removal, ...], of: tuple[Tensor, ...]
-    ) -> Tensor:
-        """Over the removed rows of each model: single rows of all models together, larger groups in turn."""
-        found, device = torch.zeros_like(of[0]), self.risk.x.device
-        singles = [place for place, rows in enumerate(removals) if len(rows) == 1]
-        if singles:
-            rows = torch.tensor([removals[place][0] for place in singles], device=device)
-            each = vmap(function, in_dims=(*(0 for _ in of), 0, 0))
-            chosen = (argument[singles] for argument in of)
-            found[singles] = each(*chosen, self.risk.x[rows][:, None], self.risk.y[rows][:, None])
-        for place in [place for place, rows in enumerate(removals) if len(rows) > 1]:
-            rows = torch.tensor(removals[place], device=device)
-            own = [argument[place] for argument in of]
-            for x, y in self.risk.chunks(self.risk.x[rows], self.risk.y[rows]):
-                found[place] += function(*own, x, y)
-        return found
-
-
 @dataclass(frozen=True)
 class SingleRisks:
     """Of any `EmpiricalRisk`: one model at a time, by the risk over the rows that are left."""
@@ -213,7 +106,7 @@ class SingleRisks:
     def removed_hessian_products(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
     ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(v), getattr(self.risk, "decay", self.risk.l2)
+        found, decay = torch.zeros_like(v), decay_of(self.risk)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
@@ -224,7 +117,7 @@ class SingleRisks:
     def removed_gradients(
         self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
     ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(thetas), getattr(self.risk, "decay", self.risk.l2)
+        found, decay = torch.zeros_like(thetas), decay_of(self.risk)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
@@ -239,6 +132,12 @@ def without_rows(risk: EmpiricalRisk, rows: Removal) -> EmpiricalRisk:
     kept = torch.ones(risk.num_examples, dtype=torch.bool)
     kept[list(rows)] = False
     return risk.subset(torch.nonzero(kept).flatten().to(risk.initial_parameters().device))
+
+
+def decay_of(risk: EmpiricalRisk) -> Float[Tensor, " p"] | float:
+    """What L2 multiplies each parameter by, in a gradient."""
+    found: Tensor | float = getattr(risk, "decay", risk.l2)
+    return found
 
 
 def _stacked(full: list[Tensor], without: list[Tensor], like: Tensor) -> Pair:

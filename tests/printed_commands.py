@@ -148,6 +148,9 @@ NAMES = frozenset(
 HERE = "tests/test_printed_commands.py"
 SCORE = "tests/test_score_command.py"
 ELSEWHERE = {
+    "repro run experiment=figure2": (
+        "tests/test_network_runs.py::test_figure2_draws_three_panels_from_two_run_folders"
+    ),
     "repro run experiment=groups2019": "tests/test_groups.py::test_the_study_of_2019_in_miniature",
     'export REPRO_CONFIG_DIR="$PWD/examples"': "tests/test_extending.py::outputs",
     "python -m release.configuration_page > docs/configuration.md": (

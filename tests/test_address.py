@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from repro.configuration.address import split_words
 from repro.configuration.compose import compose
 from repro.configuration.shortest import shortest_overrides
 from repro.folder.paths import RunFolder
@@ -152,7 +153,7 @@ def test_an_interpolation_in_a_forged_configuration_stays_text(run: Path) -> Non
     assert compose([str(run)])["plot"]["titles"]["cg"] == "${oc.env:HOME}"
 
 
-def test_a_list_of_indices_may_be_longer_than_a_file_name() -> None:
-    rows = list(range(200))
-    config = compose(["removals=indices", f"removals.indices={rows}"])
-    assert config["removals"]["indices"] == rows
+def test_a_list_that_is_longer_than_a_name_may_be_is_no_folder() -> None:
+    """`Path.is_dir` raises an error for it."""
+    long = f"compare.settings=[{','.join(['cg'] * 200)}]"
+    assert split_words([long]).overrides == (long,)

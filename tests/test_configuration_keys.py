@@ -28,7 +28,9 @@ CHANGES_NOTHING = {
     "retrain.batch_size", "retrain.precision",
     # Weights say for themselves how good they are, and `retrain` says when that is not good enough.
     "retrain.tolerance",
-    "plot.limits", "plot.titles", "plot.style", "plot.formats", "compare.settings",
+    "plot.limits", "plot.titles", "plot.style", "plot.formats", "plot.beside", "compare.settings",
+    # Which methods are computed; each is what it is by its own settings.
+    "methods",
 }  # fmt: skip
 
 

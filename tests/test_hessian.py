@@ -6,6 +6,7 @@ from torch import Tensor
 
 import erm.autograd
 import erm.softmax_hessian
+from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxCurvature
 from erm.softmax_hessian import cross_entropy_hessian_sum
 from tests.random_risks import (
@@ -125,7 +126,7 @@ def test_hessian_in_chunks_and_panels_is_the_sum_over_examples(
 
 def test_hessian_is_exact_beyond_the_chunk_and_panel_of_every_day() -> None:
     """One row and one column more than fit: the matrix against the product, whose arithmetic is another."""
-    num_rows, num_columns = erm.softmax_hessian.CHUNK_ROWS + 1, erm.softmax_hessian.PANEL_COLUMNS + 1
+    num_rows, num_columns = CHUNK_ROWS + 1, erm.softmax_hessian.PANEL_COLUMNS + 1
     curvature = SoftmaxCurvature(*_examples(num_rows, num_columns), l2=0.3)
     v = normal(2, curvature.num_parameters, seed=10)
     assert_close(v @ curvature.matrix(), curvature.product(v))

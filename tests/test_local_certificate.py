@@ -9,9 +9,10 @@ import torch
 from retrain.hessian_factor import NoMinimumError, hessian_factor
 from retrain.local_certificate import local_certificate, loss_bound
 from retrain.local_curvature import fastest_change, spectrum_ends
-from retrain.local_problem import local_problem, surroundings
-from retrain.removal import leave_one_out
-from retrain.removed_risks import SingleRisks, TogetherRisks
+from retrain.local_problem import LocalProblem, Surroundings, local_problem, surroundings
+from retrain.removal import Removal, leave_one_out
+from retrain.removed_risks import SingleRisks
+from retrain.together_risks import TogetherRisks
 from tests.networks import network_at_minimum, newton, random_network
 
 GENERATOR = torch.Generator()
@@ -19,6 +20,13 @@ GENERATOR = torch.Generator()
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, dtype=torch.float64, generator=GENERATOR.manual_seed(seed))
+
+
+def measured(
+    problem: LocalProblem, removals: tuple[Removal, ...], differences: torch.Tensor, shares: torch.Tensor
+) -> Surroundings:
+    gradients = problem.risks.gradients(problem.thetas(differences), removals)
+    return surroundings(problem, removals, differences, shares, gradients)
 
 
 @pytest.mark.parametrize("h", [0.01, 0.2, 0.45, 0.499])
@@ -107,7 +115,7 @@ def test_what_is_measured_is_what_the_whole_hessian_says() -> None:
     problem = local_problem(risk, theta)
     removals = tuple(leave_one_out([0, 17, 80]))
     differences = 0.02 * random(3, len(theta))
-    found = surroundings(problem, removals, differences, torch.ones(3, dtype=torch.float64))
+    found = measured(problem, removals, differences, torch.ones(3, dtype=torch.float64))
     for place, rows in enumerate(removals):
         kept = torch.tensor([row for row in range(risk.num_examples) if row not in rows])
         for share, slack in ((1.0, 0.06), (0.25, 0.3)):
@@ -120,6 +128,15 @@ def test_what_is_measured_is_what_the_whole_hessian_says() -> None:
             said = found.certificates(torch.full((3,), share, dtype=torch.float64)).curvatures[place]
             assert float(said) <= smallest + 1e-9
             assert float(said) >= smallest - slack
+
+
+def test_at_the_fit_only_removed_rows_are_asked() -> None:
+    risk, theta = network_at_minimum()
+    problem, removals = local_problem(risk, theta), ((), (3,), (5, 7, 11))
+    quick = problem.gradients_of_fit(removals)
+    whole = problem.risks.gradients(theta.expand(3, -1), removals)
+    torch.testing.assert_close(quick.without, whole.without, rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(quick.full, whole.full, rtol=0, atol=1e-15)
 
 
 def test_a_saddle_is_no_minimum_to_retrain_from() -> None:
@@ -142,7 +159,7 @@ def search(seeds: range) -> tuple[int, int]:
             scales * torch.nn.functional.normalize(random(9, len(theta), seed=seed), dim=1)
         )
         none = ((),) * 9
-        found = surroundings(problem, none, away, torch.zeros(9, dtype=torch.float64))
+        found = measured(problem, none, away, torch.zeros(9, dtype=torch.float64))
         certificate = found.certificates(found.shares)
         for place in torch.nonzero(certificate.holds).flatten().tolist():
             certified += 1

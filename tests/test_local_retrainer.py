@@ -1,5 +1,6 @@
 """Models of risks that are not convex: solved to their minimum, certified, labelled, kept, and checked."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -173,6 +174,37 @@ def test_plain_formulas_find_what_is_recorded_and_a_distance_that_is_too_small(
     assert again.as_recorded.tolist() == [True, False, False, False, False]
 
 
+def test_labels_are_found_again(network: LocallyCertified, tmp_path: Path) -> None:
+    """A label that a model has not, and a minimum that is as good as any but not the end of the path."""
+    x, y = digits_test_points(1)
+    (part,) = list(network.cache.parts(leave_one_out(ROWS[:4])))
+    (plain,) = network.recheck(x, y, leave_one_out(ROWS[:4]))
+    assert plain.paths is not None
+    assert plain.paths.as_recorded.all()
+    forged = part.select(np.arange(4))
+    assert forged.local is not None
+    forged.local.labels[1] = LABELS.index(LEFT)
+    forged.local.labels[2] = LABELS.index(UNDECIDED)
+    forged.differences[3] = _mirrored(network, part.differences[3, 0])
+    other = local(network.risk, network.theta, tmp_path)
+    other.cache.write(forged)
+    (again,) = other.recheck(x, y, leave_one_out(ROWS[:4]))
+    assert again.paths is not None
+    assert again.paths.as_recorded.tolist() == [True, False, True, False]
+    assert again.gradient_norms[3] == pytest.approx(plain.gradient_norms[3], rel=1e-3)
+
+
+def _mirrored(network: LocallyCertified, difference: np.ndarray) -> np.ndarray:
+    """Δ of the model whose first unit has the other sign, in and out: tanh is odd, so it answers the same."""
+    assert isinstance(network.risk, AutogradRisk)
+    parts = network.risk.unflatten(network.theta + torch.from_numpy(difference))
+    turned = {name: part.clone() for name, part in parts.items()}
+    for name in ("0.weight", "0.bias"):
+        turned[name][0] *= -1
+    turned["2.weight"][:, 0] *= -1
+    return (network.risk.flatten(turned) - network.theta).numpy()
+
+
 @pytest.mark.parametrize(("first", "label"), [(-3.0, LEFT), (-0.6, SAME), (0.1, SAME), (0.9, SAME)])
 def test_labels_are_what_is_known_of_a_double_well(tmp_path: Path, first: float, label: str) -> None:
     """Without row 0 the mean of a is `tilt`: the minimum near 1 is there as long as it is below 2/√27."""
@@ -273,5 +305,7 @@ def test_a_network_goes_all_the_way_and_is_checked(tmp_path: Path) -> None:
     checked = repro("check", folder)
     assert checked.exit_code == 0, checked.output
     assert "the certificates are local" in checked.output
+    paths = r"good +basins: 6 models: \d linked to θ̂ by their certificates, the paths of \d followed again"
+    assert re.search(paths, " ".join(checked.output.split()))
     (path, *_) = (folder / "retrain" / "weights").glob("*.safetensors")
     assert LOCAL_FORMAT.encode() in path.read_bytes()[:4000]

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
+from erm.pass_order import ALIGNMENT
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import gradient_rounding_bound, loss_change
-from retrain.data_pass import ALIGNMENT
 from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.probability_change import centred, probability_change

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.composing import compose, compose_methods
+from cli.composing import compose, compose_methods, compose_run
 from cli.console import warn
 from cli.options import Gpus, Method, Methods, Overrides, as_list, with_gpus
 
@@ -104,8 +104,9 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
         repro run data=digits --method cg
         repro run --method exact --method cg --method lissa --method grad_dot
         repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
+        repro run experiment=figure2
     """
-    configs = compose_methods(with_gpus(overrides, gpus), list(method or []))
+    configs = compose_run(with_gpus(overrides, gpus), list(method or []))
     from cli.terminal import session_of
     from repro.stages.run import run as stage
 

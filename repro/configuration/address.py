@@ -105,7 +105,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
     known = {group: node for group, node in values.items() if group not in MADE or group in kept}
     _check_path(folder, known, chosen)
     found = [f"{group}={name}" for group, name in kept.items()]
-    return [*found, *_settings(known), override("output_dir", str(folder))]
+    return [*found, *settings_as_overrides(known), override("output_dir", str(folder))]
 
 
 def _file(group: str, node: Any) -> str | None:
@@ -128,8 +128,8 @@ def _check_path(folder: Path, values: Mapping[Any, Any], chosen: Mapping[str, st
         )
 
 
-def _settings(values: Mapping[Any, Any]) -> Iterator[str]:
-    """Every key's value, group by group."""
+def settings_as_overrides(values: Mapping[Any, Any]) -> Iterator[str]:
+    """KEY=VALUE of every key, group by group; the run folder is none of them."""
     for group, node in values.items():
         if not isinstance(node, Mapping):
             if group != "output_dir":

@@ -9,8 +9,8 @@ from typing import Any
 from erm.paths import expanded
 from repro.configuration.files import groups
 
-TOP_KEYS = ("output_dir", "device", "test_index", "top_k")
-LISTS = ("test_index", "removals.indices", "plot.formats", "compare.settings")
+TOP_KEYS = ("output_dir", "device", "test_index", "top_k", "methods")
+LISTS = ("test_index", "removals.indices", "plot.formats", "plot.beside", "compare.settings", "methods")
 """Keys that take several values."""
 IDX_FILE = "train-images-idx3-ubyte"
 MOST_NAMED = 5

@@ -43,6 +43,13 @@ class Plot:
     formats: Annotated[list[Format], Field(min_length=1, description="files of every figure")] = field(
         default_factory=lambda: list[Format](["png", "pdf"])
     )
+    beside: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(
+            description="further panels: KEY=VALUE of another run, such as: model=network influence=cg; or "
+            "its folder"
+        ),
+    ] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +78,11 @@ class Top:
         ),
     ]
     top_k: Annotated[Count, Field(description="points of the scatter, largest |I_up,loss| first")]
+    # A default for folders from before, as above.
+    methods: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        Field(description="methods of `repro run` where --method names none; empty: that of influence"),
+    ] = field(default_factory=list[str])
 
 
 def settings_of_group(group: str) -> dict[str, Setting] | None:

@@ -9,8 +9,12 @@ CHOSEN = ("data", "model", "fit", "influence", "removals")
 
 def shortest_overrides(config: Config) -> list[str]:
     """The words that were typed; in place of a run folder among them, all that its configuration changes."""
-    if all("=" in word for word in config.overrides):
-        return list(config.overrides)
+    typed = all("=" in word for word in config.overrides)
+    return list(config.overrides) if typed else overrides_of(config)
+
+
+def overrides_of(config: Config) -> list[str]:
+    """All that a configuration changes, however it came about."""
     required = _required(config)
     choices = list[str]()
     for group in CHOSEN:

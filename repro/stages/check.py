@@ -10,6 +10,7 @@ from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
 from repro.checks import (
     check_actual_changes,
+    check_basins,
     check_fit,
     check_gradients,
     check_places,
@@ -146,6 +147,7 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     return [
         *verdicts,
         check_gradients(plain),
+        *check_basins(plain),
         check_actual_changes(table, leave_one_out(table["train_index"]), targets, truth, plain),
         check_predictions(folder, table, model.key, risk.num_examples),
         *check_predicted_certificates(table),

@@ -21,6 +21,7 @@ from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
 from repro.group_agreement import JoinedGroups, join_groups, write_groups
 from repro.notices import warn
+from repro.panels_beside import with_panels_beside
 from repro.records.summary import write_summary
 from repro.selection import describe_groups, makes_groups
 from repro.session import Session
@@ -113,13 +114,14 @@ def plot_points(session: Session, with_page: bool = False) -> Plotted:
     with session.opened() as folder:
         joined = join_changes(session)
         table, config = joined.table, session.config
+        panels = with_panels_beside(session, joined)
         write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
         write_summary(folder, joined.summary)
         session.remember()
         titles = method_titles(config, joined.predictions)
         remove_galleries(folder)
         figures = [
-            *draw_scatter(folder, config, table, joined.agreements, titles, joined.selection),
+            *draw_scatter(folder, config, panels.table, panels.agreements, panels.titles, joined.selection),
             *draw_errors_and_certificates(folder, config, table, titles),
         ]
         found = Plotted(joined=joined, folder=folder, figures=figures)

@@ -7,6 +7,7 @@ from parallel.launch import NotEnoughGPUsError, num_processes
 from repro.configuration.compose import Config
 from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
+from repro.panels_beside import sessions_beside
 from repro.problem import make_solver
 from repro.records.influence import read_record, read_table
 from repro.removal_predictions import lacks_removals
@@ -40,6 +41,9 @@ def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
     """
     _refuse_what_cannot_be_retrained(session)
     _refuse_methods_of_other_models(session, methods)
+    for other in sessions_beside(session, before_work=True):
+        _refuse_what_cannot_be_retrained(other)
+        _refuse_methods_of_other_models(other, [other.config])
     train_unless_done(session)
     with session.opened():
         attempts = [_predict(session.under(config)) for config in methods]
@@ -50,7 +54,9 @@ def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
             LOGGER.error(failure)
         shared = session.under(_without_method_settings(session.config))
         retrain(shared)
-        found = plot(shared)
+    for other in sessions_beside(session):
+        run(other, [other.config])
+    found = plot(shared)
     if failures:
         raise StageError(f"{len(failures)} of {len(methods)} methods failed; the figure shows the others")
     return found
