@@ -9,7 +9,7 @@ from repro.diagnosing.retraining import Judged, judge_by_retraining
 from repro.diagnosing.subject import Subject
 from repro.errors import StageError
 from repro.group_agreement import JoinedGroups
-from repro.retraining import retrainer_for_key
+from repro.retraining import retrain_settings, retrainer_for_key
 from retrain.retrainer import with_null_control
 from retrain.settings import RetrainingProgress
 
@@ -41,7 +41,7 @@ def _judge_groups(subject: Subject, joined: JoinedGroups, panels: list[Panel]) -
         null_control=found.null_control,
         null_certificate=found.null_control_certificate,
         models=len(models),
-        missed=len(models.missed(config["retrain"]["tolerance"])),
+        missed=len(models.missed(retrain_settings(config).aim)),
         amplification={},
     )
     records = {one.method: one.record for one in joined.choice.predictions}
