@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from packaging.requirements import Requirement
 
-from cli.main import COMMANDS
+from cli.command import COMMANDS
 from tests.command_line import FAST, PROJECT
 
 pytestmark = pytest.mark.versions
