@@ -25,13 +25,16 @@ FEWEST = 4
 LETTERS_PER_INCH = 16
 """Of a note above the panels."""
 
+MOST_ACROSS = 3
+"""Panels beside each other, where they are of one method."""
 KEY_COLUMNS = 2
 """Of the key below the curves: names of methods with their test points are long."""
 
 
 def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = "") -> Figure:
-    """One panel per method, one row per test point; the colour of a group is its size, where sizes differ.
+    """A panel per method and test point; the colour of a group is its size, where sizes differ.
 
+    Test points are rows and methods columns; the test points of a single method stand beside each other.
     Bars are certificates, vertical ones those of predictions, of which a note says that they are there; the
     dashed line is actual = slope × predicted + intercept.
 
@@ -46,19 +49,27 @@ def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = ""
     _check(table)
     methods, tests = table["method"].unique().tolist(), table["test_index"].unique().tolist()
     sizes = table["size"].to_numpy(dtype=np.float64)
+    shown = [(test, method) for test in tests for method in methods]
+    across = len(methods) if len(methods) > 1 else min(MOST_ACROSS, len(tests))
+    down = -(-len(shown) // across)
     with styled():
-        figure = Figure(figsize=(0.9 + 2.6 * len(methods), 0.5 + 2.5 * len(tests)), layout="constrained")
-        panels = figure.subplots(len(tests), len(methods), squeeze=False)
-        for row, test in zip(panels, tests, strict=True):
-            for axes, method in zip(row, methods, strict=True):
-                chosen = table[(table["method"] == method) & (table["test_index"] == test)]
-                points = _draw_panel(axes, chosen, (float(sizes.min()), float(sizes.max())))
-                axes.set_title(titles.get(method, method))
-            row[0].set_ylabel(f"Predicted diff in loss\ntest point {test}")
-        for axes in panels[-1]:
-            axes.set_xlabel("Actual diff in loss")
+        figure = Figure(figsize=(0.9 + 2.6 * across, 0.5 + 2.5 * down), layout="constrained")
+        panels = figure.subplots(down, across, squeeze=False)
+        for place, (axes, (test, method)) in enumerate(zip(panels.flat, shown, strict=False)):
+            chosen = table[(table["method"] == method) & (table["test_index"] == test)]
+            points = _draw_panel(axes, chosen, (float(sizes.min()), float(sizes.max())))
+            title = titles.get(method, method)
+            axes.set_title(title if len(methods) > 1 or len(tests) == 1 else f"{title}, test point {test}")
+            if place % across == 0:
+                which = f"\ntest point {test}" if len(methods) > 1 or len(tests) == 1 else ""
+                axes.set_ylabel(f"Predicted diff in loss{which}")
+            if place + across >= len(shown):
+                axes.set_xlabel("Actual diff in loss")
+        for axes in panels.flat[len(shown) :]:
+            axes.set_axis_off()
         if several_sizes(table):
-            figure.colorbar(points, ax=panels.ravel().tolist(), label="Rows in the group", aspect=40)
+            bar = figure.colorbar(points, ax=panels.ravel().tolist(), label="Rows in the group", aspect=40)
+            bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         note = ". ".join(words for words in (selection, _bars(table)) if words)
         if note:
             width = int(figure.get_size_inches()[0] * LETTERS_PER_INCH)
@@ -155,11 +166,12 @@ def _draw_panel(axes: Axes, chosen: DataFrame, sizes: tuple[float, float]) -> Pa
         start = (fit.intercept, 0.0)
         axes.axline(start, slope=1 / fit.slope, color=DARK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
     axes.text(
-        0.04,
         0.96,
+        0.04,
         f"r = {format_r(fit.pearson)}\nslope = {format_slope(fit.slope)}\n{fit.points:,} groups",
         transform=axes.transAxes,
-        va="top",
+        ha="right",
+        va="bottom",
         zorder=4,
         gid="statistics",
     )
