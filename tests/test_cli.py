@@ -390,13 +390,13 @@ OPTIONS = {
     "report": {"--open", *OPENS_A_FOLDER},
     "diagnose": {"--method", "-m", *OPENS_A_FOLDER},
     "compare": OPENS_A_FOLDER,
+    "check": {"--data-root", *OPENS_A_FOLDER},
+    "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
+    "config": {"--method", "-m", "--groups", "--log-json", "--help"},
     "ground-truth": {"--out", "-o", "--test-index", "-t", "--format", *OPENS_A_FOLDER},
     "export-model": {"--out", "-o", *OPENS_A_FOLDER},
     "lds": {"--method", "-m", "--gpus", "--sgd-seeds", *OPENS_A_FOLDER},
     "score": {"--against", "--into", "--format", *OPENS_A_FOLDER},
-    "sweep": {"--method", "-m", "--out", "-o", *OPENS_A_FOLDER},
-    "check": {"--data-root", *OPENS_A_FOLDER},
-    "config": {"--method", "-m", "--groups", "--log-json", "--help"},
 }
 
 

@@ -157,7 +157,7 @@ def test_gradients_of_sparse_examples_are_those_of_the_definition(
     monkeypatch: pytest.MonkeyPatch, scales_l2: bool
 ) -> None:
     """Passes leave out the zeros of chunks of examples, and rows of groups are summed in either way."""
-    for module in ("retrain.data_pass", "retrain.left_out", "retrain.problem"):
+    for module in ("erm.pass_order", "retrain.data_pass", "retrain.left_out", "retrain.problem"):
         monkeypatch.setattr(f"{module}.CHUNK_ROWS", 64)
     risk = sparse_risk(500)
     generator = torch.Generator().manual_seed(0)

@@ -246,5 +246,5 @@ def test_the_finder_sees_every_kind_of_place() -> None:
         ("Makefile", "make figure"),
         ("Makefile", "repro --help"),
         ("configs/experiment/report.yaml", "repro diagnose experiment=report"),
-        ("report/templates/report.html.jinja", "repro check"),
+        ("report/templates/making.html.jinja", "repro check"),
     } <= {(printed.where, printed.line) for printed in PRINTED}

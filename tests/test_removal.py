@@ -37,7 +37,7 @@ def random_differences(count: int, risk: SoftmaxRisk, size: float) -> torch.Tens
 def test_gradient_is_that_of_the_definition(
     monkeypatch: pytest.MonkeyPatch, bias: bool, chunk_rows: int
 ) -> None:
-    for module in ("retrain.data_pass", "retrain.left_out", "retrain.problem"):
+    for module in ("erm.pass_order", "retrain.data_pass", "retrain.left_out", "retrain.problem"):
         monkeypatch.setattr(f"{module}.CHUNK_ROWS", chunk_rows)  # 64 leaves a ragged last chunk of 200
     risk, fit = fitted_digits(200, bias=bias)
     problem = removal_problem(risk, fit.theta)
