@@ -90,6 +90,7 @@ def held_groups(seeds: range, *, changes: bool = False, l2_scaling: L2Scaling = 
     ]
 
 
+@pytest.mark.slow
 def test_the_models_without_drawn_groups_hold() -> None:
     found = held_groups(range(40))
     assert_held(found)

@@ -131,6 +131,7 @@ def test_predictions_of_other_settings_are_refused_with_both_values(
     assert f"influence.{key}: {value} there, {asked_for} asked for" in result.stderr
 
 
+@pytest.mark.slow
 def test_selections_are_kept_apart(tmp_path: Path) -> None:
     overrides = [*FAST, f"output_dir={tmp_path}/run", "--method", "cg"]
     seen = set()

@@ -103,6 +103,7 @@ def damage_each(
             shutil.rmtree(folder)
 
 
+@pytest.mark.slow
 def test_damaged_files_that_are_read_later_are_named_and_made_again(finished: Path, tmp_path: Path) -> None:
     damage_each(finished, tmp_path, [QUICK], READ_LATER)
 

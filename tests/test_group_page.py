@@ -76,6 +76,7 @@ def test_the_page_has_the_scores_of_lds_json_if_they_are_of_its_table(scored: Pa
     write_json_result(run, run.datamodeling, json.loads(before))
 
 
+@pytest.mark.slow
 def test_each_page_names_the_command_that_shows_the_other(scored: Path) -> None:
     folder = str(scored)
     succeed("run", folder, "--method", "exact", "removals=influential", "top_k=8")

@@ -84,6 +84,7 @@ def test_single_points_have_no_such_score() -> None:
     assert "removals=all makes single points" in result.stderr
 
 
+@pytest.mark.slow
 def test_noise_of_sgd_costs_rank_correlation_and_more_seeds_less(tmp_path: Path) -> None:
     overrides = [*FAST, "removals.count=30", "test_index=14", f"output_dir={tmp_path}/run"]
     said = succeed("lds", "--method", "exact", "--sgd-seeds", "4", *overrides)

@@ -54,6 +54,7 @@ def test_a_killed_retraining_of_a_network_ends_as_an_undisturbed_one(
     assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_two_processes_retrain_a_network_to_the_same_changes(
     predicted: Path, undisturbed: Path, tmp_path: Path
 ) -> None:
