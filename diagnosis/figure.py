@@ -11,7 +11,7 @@ from diagnosis.measures import Pairs
 from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
 from diagnosis.truth import Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
-from plots.agreement import NO_BASIN, OTHER_BASINS, comparable
+from plots.agreement import NO_BASIN, OTHER_BASINS, QUADRATIC, comparable
 
 PLURALS = {
     "predicts": "predict",
@@ -112,6 +112,7 @@ def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
         missed=retrained.missed,
         margin=float(rows["margin"].min()) if local else None,
         others={name: int((rows["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
+        quadratic="truth" in rows and bool((rows["truth"] == QUADRATIC).all()),
     )
 
 

@@ -72,9 +72,9 @@ def local_changes(
     )
 
 
-def columns(found: list[Tensor], order: list[int], like: Tensor) -> Float[np.ndarray, "t B"]:
+def columns(found: list[Tensor], order: Sequence[int], like: Tensor) -> Float[np.ndarray, "t B"]:
     """Vectors side by side in an order; `like` has their length where there are none."""
-    ordered: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, order]
+    ordered: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, list(order)]
     return ordered
 
 

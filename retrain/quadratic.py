@@ -1,13 +1,13 @@
 """The retrainer of the paper's section 4.2, for θ̃ that is no minimum: minimisers of quadratics around it.
 
-L̃(z, θ) = L(z, θ̃) + ∇L(z, θ̃)ᵀδ + ½δᵀAδ with δ = θ − θ̃ and A = H + damping·I, the same for every z. So the mean
-of L̃ over all rows but S is least at δ = −A⁻¹b, b = (n∇R − Σ_S ∇L(z, θ̃))/(n − |S|): one factor of A for all
-removals. What is held against each other are real test losses, with S and without, at these minimisers; that of
-the whole quadratic is at −A⁻¹∇R, and not at θ̃.
+L̃(z, θ) = L(z, θ̃) + ∇L(z, θ̃)ᵀδ + ½δᵀAδ with δ = θ − θ̃ and A = H + damping·I, the same for every z. So the
+mean of L̃ over all rows but S is least at δ = −A⁻¹b, b = (n∇R − Σ_S ∇L(z, θ̃))/(n − |S|): one factor of A
+serves all removals. Held against each other are real test losses at these minimisers, with S and without;
+that of the whole quadratic is at δ = −A⁻¹∇R, and not at θ̃.
 
 A model's gradient norm is that of the quadratic, ‖Aδ + b‖ by products with H, which is rounding. Over the
-smallest eigenvalue of A it bounds the distance, and so the certificate, which is one of the arithmetic: that the
-quadratic is the risk is not claimed.
+smallest eigenvalue of A it bounds the distance to the minimiser: a certificate of the arithmetic.
+That the quadratic is the risk is not claimed.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -101,34 +101,31 @@ class QuadraticMinima:
         y_test: Int[Tensor, " t"],
         removals: Collection[Removal] | None = None,
     ) -> Changes:
-        """Real test losses at each minimiser, less those at the minimiser of the whole quadratic."""
-        labels, found = y_test.to(self.theta.device), list[Removal]()
-        changes, certificates = list[Tensor](), list[Tensor]()
-        control = self._control()
-        if control is not None:
-            nothing, distance = control
-            before = self.risk.losses(nothing, x_test, labels)
-            curvatures = 2 * loss_curvatures(self.risk, nothing, x_test, labels)
+        """Real test losses at each minimiser, less those at the minimiser of the whole quadratic.
 
-            def own_bound(model: Tensor, distance: float) -> Tensor:
-                norms = gradient_norms(self.risk, model, x_test, labels)
-                return loss_bound(norms[:, None], curvatures, norms.new_tensor([distance]))[:, 0]
-
-            of_nothing = own_bound(nothing, distance)
-            for part in self.cache.parts(removals):
-                found += part.removals
-                for model, distance in zip(self._thetas(part), part.distance_bounds, strict=True):
-                    after = self.risk.losses(model, x_test, labels)
-                    rounding = ROUNDINGS * (1 + before.abs() + after.abs())
-                    changes.append(after - before)
-                    certificates.append(own_bound(model, float(distance)) + of_nothing + rounding)
-        order = sorted(range(len(found)), key=found.__getitem__)
+        Nothing where that one, the null control, is not stored.
+        """
+        labels, control = y_test.to(self.theta.device), self._control()
+        parts = iter(()) if control is None else self.cache.parts(removals)
+        models = [
+            (rows, theta, float(distance))
+            for part in parts
+            for rows, theta, distance in zip(
+                part.removals, self._thetas(part), part.distance_bounds, strict=True
+            )
+        ]
+        models.sort(key=lambda model: model[0])
+        # At θ̃, as the local certificates have it; it stands beside squares of distances that are rounding.
+        curvatures = 2 * loss_curvatures(self.risk, self.theta, x_test, labels)
+        ends = [(control or model[1:], model[1:]) for model in models]
+        found = [self._apart(end, (x_test, labels), curvatures) for end in ends]
         like = self.theta.new_zeros(len(x_test))
+        order = range(len(models))
         return Changes(
-            removals=tuple(found[place] for place in order),
-            actual_change=columns(changes, order, like),
-            certificate=columns(certificates, order, like),
-            labels=(QUADRATIC,) * len(found),
+            removals=tuple(rows for rows, _, _ in models),
+            actual_change=columns([change for change, _ in found], order, like),
+            certificate=columns([certificate for _, certificate in found], order, like),
+            labels=(QUADRATIC,) * len(models),
         )
 
     def recheck(
@@ -139,13 +136,16 @@ class QuadraticMinima:
         nothing = self.theta if control is None else control[0]
         before = self.risk.losses(nothing, x_test, labels)
         for part in self.cache.parts(removals):
-            slopes = torch.stack([without_rows(self.risk, rows).gradient(self.theta) for rows in part.removals])
+            slopes = torch.stack(
+                [without_rows(self.risk, rows).gradient(self.theta) for rows in part.removals]
+            )
             norms, rounding = self._residuals(slopes, self._differences(part))
             after = [self.risk.losses(model, x_test, labels) for model in self._thetas(part)]
             stored = torch.from_numpy(part.gradient_norms).to(norms)
             bounds = torch.from_numpy(part.distance_bounds).to(norms)
-            least = (1 - 1e-6) * norms.clamp(min=0) - rounding
-            sound = ((norms - stored).abs() <= 2 * rounding) & (bounds * self._factor.value >= least)
+            sound = ((norms - stored).abs() <= 2 * rounding) & (
+                bounds * self._factor.value >= SAFETY * (stored + rounding)
+            )
             yield Rechecked(
                 removals=part.removals,
                 gradient_norms=norms.cpu().numpy(),
@@ -175,9 +175,10 @@ class QuadraticMinima:
             of_hessian = found.value - self.damping
             enough = max(-2 * of_hessian, 1e6 * found.resolution)
             raise LeaveOneOutError(
-                f"the quadratic around θ̃ has no minimum: the smallest eigenvalue of H + {self.damping:g}·I is "
-                f"{found.value:.1e}. It has one with a damping above {max(-of_hessian, 0.0):.2e}: "
-                f"influence.damping={enough:.1g} retrain.damping={enough:.1g} is twice that, or more"
+                "the quadratic around θ̃ has no minimum: the smallest eigenvalue of "
+                f"H + {self.damping:g}·I is {found.value:.1e}. It has one with a damping above "
+                f"{max(-of_hessian, 0.0):.2e}. Use retrain.damping={enough:.1g}, about twice that, and "
+                f"influence.damping={enough:.1g} in a method that predicts it"
             )
         return found
 
@@ -209,12 +210,26 @@ class QuadraticMinima:
     def _residuals(
         self, slopes: Float[Tensor, "B p"], differences: Float[Tensor, "B p"]
     ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-        """‖Aδ + b‖, and what its rounding may be: p·2⁻⁵³ of the sizes that are summed."""
+        """‖Aδ + b‖, and what its rounding may be: p·eps of the sizes that are summed."""
         images = self.risk.curvature(self.theta).product(differences) + self.damping * differences
-        sizes = images.norm(dim=1) + slopes.norm(dim=1)
-        # H is known through its entries, each a sum over all examples; a product with it sums p of them.
-        rounding = self.risk.num_parameters * 2.0**-53 * (sizes + differences.norm(dim=1))
-        return (images + slopes).norm(dim=1), rounding
+        rounding = self.risk.num_parameters * torch.finfo(slopes.dtype).eps * slopes.norm(dim=1)
+        # `resolution` is p·eps·‖A‖.
+        return (images + slopes).norm(dim=1), rounding + self._factor.resolution * differences.norm(dim=1)
+
+    def _apart(
+        self,
+        ends: tuple[tuple[Float[Tensor, " p"], float], tuple[Float[Tensor, " p"], float]],
+        test: tuple[Float[Tensor, "t features"], Int[Tensor, " t"]],
+        curvatures: Float[Tensor, " t"],
+    ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+        """What the second model changes against the first, and the bound on its error."""
+        losses, bounds = list[Tensor](), list[Tensor]()
+        for theta, distance in ends:
+            norms = gradient_norms(self.risk, theta, *test)
+            losses.append(self.risk.losses(theta, *test))
+            bounds.append(loss_bound(norms[:, None], curvatures, norms.new_tensor([distance]))[:, 0])
+        rounding = ROUNDINGS * (1 + losses[0].abs() + losses[1].abs())
+        return losses[1] - losses[0], bounds[0] + bounds[1] + rounding
 
     def _control(self) -> tuple[Float[Tensor, " p"], float] | None:
         """The minimiser of the whole quadratic as stored, and the bound on its distance."""
