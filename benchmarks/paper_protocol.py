@@ -24,7 +24,6 @@ from torch import Tensor
 
 from benchmarks.arguments import read_arguments
 from benchmarks.report import machine
-from erm.autograd import AutogradRisk
 from erm.local_fit import LocalFit
 from erm.lowest import lowest_of_matrix
 from erm.risk import EmpiricalRisk
@@ -34,7 +33,8 @@ from repro.experiment import Experiment
 from repro.listener import Listener
 from retrain.continuation import SAME
 from retrain.local_retrainer import LocallyCertified
-from retrain.removal import leave_one_out
+from retrain.quadratic import QuadraticMinima
+from retrain.removal import NOTHING, leave_one_out
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
@@ -67,20 +67,17 @@ def predictions(risk: EmpiricalRisk, theta: Tensor, test: tuple[Tensor, Tensor],
     return risk.per_example_gradient_dot(theta, s_test) / risk.num_examples
 
 
-def of_quadratic(risk: AutogradRisk, theta: Tensor, rows: Tensor, test: tuple[Tensor, Tensor]) -> Compared:
-    """What predictions at θ̃ are of, by the paper's section 4.2: minimisers of quadratics around it.
-
-    L̃(z, θ) = L(z, θ̃) + ∇L(z, θ̃)ᵀδ + ½δᵀAδ with δ = θ − θ̃ and A = H + damping·I, the same for every z. So the
-    mean of L̃ over all but i is least at δ = −A⁻¹(n∇R − ∇L(zᵢ))/(n − 1). The test loss there is the real one.
-    """
-    matrix, n = risk.curvature(theta).matrix(), risk.num_examples
-    matrix.diagonal().add_(DAMPING)
-    mean = risk.gradient(theta)
-    own = risk.loss_gradient(theta, risk.x[rows], risk.y[rows]) + risk.decay * theta
-    minima = theta - torch.linalg.solve(matrix, ((n * mean - own) / (n - 1)).T).T
-    before = risk.losses(theta - torch.linalg.solve(matrix, mean), *test)
-    changes = torch.cat([risk.losses(one, *test) - before for one in minima])
-    return Compared("quadratic's own minima", changes.numpy(), 0.0)
+def of_quadratic(
+    risk: EmpiricalRisk, theta: Tensor, rows: Tensor, test: tuple[Tensor, Tensor], folder: Path
+) -> Compared:
+    """What predictions at θ̃ are of, by the paper's section 4.2: minimisers of quadratics around it."""
+    wanted, cache = leave_one_out(rows.tolist()), WeightCache(folder, "quadratic", print)
+    retrainer = QuadraticMinima(
+        risk=risk, theta=theta, cache=cache, settings=RetrainSettings(damping=DAMPING)
+    )
+    retrainer.solve(wanted, lambda progress: None)
+    nothing = float(retrainer.changes(*test, [NOTHING]).actual_change[0, 0])
+    return Compared("quadratic's own minima", retrainer.changes(*test, wanted).actual_change[0], nothing)
 
 
 def measure(folder: Path, console: Console) -> tuple[dict[str, Float[np.ndarray, " k"]], list[Compared]]:
@@ -100,8 +97,7 @@ def measure(folder: Path, console: Console) -> tuple[dict[str, Float[np.ndarray,
     rows = short.abs().sort(descending=True, stable=True).indices[:100].sort().values
     predicted = {"Adam's end": short, "the minimum": predictions(risk, minimum.theta, test, damping=0.0)}
     run.predict("exact", damping=DAMPING)
-    assert isinstance(risk, AutogradRisk)
-    truths = [of_quadratic(risk, model.theta, rows, test)]
+    truths = [of_quadratic(risk, model.theta, rows, test, folder / "quadratic")]
     for steps in STEPS:
         own = Experiment(*PROTOCOL, f"retrain.steps={steps}", output_dir=folder / "run")
         own.retrain()

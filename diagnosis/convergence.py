@@ -99,4 +99,6 @@ def _remedy(left: Left, typical_effect: float, fit: str) -> str:
     if not left.at_most > 0:
         return f"train further: fit={fit}"
     wanted = left.gradient_norm * LEFT * typical_effect / left.at_most
-    return f"train further, to ‖∇R(θ̂)‖ ≤ {wanted:.0e}: fit={fit} does"
+    # Damped, H is not positive definite, and the check of its curvature says how much is enough.
+    other = "" if left.damping else "; retrain=quadratic asks what the quadratic around θ̂ would do instead"
+    return f"train further, to ‖∇R(θ̂)‖ ≤ {wanted:.0e}: fit={fit} does{other}"

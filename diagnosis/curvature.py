@@ -82,7 +82,10 @@ def _remedy(finest: Spectrum, fit: str) -> str:
     if finest.counts()["negative"]:
         damping = -2 * finest.smallest
         further = f"fit={fit} leaves saddles" if fit else "train on"
-        return f"θ̂ is no minimum: {further}; influence.damping={damping:.1g} or more lets solvers run"
+        return (
+            f"θ̂ is no minimum: {further}; influence.damping={damping:.1g} or more lets solvers run, and with "
+            "retrain=quadratic asks what the quadratic around θ̂ would do, which such predictions are of"
+        )
     if _open(finest):
         return f"it can be told with more L2 than that: model.l2={10 * finest.resolution:.0e}, say"
     return "add L2, such as model.l2=0.01"

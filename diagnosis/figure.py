@@ -11,7 +11,7 @@ from diagnosis.measures import Pairs
 from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
 from diagnosis.truth import Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
-from plots.agreement import CONTINUED, OTHER_BASINS, PROVEN, comparable
+from plots.agreement import NO_BASIN, OTHER_BASINS, QUADRATIC, comparable
 
 PLURALS = {
     "predicts": "predict",
@@ -102,7 +102,7 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
 
 def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
     """The actual changes of a table, one row for each removal, and what vouches for them."""
-    local = "truth" in rows and not rows["truth"].isin([PROVEN, CONTINUED]).all()
+    local = "truth" in rows and not rows["truth"].isin(NO_BASIN).all()
     return Truth(
         actual=rows["actual_change"].to_numpy(np.float64, copy=True),
         certificate=rows["certificate"].to_numpy(np.float64, copy=True),
@@ -112,6 +112,7 @@ def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
         missed=retrained.missed,
         margin=float(rows["margin"].min()) if local else None,
         others={name: int((rows["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
+        quadratic="truth" in rows and bool((rows["truth"] == QUADRATIC).all()),
     )
 
 

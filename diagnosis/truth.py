@@ -29,6 +29,8 @@ class Truth:
     """Where certificates are local: how many times faster than measured the Hessian may change."""
     others: Mapping[str, int] = field(default_factory=dict)
     """There, how many models are not θ̂'s own minimum, by label."""
+    quadratic: bool = False
+    """Whether the models are those of the quadratic around θ̂."""
 
 
 def judge_truth(truth: Truth) -> tuple[Verdict, ...]:
@@ -73,6 +75,8 @@ def _judge_signal(truth: Truth) -> Verdict:
             ", by local certificates: they hold unless the Hessian changes "
             f"{format_number(truth.margin)} times faster than measured"
         )
+    if truth.quadratic:
+        words += "; the truth is that of the quadratic around θ̂, and certificates are of its arithmetic"
     if not sizes.any():
         passed, words = None, "leaving out these points changes nothing, so there is nothing to see"
     elif undecided:

@@ -15,6 +15,10 @@ PROVEN = "proven"
 """In the column `truth`, a model whose certificate has no condition."""
 CONTINUED = "continued"
 """There, a model that is no minimum, and that nothing certifies: training went on for some steps."""
+QUADRATIC = "quadratic"
+"""There, the minimiser of the quadratic around θ̃ without the row, which is a closed form."""
+NO_BASIN = (PROVEN, CONTINUED, QUADRATIC)
+"""There, models of which it is no question whether they are θ̂'s own minimum."""
 OTHER_BASINS = ("left it", "undecided")
 """In the column `truth`, models that are not θ̂'s own minimum, or of which it is not known."""
 ROUNDING = 1e-12

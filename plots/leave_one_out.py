@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from pandas import DataFrame
 
-from plots.agreement import Agreement
+from plots.agreement import QUADRATIC, Agreement
 from plots.limits import row_limits
 from plots.panel import Drawn, draw_panel, write_title
 from plots.points import Points
@@ -81,7 +81,9 @@ def draw_leave_one_out(
         heading = "" if style.bare else _heading(tests, selection)
         title = figure.text(0.5, 1, heading, gid="selection", ha="center", va="top")
         title.set(color=MUTED, fontsize=TITLE_SIZE)
-        key = figure.text(0.5, 0, "" if style.bare else _key(drawn), gid="key", ha="center", va="bottom")
+        key = figure.text(
+            0.5, 0, "" if style.bare else _key(drawn, table), gid="key", ha="center", va="bottom"
+        )
         key.set(color=MUTED, fontsize=NOTE_SIZE)
         _lay_out(
             figure,
@@ -162,13 +164,15 @@ def _heading(tests: Sequence[int], selection: str | None) -> str:
     return ". ".join([*parts, *([selection] if selection else [])])
 
 
-def _key(drawn: Sequence[Drawn]) -> str:
+def _key(drawn: Sequence[Drawn], table: DataFrame) -> str:
     """What line and bars mean."""
     sentences = ["Solid line: predicted = actual"]
     if any(panel.fitted for panel in drawn):
         sentences.append("Dashed line: actual = slope × predicted + intercept, least squares")
     if any(panel.hollow for panel in drawn):
         sentences.append("Hollow: models that left the basin of θ̂, or may have; they are in no statistic")
+    if "truth" in table and (table["truth"] == QUADRATIC).all():
+        sentences.append("Actual: test losses at the minima of the quadratic around θ̂, not of the risk")
     if any(panel.certificates for panel in drawn):
         sentences.append("Horizontal bars: ± certificate")
     if any(panel.uncertified for panel in drawn):

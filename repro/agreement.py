@@ -7,6 +7,7 @@ import pandas as pd
 
 from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement, agreement, comparable
+from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.model_file import TrainedModel
 from repro.notices import warn
@@ -72,6 +73,7 @@ def join_changes(session: Session) -> JoinedChanges:
         if age := age_in_words(prediction.record):
             warn(f"{age}. Anew: {session.command('influence', '--method', prediction.method)}")
     truth = known_changes(session, model, selected_removals(predictions))
+    _warn_of_other_quadratics(config, predictions)
     certificates = {one.method: certified_points(folder, one.record) for one in predictions}
     table = _join(predictions, truth, targets, selection_name(config), certificates)
     return JoinedChanges(
@@ -83,6 +85,18 @@ def join_changes(session: Session) -> JoinedChanges:
         summary=summarise(table, predictions, truth, targets),
         selection=describe_selection(config, risk.num_examples, len(targets)),
     )
+
+
+def _warn_of_other_quadratics(config: Config, predictions: list[Prediction]) -> None:
+    """A prediction with another damping is one of another quadratic."""
+    asked = config["retrain"]["damping"]
+    for one in predictions:
+        own = one.record.settings.get("damping", asked)
+        if asked is not None and own != asked:
+            warn(
+                f"{one.method} predicts with influence.damping={own:g}, and the truth is of the quadratic "
+                f"with retrain.damping={asked:g}: they answer different questions"
+            )
 
 
 def actual_changes(truth: Changes, targets: list[int]) -> pd.DataFrame:

@@ -53,7 +53,7 @@ class RetrainingResult:
 def refuse_other_models(config: Config, risk: object) -> None:
     """Raise StageError where no retrainer takes the configured model."""
     try:
-        check_retrainable(risk, retrain_settings(config).steps)
+        check_retrainable(risk, retrain_settings(config))
     except NoRetrainerError as error:
         raise _refusal(config, error) from error
 
@@ -96,6 +96,8 @@ def retrainer_for_key(
     if settings.steps is not None:
         own = f"{own} steps={settings.steps} seed={settings.seed}"
         training = _training(folder, config, theta)
+    if settings.damping is not None:
+        own = f"{own} quadratic damping={settings.damping!r}"
     cache = WeightCache(folder.weights, own, warn if group.is_first else lambda _: None)
     try:
         return retrainer_for(risk, theta, cache, settings, group, training)

@@ -11,6 +11,10 @@ PROVEN = "proven"
 """Of a change whose certificate has no condition."""
 CONTINUED = "continued"
 """There, a model that is no minimum: training went on without the rows, and nothing vouches for it."""
+QUADRATIC = "quadratic"
+"""There, the minimiser of the quadratic around θ̃: a closed form, certified up to rounding."""
+NO_BASIN = (PROVEN, CONTINUED, QUADRATIC)
+"""Labels of models of which it is no question whether they are θ̂'s own minimum."""
 
 
 @dataclass(frozen=True, kw_only=True)

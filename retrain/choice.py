@@ -12,18 +12,23 @@ from retrain.certified_softmax import CertifiedSoftmax
 from retrain.continued import ContinuedTraining, Training
 from retrain.hessian_factor import refuse_too_large
 from retrain.local_retrainer import LocallyCertified
+from retrain.quadratic import QuadraticMinima
 from retrain.retrainer import NoRetrainerError, Retrainer
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
+USUAL = RetrainSettings()
 
-def check_retrainable(risk: object, steps: int | None = None) -> EmpiricalRisk:
-    """The risk, if its models can be solved; or trained on, where a number of steps is given.
+
+def check_retrainable(risk: object, settings: RetrainSettings = USUAL) -> EmpiricalRisk:
+    """The risk, if its models can be solved; or trained on, or expanded, where the settings say so.
 
     Raises:
         NoRetrainerError: there is a better form of it, it is too large, or it is no risk.
     """
-    if steps is not None and isinstance(risk, EmpiricalRisk):
+    if settings.damping is not None and isinstance(risk, EmpiricalRisk):
+        return _check_expandable(risk, settings)
+    if settings.steps is not None and isinstance(risk, EmpiricalRisk):
         return risk
     if isinstance(risk, SoftmaxRisk):
         return risk
@@ -33,6 +38,22 @@ def check_retrainable(risk: object, steps: int | None = None) -> EmpiricalRisk:
         )
     if not isinstance(risk, EmpiricalRisk):
         raise NoRetrainerError("leave-one-out models are solved of an EmpiricalRisk. Use model=logistic")
+    refuse_too_large(risk.num_parameters)
+    return risk
+
+
+def _check_expandable(risk: EmpiricalRisk, settings: RetrainSettings) -> EmpiricalRisk:
+    """A risk whose quadratic around θ̃ can be minimised with these settings."""
+    others = {
+        "retrain.steps=null": settings.steps is None,
+        "retrain.l2_scaling=mean": settings.l2_scaling == "mean",
+        "retrain.shard=models": settings.shard == "models",
+    }
+    if wrong := [name for name, as_it_must_be in others.items() if not as_it_must_be]:
+        raise NoRetrainerError(
+            f"retrain.damping is of the quadratic around θ̃, which has a closed form. Use {' '.join(wrong)}, "
+            "or retrain.damping=null"
+        )
     refuse_too_large(risk.num_parameters)
     return risk
 
@@ -61,7 +82,9 @@ def retrainer_for(
     Raises:
         NoRetrainerError: there is none for this model, or not with these settings.
     """
-    found = check_retrainable(risk, settings.steps)
+    found = check_retrainable(risk, settings)
+    if settings.damping is not None:
+        return QuadraticMinima(risk=found, theta=theta, cache=cache, settings=settings, group=group)
     if settings.steps is not None:
         if training is None:
             raise NoRetrainerError(

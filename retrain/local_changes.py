@@ -45,8 +45,8 @@ def local_changes(
         x_test: test examples.
         y_test: their labels.
     """
-    before, norms = risk.losses(theta, x_test, y_test), _gradient_norms(risk, theta, x_test, y_test)
-    curvatures = 2 * _loss_curvatures(risk, theta, x_test, y_test)
+    before, norms = risk.losses(theta, x_test, y_test), gradient_norms(risk, theta, x_test, y_test)
+    curvatures = 2 * loss_curvatures(risk, theta, x_test, y_test)
     of_fit = loss_bound(norms[:, None], curvatures, _distance_of_fit(control, theta))
     removals, labels = list[Removal](), list[int]()
     margins, changes, certificates = list[float](), list[Tensor](), list[Tensor]()
@@ -57,7 +57,7 @@ def local_changes(
         for difference, distance in zip(part.differences[:, 0], part.distance_bounds, strict=True):
             model = theta + torch.from_numpy(difference).to(theta)
             after = risk.losses(model, x_test, y_test)
-            norms = _gradient_norms(risk, model, x_test, y_test)
+            norms = gradient_norms(risk, model, x_test, y_test)
             own = loss_bound(norms[:, None], curvatures, theta.new_tensor([distance]))
             rounding = ROUNDINGS * (1 + before.abs() + after.abs())
             changes.append(after - before)
@@ -65,16 +65,17 @@ def local_changes(
     order = sorted(range(len(removals)), key=removals.__getitem__)
     return Changes(
         removals=tuple(removals[place] for place in order),
-        actual_change=_columns(changes, order, before),
-        certificate=_columns(certificates, order, before),
+        actual_change=columns(changes, order, before),
+        certificate=columns(certificates, order, before),
         labels=tuple(LABELS[labels[place]] for place in order),
         margins=np.array([margins[place] for place in order], dtype=np.float64),
     )
 
 
-def _columns(found: list[Tensor], order: list[int], like: Tensor) -> Float[np.ndarray, "t B"]:
-    columns: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, order]
-    return columns
+def columns(found: list[Tensor], order: Sequence[int], like: Tensor) -> Float[np.ndarray, "t B"]:
+    """Vectors side by side in an order; `like` has their length where there are none."""
+    ordered: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, list(order)]
+    return ordered
 
 
 def _distance_of_fit(control: Sequence[RetrainedWeights], like: Tensor) -> Float[Tensor, " 1"]:
@@ -84,17 +85,18 @@ def _distance_of_fit(control: Sequence[RetrainedWeights], like: Tensor) -> Float
     return like.new_tensor([float(control[0].lengths()[0] + control[0].distance_bounds[0])])
 
 
-def _gradient_norms(
+def gradient_norms(
     risk: EmpiricalRisk,
     theta: Float[Tensor, " p"],
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
 ) -> Float[Tensor, " t"]:
+    """‖∇ℓ(θ)‖ of each test example."""
     chunks = zip(torch.split(x_test, CHUNK_TESTS), torch.split(y_test, CHUNK_TESTS), strict=True)
     return torch.cat([risk.loss_gradient(theta, *chunk).norm(dim=1) for chunk in chunks])
 
 
-def _loss_curvatures(
+def loss_curvatures(
     risk: EmpiricalRisk,
     theta: Float[Tensor, " p"],
     x_test: Float[Tensor, "t features"],

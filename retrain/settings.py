@@ -27,6 +27,8 @@ class RetrainSettings:
         steps: None solves the models; a number trains on from θ̂ for so many steps without the rows, as the
             paper's CNN panel has it: see `retrain/continued.py`.
         seed: of the order of examples of those steps.
+        damping: None solves the models of the risk; a number those of the quadratic around θ̃ instead, with so
+            much on the diagonal of H: see `retrain/quadratic.py`.
 
     Raises:
         ValueError: a setting is out of range.
@@ -52,6 +54,14 @@ class RetrainSettings:
         Field(description="null: solve to the tolerance; else train on so many steps, certifying nothing"),
     ] = None
     seed: Annotated[Seed, Field(description="of the order of the examples in those steps")] = 0
+    damping: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="null: models of the risk; else of its quadratic around θ̃, with H + damping·I",
+        ),
+    ] = None
 
     @property
     def aim(self) -> float:

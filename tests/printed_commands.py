@@ -69,6 +69,11 @@ SLOW: dict[str, tuple[str, ...]] = {
         "repro run --method exact data=digits model=network top_k=100",
         "repro run --method exact data=digits model=network model.l2=0.001 model.seed=1 fit=newton top_k=100",
     ),
+    "the quadratic": (
+        "repro run --method exact --method cg data=digits data.num_train=200 model=network fit=adam "
+        "fit.steps=400 fit.learning_rate=0.01 fit.batch_size=50 top_k=10 influence.damping=0.01 "
+        "retrain=quadratic",
+    ),
     "the paper's CNN": (
         "repro run --method cg experiment=figure2_cnn data.num_train=300 fit.steps=60 "
         "fit.learning_rate=0.003 fit.batch_size=50 influence.damping=1 retrain.steps=6 top_k=5",

@@ -19,7 +19,7 @@ from tests.command_line import FAST, repro, succeed
 SELECTS = {
     "test_index", "top_k", "removals.count", "removals.seed", "removals.indices", "removals.sizes",
     "removals.keep", "removals.path", "removals.smallest", "removals.largest", "removals.num_sizes",
-    "removals.per_size", "removals.most", "retrain.l2_scaling", "retrain.steps",
+    "removals.per_size", "removals.most", "retrain.l2_scaling", "retrain.steps", "retrain.damping",
     "retrain.seed",
 }  # fmt: skip
 CHANGES_NOTHING = {

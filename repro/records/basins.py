@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from retrain.changes import CONTINUED, PROVEN
+from retrain.changes import NO_BASIN
 from retrain.continuation import LEFT, SAME, UNDECIDED
 
 
@@ -27,7 +27,7 @@ class Basins:
 def basins_of(table: pd.DataFrame) -> Basins | None:
     """Of the rows of one test point, single points or groups; None where certificates have no condition."""
     key = "train_index" if "train_index" in table else "removal"
-    if "truth" not in table or table["truth"].isin([PROVEN, CONTINUED]).all():
+    if "truth" not in table or table["truth"].isin(NO_BASIN).all():
         return None
     models = table.drop_duplicates(key)
     counts = models["truth"].value_counts()

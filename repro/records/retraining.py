@@ -34,6 +34,7 @@ class SolverSettings(BaseModel):
     shard: Literal["models", "data"]
     l2_scaling: Literal["mean", "sum"] = "mean"
     steps: int | None = None
+    damping: float | None = None
     seed: int = 0
 
 

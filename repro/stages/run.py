@@ -126,4 +126,7 @@ def _is_done(session: Session) -> bool:
 def _without_method_settings(config: Config) -> Config:
     """For the stages that treat all methods alike: no settings of one method among the overrides."""
     kept = tuple(text for text in config.overrides if not text.startswith("influence"))
-    return replace(config, overrides=kept)
+    damping = config["retrain"]["damping"]
+    # Which may have followed that of the method: other processes compose what is kept.
+    pinned = () if damping is None else (f"retrain.damping={damping!r}",)
+    return replace(config, overrides=(*kept, *pinned))

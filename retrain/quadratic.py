@@ -1,0 +1,244 @@
+"""The retrainer of the paper's section 4.2, for θ̃ that is no minimum: minimisers of quadratics around it.
+
+L̃(z, θ) = L(z, θ̃) + ∇L(z, θ̃)ᵀδ + ½δᵀAδ with δ = θ − θ̃ and A = H + damping·I, the same for every z. So the
+mean of L̃ over all rows but S is least at δ = −A⁻¹b, b = (n∇R − Σ_S ∇L(z, θ̃))/(n − |S|): one factor of A
+serves all removals. Held against each other are real test losses at these minimisers, with S and without;
+that of the whole quadratic is at δ = −A⁻¹∇R, and not at θ̃.
+
+A model's gradient norm is that of the quadratic, ‖Aδ + b‖ by products with H, which is rounding. Over the
+smallest eigenvalue of A it bounds the distance to the minimiser: a certificate of the arithmetic.
+That the quadratic is the risk is not claimed.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from erm.lowest import Lowest, lowest_of_matrix
+from erm.risk import EmpiricalRisk
+from parallel.group import ALONE, Group
+from retrain.batches import cache_state, own_batches
+from retrain.changes import QUADRATIC, Changes
+from retrain.gather import gather_weights
+from retrain.local_certificate import loss_bound
+from retrain.local_changes import ROUNDINGS, columns, gradient_norms, loss_curvatures
+from retrain.recheck import Rechecked
+from retrain.removal import NOTHING, Removal
+from retrain.removed_risks import without_rows
+from retrain.retrainer import SolvedModels, solved_models
+from retrain.schedule import LeaveOneOutError
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.tally import Tally
+from retrain.weight_file import RetrainedWeights
+from retrain.weights import WeightCache
+
+MAX_BATCH = 128
+"""Models side by side at the most."""
+SAFETY = 1 - 1e-5
+"""Of the smallest eigenvalue, which Lanczos finds to a millionth, from above."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuadraticMinima:
+    """A `Retrainer` of closed forms.
+
+    Args:
+        risk: the empirical risk over all training examples, twice differentiable.
+        theta: θ̃, around which it is expanded.
+        cache: where finished models lie.
+        settings: with the damping.
+        group: the ranks that share out the models.
+    """
+
+    risk: EmpiricalRisk
+    theta: Float[Tensor, " p"]
+    cache: WeightCache
+    settings: RetrainSettings
+    group: Group = ALONE
+
+    @property
+    def description(self) -> str:
+        return (
+            f"the quadratic around θ̃ of a model of {self.risk.num_parameters:,} parameters, "
+            f"λ = {self.risk.l2:g}, damping {self.damping:g}"
+        )
+
+    @property
+    def damping(self) -> float:
+        return self.settings.damping or 0.0
+
+    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
+        """Over all ranks, which share out the models.
+
+        Raises:
+            LeaveOneOutError: H + damping·I is not positive definite, so that the quadratic has no minimum.
+        """
+        state = cache_state(self.cache, self.settings.tolerance, self.group, sharded=False)
+        wanted = sorted({*removals, NOTHING})
+        missing = tuple(rows for rows in wanted if rows not in state.settled)
+        if missing:
+            report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
+        batches = own_batches(wanted, state, self.settings.batch_size or MAX_BATCH, self.group)
+        tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
+        for batch in batches:
+            self.cache.write(self._solved(batch.removals))
+            tally.done += len(batch.removals)
+            tally.say("solving")
+        gather_weights(self.cache, self.group)
+        return SolvedNow(removals=missing)
+
+    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
+        return solved_models(self.cache.parts(removals))
+
+    def changes(
+        self,
+        x_test: Float[Tensor, "t features"],
+        y_test: Int[Tensor, " t"],
+        removals: Collection[Removal] | None = None,
+    ) -> Changes:
+        """Real test losses at each minimiser, less those at the minimiser of the whole quadratic.
+
+        Nothing where that one, the null control, is not stored.
+        """
+        labels, control = y_test.to(self.theta.device), self._control()
+        parts = iter(()) if control is None else self.cache.parts(removals)
+        models = [
+            (rows, theta, float(distance))
+            for part in parts
+            for rows, theta, distance in zip(
+                part.removals, self._thetas(part), part.distance_bounds, strict=True
+            )
+        ]
+        models.sort(key=lambda model: model[0])
+        # At θ̃, as the local certificates have it; it stands beside squares of distances that are rounding.
+        curvatures = 2 * loss_curvatures(self.risk, self.theta, x_test, labels)
+        ends = [(control or model[1:], model[1:]) for model in models]
+        found = [self._apart(end, (x_test, labels), curvatures) for end in ends]
+        like = self.theta.new_zeros(len(x_test))
+        order = range(len(models))
+        return Changes(
+            removals=tuple(rows for rows, _, _ in models),
+            actual_change=columns([change for change, _ in found], order, like),
+            certificate=columns([certificate for _, certificate in found], order, like),
+            labels=(QUADRATIC,) * len(models),
+        )
+
+    def recheck(
+        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+    ) -> Iterator[Rechecked]:
+        """The quadratic's gradient from the risk over the rows that are left, at the weights as stored."""
+        labels, control = y_test.to(self.theta.device), self._control()
+        nothing = self.theta if control is None else control[0]
+        before = self.risk.losses(nothing, x_test, labels)
+        for part in self.cache.parts(removals):
+            slopes = torch.stack(
+                [without_rows(self.risk, rows).gradient(self.theta) for rows in part.removals]
+            )
+            norms, rounding = self._residuals(slopes, self._differences(part))
+            after = [self.risk.losses(model, x_test, labels) for model in self._thetas(part)]
+            stored = torch.from_numpy(part.gradient_norms).to(norms)
+            bounds = torch.from_numpy(part.distance_bounds).to(norms)
+            sound = ((norms - stored).abs() <= 2 * rounding) & (
+                bounds * self._factor.value >= SAFETY * (stored + rounding)
+            )
+            yield Rechecked(
+                removals=part.removals,
+                gradient_norms=norms.cpu().numpy(),
+                as_recorded=sound.cpu().numpy(),
+                actual_change=(torch.stack(after, dim=1) - before[:, None]).cpu().numpy(),
+            )
+
+    def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
+        """Nothing: every z has the same A, so a removal is its first order but for n/(n − 1)."""
+        return {}
+
+    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+        """Infinite: no other tolerance narrows what is rounding."""
+        return torch.full((len(x_test),), torch.inf)
+
+    @cached_property
+    def _factor(self) -> Lowest:
+        """The smallest eigenvalue of A, and its Cholesky factor.
+
+        Raises:
+            LeaveOneOutError: A is not positive definite.
+        """
+        matrix = self.risk.curvature(self.theta).matrix()
+        matrix.diagonal().add_(self.damping)
+        found = lowest_of_matrix(matrix)
+        if found.factor is None:
+            of_hessian = found.value - self.damping
+            enough = max(-2 * of_hessian, 1e6 * found.resolution)
+            raise LeaveOneOutError(
+                "the quadratic around θ̃ has no minimum: the smallest eigenvalue of "
+                f"H + {self.damping:g}·I is {found.value:.1e}. It has one with a damping above "
+                f"{max(-of_hessian, 0.0):.2e}. Use retrain.damping={enough:.1g}, about twice that, and "
+                f"influence.damping={enough:.1g} in a method that predicts it"
+            )
+        return found
+
+    def _solved(self, removals: tuple[Removal, ...]) -> RetrainedWeights:
+        lowest, slopes = self._factor, self._slopes(removals)
+        assert lowest.factor is not None
+        differences = -torch.cholesky_solve(slopes.T, lowest.factor).T
+        norms, rounding = self._residuals(slopes, differences)
+        return RetrainedWeights(
+            removals=removals,
+            differences=differences[:, None].cpu().numpy(),
+            gradient_norms=norms.cpu().numpy(),
+            distance_bounds=((norms + rounding) / (SAFETY * lowest.value)).cpu().numpy(),
+            passes=np.ones(len(removals), dtype=np.int64),
+            tolerances=np.full(len(removals), self.settings.tolerance),
+        )
+
+    def _slopes(self, removals: Sequence[Removal]) -> Float[Tensor, "B p"]:
+        """b of each: the mean of ∇L(z, θ̃) over the rows that are left, L2 inside."""
+        n, mean, found = self.risk.num_examples, self.risk.gradient(self.theta), list[Tensor]()
+        for rows in removals:
+            if rows:
+                some = self.risk.subset(torch.tensor(rows, device=self.theta.device)).gradient(self.theta)
+                found.append((n * mean - len(rows) * some) / (n - len(rows)))
+            else:
+                found.append(mean)
+        return torch.stack(found)
+
+    def _residuals(
+        self, slopes: Float[Tensor, "B p"], differences: Float[Tensor, "B p"]
+    ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+        """‖Aδ + b‖, and what its rounding may be: p·eps of the sizes that are summed."""
+        images = self.risk.curvature(self.theta).product(differences) + self.damping * differences
+        rounding = self.risk.num_parameters * torch.finfo(slopes.dtype).eps * slopes.norm(dim=1)
+        # `resolution` is p·eps·‖A‖.
+        return (images + slopes).norm(dim=1), rounding + self._factor.resolution * differences.norm(dim=1)
+
+    def _apart(
+        self,
+        ends: tuple[tuple[Float[Tensor, " p"], float], tuple[Float[Tensor, " p"], float]],
+        test: tuple[Float[Tensor, "t features"], Int[Tensor, " t"]],
+        curvatures: Float[Tensor, " t"],
+    ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
+        """What the second model changes against the first, and the bound on its error."""
+        losses, bounds = list[Tensor](), list[Tensor]()
+        for theta, distance in ends:
+            norms = gradient_norms(self.risk, theta, *test)
+            losses.append(self.risk.losses(theta, *test))
+            bounds.append(loss_bound(norms[:, None], curvatures, norms.new_tensor([distance]))[:, 0])
+        rounding = ROUNDINGS * (1 + losses[0].abs() + losses[1].abs())
+        return losses[1] - losses[0], bounds[0] + bounds[1] + rounding
+
+    def _control(self) -> tuple[Float[Tensor, " p"], float] | None:
+        """The minimiser of the whole quadratic as stored, and the bound on its distance."""
+        for part in self.cache.parts([NOTHING]):
+            return self._thetas(part)[0], float(part.distance_bounds[0])
+        return None
+
+    def _differences(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
+        return torch.from_numpy(part.differences[:, 0]).to(self.theta)
+
+    def _thetas(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
+        return self.theta + self._differences(part)
