@@ -94,7 +94,7 @@ def retrainer_for_key(
     own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"
     training = None
     if settings.steps is not None:
-        own = f"{own} steps={settings.steps} seed={settings.seed}"
+        own = f"{own} steps={settings.steps} order_seed={settings.order_seed}"
         training = _training(folder, config, theta)
     if settings.damping is not None:
         own = f"{own} quadratic damping={settings.damping!r}"

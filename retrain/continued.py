@@ -175,7 +175,7 @@ class ContinuedTraining:
 
     def _batches(self, removals: tuple[Removal, ...]) -> list[Minibatches]:
         """All of one size, so that models go side by side."""
-        n, seed = self.risk.num_examples, (self.settings.seed, STREAM)
+        n, seed = self.risk.num_examples, (self.settings.order_seed, STREAM)
         size = min(self.training.fit.batch_size, n - max(1, max(map(len, removals))))
         return [Minibatches(n, size, seed, rows) for rows in removals]
 

@@ -26,7 +26,7 @@ class RetrainSettings:
             n·λ, as scikit-learn's C does.
         steps: None solves the models; a number trains on from θ̂ for so many steps without the rows, as the
             paper's CNN panel has it: see `retrain/continued.py`.
-        seed: of the order of examples of those steps.
+        order_seed: of the order of examples of those steps.
         damping: None solves the models of the risk; a number those of the quadratic around θ̃ instead, with so
             much on the diagonal of H: see `retrain/quadratic.py`.
 
@@ -53,7 +53,7 @@ class RetrainSettings:
         Count | None,
         Field(description="null: solve to the tolerance; else train on so many steps, certifying nothing"),
     ] = None
-    seed: Annotated[Seed, Field(description="of the order of the examples in those steps")] = 0
+    order_seed: Annotated[Seed, Field(description="of the order of the examples in those steps")] = 0
     damping: Annotated[
         float | None,
         Field(

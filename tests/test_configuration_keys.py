@@ -20,7 +20,7 @@ SELECTS = {
     "test_index", "top_k", "removals.count", "removals.seed", "removals.indices", "removals.sizes",
     "removals.keep", "removals.path", "removals.smallest", "removals.largest", "removals.num_sizes",
     "removals.per_size", "removals.most", "retrain.l2_scaling", "retrain.steps", "retrain.damping",
-    "retrain.seed",
+    "retrain.order_seed",
 }  # fmt: skip
 CHANGES_NOTHING = {
     # Where and how fast, not what.

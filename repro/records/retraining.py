@@ -35,7 +35,7 @@ class SolverSettings(BaseModel):
     l2_scaling: Literal["mean", "sum"] = "mean"
     steps: int | None = None
     damping: float | None = None
-    seed: int = 0
+    order_seed: int = 0
 
 
 class RetrainingRun(BaseModel):
