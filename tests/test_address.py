@@ -153,6 +153,14 @@ def test_an_interpolation_in_a_forged_configuration_stays_text(run: Path) -> Non
     assert compose([str(run)])["plot"]["titles"]["cg"] == "${oc.env:HOME}"
 
 
+def test_a_file_that_is_chosen_replaces_what_is_stored_and_no_more(run: Path) -> None:
+    stored = compose([str(run)])["plot"]
+    assert stored["style"] == "default"
+    chosen = compose([str(run), "plot=paper"])["plot"]
+    assert (chosen["style"], chosen["limits"]) == ("paper", 0.05)
+    assert chosen["formats"] == stored["formats"] == ["png"]
+
+
 def test_a_list_that_is_longer_than_a_name_may_be_is_no_folder() -> None:
     """`Path.is_dir` raises an error for it."""
     long = f"compare.settings=[{','.join(['cg'] * 200)}]"

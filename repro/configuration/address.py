@@ -102,10 +102,23 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
                 f"{path} names {group}._target_={target}, which no file of configs/{group} has. If it is "
                 "your own, set REPRO_CONFIG_DIR=FOLDER to the folder that holds it"
             )
-    known = {group: node for group, node in values.items() if group not in MADE or group in kept}
+    known = {
+        group: _but_what_is_chosen(str(group), node, chosen)
+        for group, node in values.items()
+        if group not in MADE or group in kept
+    }
     _check_path(folder, known, chosen)
     found = [f"{group}={name}" for group, name in kept.items()]
     return [*found, *settings_as_overrides(known), override("output_dir", str(folder))]
+
+
+def _but_what_is_chosen(group: str, node: Any, chosen: Mapping[str, str]) -> Any:
+    """The stored settings of a group, less those that a file has which is chosen now, such as plot=paper."""
+    file = config_files().get(group, {}).get(chosen.get(group, ""))
+    if group in MADE or file is None or not isinstance(node, Mapping):
+        return node
+    own = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    return {key: value for key, value in node.items() if key not in dict(own)}  # type: ignore[arg-type]
 
 
 def _file(group: str, node: Any) -> str | None:
