@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 PEARSON = 0.95
 """Pearson's r below which the points no longer lie on a line."""
+FOLLOWS = 0.5
+"""|r| from which a slope has a sign at all: below it a negative one may be chance."""
 SPEARMAN = 0.9
 """Spearman's r below which the order is not right."""
 SLOPE = 0.1
@@ -41,7 +43,11 @@ BOTH, DIAGNOSE = "page and `diagnose`", "`diagnose`"
 TABLE = (
     Limit(name="Pearson's r", good=f"at least {PEARSON}", judged=BOTH),
     Limit(name="Spearman's r", good=f"at least {SPEARMAN}", judged=BOTH),
-    Limit(name="slope", good=f"within {SLOPE} of 1", judged=BOTH),
+    Limit(
+        name="slope",
+        good=f"within {SLOPE} of 1; a wrong sign where r is below 0 by {FOLLOWS} or more",
+        judged=BOTH,
+    ),
     Limit(name="intercept", good=f"at most {INTERCEPT:.0%} of the largest actual change", judged=BOTH),
     Limit(name="largest error", good=f"at most {ERROR:.0%} of the largest actual change", judged=BOTH),
     Limit(name="points", good=f"at least {FEWEST_POINTS}", judged=BOTH),

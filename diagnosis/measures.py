@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from diagnosis.limits import ERROR, INTERCEPT, PEARSON, SLOPE, SPEARMAN
+from diagnosis.limits import ERROR, FOLLOWS, INTERCEPT, PEARSON, SLOPE, SPEARMAN
 from diagnosis.verdict import Verdict
 from plots.agreement import Agreement
 from plots.numbers import format_number, format_r, format_share, format_slope
@@ -34,7 +34,7 @@ def measure(found: Agreement, pairs: Pairs) -> tuple[Verdict, ...]:
     return (
         _judge_r(found.pearson),
         _judge_rank(found.spearman),
-        _judge_slope(found.slope),
+        _judge_slope(found.slope, found.pearson),
         _judge_intercept(found.intercept, pairs.largest),
         _judge_error(found.max_abs_error, pairs),
     )
@@ -57,14 +57,15 @@ def _judge_rank(r: float) -> Verdict:
     return Verdict(check="Spearman r", value=format_r(r), passed=r >= SPEARMAN, evidence=words)
 
 
-def _judge_slope(slope: float) -> Verdict:
+def _judge_slope(slope: float, pearson: float) -> Verdict:
     passed: bool | None = abs(slope - 1) <= SLOPE
     if math.isnan(slope):
         passed, words = None, "the slope is undefined"
     elif passed:
         words = f"the scale is right to {format_share(abs(slope - 1))}"
     elif slope <= 0:
-        words = "predictions have the wrong sign" if slope else "the changes do not follow the predictions"
+        turned = pearson <= -FOLLOWS
+        words = "predictions have the wrong sign" if turned else "the changes do not follow the predictions"
     else:
         way, factor = ("small", slope) if slope > 1 else ("large", 1 / slope)
         words = f"predictions are too {way} by a factor of {format_number(factor)}"

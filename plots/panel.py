@@ -165,25 +165,29 @@ def _draw_bars(
 def _draw_outside(
     axes: Axes, points: Points, limits: Limits, outside: Bool[np.ndarray, " points"], style: Style
 ) -> None:
-    """Triangles on the frame that point to where the points are; up or down if both coordinates are out."""
+    """Triangles on the frame that point to where the points are; up or down if both coordinates are out.
+
+    Hollow where the model is of another minimum, as inside.
+    """
     x, y = points.actual[outside] / limits.actual, points.predicted[outside] / limits.predicted
-    sideways = np.abs(y) <= 1
+    sideways, other = np.abs(y) <= 1, points.other[outside]
     for marker, chosen in (
         ("^", y > 1),
         ("v", y < -1),
         (">", sideways & (x > 1)),
         ("<", sideways & (x < -1)),
     ):
-        if chosen.any():
-            axes.scatter(
-                x[chosen].clip(-1, 1) * limits.actual,
-                y[chosen].clip(-1, 1) * limits.predicted,
-                s=(1.4 * style.marker_inches * POINTS_PER_INCH) ** 2,
-                marker=marker,
-                clip_on=False,
-                gid="outside",
-                **OUTSIDE,
-            )
+        for gid, look, own in (("outside", OUTSIDE, chosen & ~other), ("hollow", HOLLOW, chosen & other)):
+            if own.any():
+                axes.scatter(
+                    x[own].clip(-1, 1) * limits.actual,
+                    y[own].clip(-1, 1) * limits.predicted,
+                    s=(1.4 * style.marker_inches * POINTS_PER_INCH) ** 2,
+                    marker=marker,
+                    clip_on=False,
+                    gid=gid,
+                    **look,
+                )
 
 
 def _notes(limits: Limits, num_outside: int, points: Points, style: Style) -> str:

@@ -259,6 +259,18 @@ def test_the_examples_of_the_help(run: Path, tmp_path: Path, monkeypatch: pytest
         assert "nothing is wrong" in succeed(*shlex.split(line)[1:])
 
 
+@pytest.mark.parametrize(
+    ("weight", "how"), [(0, "do not follow the changes"), (1, "follow the changes only roughly")]
+)
+def test_noise_is_not_praised(run: Path, tmp_path: Path, weight: int, how: str) -> None:
+    right = clean(run)
+    noise = np.random.default_rng(1).normal(size=right.shape) * right.std()
+    np.save(tmp_path / "noise.npy", weight * right + noise)
+    said = " ".join(succeed("score", tmp_path / "noise.npy", "--against", run).split())
+    assert f"no simple change mends the scores, and they {how}" in said
+    assert "nothing is wrong" not in said
+
+
 def test_the_page_runs_from_top_to_bottom(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

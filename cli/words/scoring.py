@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.console import say, say_wrote, show
 from cli.words.registry import result_table, words
+from diagnosis.limits import FOLLOWS, PEARSON
 
 if TYPE_CHECKING:
     from repro.stages.score import Scored, ScoredFiles
@@ -53,12 +54,17 @@ def _(found: ScoredFiles) -> None:
 
 def _say_faults(one: Scored) -> None:
     score = one.score
+    r = score.pearson.value
     lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
+    if not r >= PEARSON:
+        shown = "undefined" if math.isnan(r) else _signed(r, ".4f")
+        how = "follow the changes only roughly" if r >= FOLLOWS else "do not follow the changes"
+        lines = [f"{one.name}: no simple change mends the scores, and they {how}: r {shown}"]
     if score.too_few_points:
         points = sum(measures.points for measures in score.measures.values())
         lines = [f"{one.name}: too few points ({points:,}) to name a fault"]
     if score.faults:
-        r, slope = score.pearson.value, score.slope.value
+        slope = score.slope.value
         after = next(iter(score.mended.values()))
         lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
         lines.append(
