@@ -13,6 +13,9 @@ MARKERS = "osD^vPX*<>hpd8"
 LOWEST = 1e-12
 """Errors below are drawn here: they are rounding, and a logarithmic axis has no 0."""
 
+LETTERS_PER_INCH = 11
+"""Of a name in the key."""
+
 
 def draw_cost(
     table: DataFrame,
@@ -32,7 +35,9 @@ def draw_cost(
         hollow: families drawn with dashed lines and open markers, to be told from the others at a glance.
     """
     with styled():
-        figure = Figure(figsize=(0.4 + 3.3 * len(errors), 4.0), layout="constrained")
+        # The key stands beside the panels, as wide as its longest name.
+        key = 0.6 + max((len(str(name)) for name in table["family"]), default=0) / LETTERS_PER_INCH
+        figure = Figure(figsize=(0.4 + 3.3 * len(errors) + key, 3.6), layout="constrained")
         panels = figure.subplots(1, len(errors), squeeze=False)[0]
         for axes, (column, label) in zip(panels, errors.items(), strict=True):
             _panel(axes, table, column, hollow)
@@ -40,7 +45,7 @@ def draw_cost(
             if good and column in good:
                 axes.axhline(good[column], color=MUTED, linewidth=0.8, linestyle="--")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2 * len(errors), frameon=False)
+        figure.legend(handles, labels, loc="outside right center", frameon=False)
         if note:
             figure.suptitle(note, fontsize=NOTE_SIZE, color=MUTED)
     return figure

@@ -151,3 +151,13 @@ def test_a_line_of_the_figure_is_a_method_and_what_is_not_a_number() -> None:
     assert np.asarray(first.get_ydata())[0] > 0
     assert len(np.asarray(figure.axes[0].lines[1].get_xdata())) == 0
     assert [line.get_linestyle() for line in figure.axes[0].lines[:2]] == ["-", "--"]
+
+
+def test_the_key_of_long_names_lies_within_the_figure() -> None:
+    names = [f"package {place} with a method of a long name" for place in range(14)]
+    table = pd.DataFrame({"family": names, "seconds": np.arange(1.0, 15), "error": np.logspace(-6, 0, 14)})
+    figure = draw_cost(table, {"error": "Error"})
+    figure.draw_without_rendering()
+    key, whole = figure.legends[0].get_window_extent(), figure.bbox
+    assert whole.x0 <= key.x0 < key.x1 <= whole.x1
+    assert whole.y0 <= key.y0 < key.y1 <= whole.y1
