@@ -15,7 +15,7 @@ HESSIAN_EXAMPLES = 5000
 """Its documentation asks for a smaller data set for the Hessian than for the scores."""
 
 
-def _scores(problem: PeerProblem, **settings: int) -> Float[Tensor, " n"]:
+def _scores(problem: PeerProblem) -> Float[Tensor, " n"]:
     some = torch.utils.data.TensorDataset(problem.x[:HESSIAN_EXAMPLES], problem.y[:HESSIAN_EXAMPLES])
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = Path(folder) / "model.pt"
@@ -30,13 +30,9 @@ def _scores(problem: PeerProblem, **settings: int) -> Float[Tensor, " n"]:
             batch_size=BATCH,
             hessian_dataset=some,
             hessian_reg=problem.l2,
-            **settings,
         )
         found: Tensor = method.influence((problem.x_test, problem.y_test))
     return found[0]
 
 
-CANDIDATES: Candidates = {
-    "captum Arnoldi projection_dim=50": _scores,
-    "captum Arnoldi projection_dim=200": lambda problem: _scores(problem, projection_dim=200),
-}
+CANDIDATES: Candidates = {"captum Arnoldi projection_dim=50": _scores}
