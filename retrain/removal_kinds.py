@@ -65,11 +65,14 @@ def chosen_points(*, num_examples: int, indices: Indices) -> list[Removal]:
     """The points of these indices, each by itself, ascending.
 
     Raises:
-        ValueError: there is no such point.
+        ValueError: there is no such point, or one is named twice.
     """
+    twice = sorted({row for row in indices if indices.count(row) > 1})
+    if twice:
+        raise ValueError(f"removals.indices={twice[0]}: it is named twice; name each training point once")
     if max(indices) >= num_examples:
         raise ValueError(
             f"removals.indices={max(indices)}: there are {num_examples} training points; "
             f"expected 0 … {num_examples - 1}"
         )
-    return [(row,) for row in sorted(set(indices))]
+    return [(row,) for row in sorted(indices)]

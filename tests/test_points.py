@@ -49,7 +49,7 @@ def test_a_method_keeps_the_test_points_it_has_explained(all_points: list[str]) 
 
 @pytest.mark.parametrize(
     ("settings", "name", "count"),
-    [([], "all", 300), (["removals.count=25"], "random", 25), (["removals.indices=[7,250,7]"], "indices", 2)],
+    [([], "all", 300), (["removals.count=25"], "random", 25), (["removals.indices=[250,7]"], "indices", 2)],
 )
 def test_every_method_is_plotted_on_the_same_chosen_points(
     all_points: list[str], settings: list[str], name: str, count: int
@@ -86,6 +86,7 @@ def test_random_points_follow_the_seed(all_points: list[str]) -> None:
 
 def test_points_that_do_not_exist_are_refused(tmp_path: Path) -> None:
     asked = {"removals.indices=[3,300]": "300: there are 300 training points; expected 0 … 299"}
+    asked["removals.indices=[3,8,3]"] = "3: it is named twice; name each training point once"
     asked["removals.count=301"] = "301: there are 300 training points; expected 1 … 300"
     overrides = [*FAST, f"output_dir={tmp_path}/run"]
     for override, said in asked.items():
