@@ -31,8 +31,10 @@ HALVES = "halves"
 """What groups.csv calls models that keep a random share of the rows."""
 PRECISE = ("influence.exact.Exact", "influence.cg.CG")
 PRECISE_RESIDUAL = 1e-6
-W_TOLERANCE = 1e-2
-"""Of H⁻¹θ̂: the term that it makes is told from 0 and from twice itself, no more."""
+TOLERANCE = 1e-2
+"""Relative residual of H⁻¹θ̂."""
+ROUGH_EXAMPLES = 5500
+"""That H is of where the term is told from 0 and from twice itself and no more: r 0.98, slope 0.93 on MNIST."""
 
 
 def truth_at(path: Path) -> Truth:
@@ -146,7 +148,7 @@ def _l2_terms(
     except (StageError, UsageError) as error:
         warn(f"L2 is not looked for in the scores: {error}")
         return None
-    term = functools.cache(lambda: _test_term(_session(config), float(l2)))
+    term = functools.cache(lambda rough: _test_term(_session(config), float(l2), rough))
     return L2Terms(reference=reference, of_test_gradient=term)
 
 
@@ -182,12 +184,16 @@ def _solved(session: "Session", targets: list[int]) -> dict[int, Float[np.ndarra
     return dict(zip(targets, rows, strict=True))
 
 
-def _test_term(session: "Session", l2: float) -> Float[np.ndarray, " n"]:
-    """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point."""
+def _test_term(session: "Session", l2: float, rough: bool) -> Float[np.ndarray, " n"]:
+    """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point; roughly: with H of some of the examples."""
+    import torch
+
     from influence.cg import CG
 
     risk, theta = session.risk, session.model().theta
-    solve = CG(tolerance=W_TOLERANCE, preconditioner="kronecker").at(risk.curvature(theta), lambda *_: None)
+    some = torch.randperm(risk.num_examples, generator=torch.Generator().manual_seed(0))[:ROUGH_EXAMPLES]
+    curvature = (risk.subset(some.to(theta.device)) if rough else risk).curvature(theta)
+    solve = CG(tolerance=TOLERANCE, preconditioner="kronecker").at(curvature, lambda *_: None)
     products = risk.per_example_gradient_dot(theta, solve(theta).value)
     found: Float[np.ndarray, " n"] = (l2 * products / risk.num_examples).cpu().numpy()
     return found

@@ -149,10 +149,10 @@ def _by_reference(
     plain = [against_reference(x, reference) for x, reference in pairs]
     term: Float[np.ndarray, " _"] | None = None
     if all(EXACT < one.relative < WORTH_ASKING for one in plain):
-        asked = terms.of_test_gradient()
-        if all(has_test_l2(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
-            term = asked
-            plain = [against_reference(x, ref, asked[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
+        rough = terms.of_test_gradient(True)
+        if all(has_test_l2(x, ref, rough[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
+            term = terms.of_test_gradient(False)
+            plain = [against_reference(x, ref, term[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
     found = [] if term is None else [faults.l2_test()]
     constants = [0.0] * len(plain)
     if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):

@@ -25,7 +25,7 @@ def problem(seed: int = 0, with_l2: bool = True, tests: int = 1) -> tuple[Truth,
         points[target] = PointTruth(train_index=chosen, actual_change=actual, certificate=np.full(300, 1e-8))
         reference[target] = exact
     term = generator.normal(size=N) * 5e-6
-    terms = L2Terms(reference=reference, of_test_gradient=lambda: term)
+    terms = L2Terms(reference=reference, of_test_gradient=lambda rough: term)
     truth = Truth(
         points=points,
         num_train=N,
