@@ -31,6 +31,7 @@ class NewtonStep:
         max_iterations: iterations for it at the most.
         correction: "adjoint" takes what the step leaves of the gradient, r = ∇R₋S(θ̂ + Δ), to first order off
             a prediction that is certified: less ∇ℓ(z_test, θ̂ + Δ)ᵀH⁻¹r. The certificate has found r anyway.
+            "none": the loss at θ̂ + Δ and nothing else.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -41,7 +42,7 @@ class NewtonStep:
     correction: Annotated[
         Literal["none", "adjoint"],
         Field(description="of what is certified: by what the step leaves of the gradient, to first order"),
-    ] = "none"
+    ] = "adjoint"
 
     def __post_init__(self) -> None:
         check_settings(self, "influence")

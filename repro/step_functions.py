@@ -38,7 +38,7 @@ def newton_step(
     y_test: Int[Tensor, " t"],
     *,
     l2_scaling: L2Scaling = "mean",
-    correction: Literal["none", "adjoint"] = "none",
+    correction: Literal["none", "adjoint"] = "adjoint",
 ) -> CertifiedPredictions:
     """The change of each test loss that one exact Newton step on R₋S predicts, certified without retraining.
 
@@ -49,7 +49,8 @@ def newton_step(
         x_test: test examples, without bias column.
         y_test: their labels.
         l2_scaling: "mean": a removal keeps λ; "sum": it keeps n·λ.
-        correction: "adjoint": less what the step leaves of the gradient, to first order.
+        correction: "adjoint": less what the step leaves of the gradient, to first order; "none": the test
+            loss at θ̂ + Δ and nothing else.
 
     Raises:
         ValueError: a row is none, or named twice, or nothing is left; or l2 is 0.

@@ -66,7 +66,7 @@ def schemas_of(group: str) -> dict[str, dict[str, Any]]:
 OTHER: dict[str, Any] = {
     "path": "other.npz", "hvp": "double_backward", "optimiser": "adam", "precision": "float64",
     "preconditioner": "none", "bias": True, "allow_divergence": True, "num_train": 123, "activation": "gelu",
-    "correction": "adjoint",
+    "correction": "none",
 }  # fmt: skip
 
 
