@@ -34,7 +34,7 @@ PRECISE_RESIDUAL = 1e-6
 TOLERANCE = 1e-2
 """Relative residual of H⁻¹θ̂."""
 ROUGH_EXAMPLES = 5500
-"""That H is of where the term is told from 0 and from twice itself and no more: r 0.98, slope 0.93 on MNIST."""
+"""That H is of where the term is told from 0 and from twice itself, no more: r 0.98, slope 0.93 on MNIST."""
 
 
 def truth_at(path: Path) -> Truth:

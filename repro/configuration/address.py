@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from erm.paths import expanded
 from repro.configuration.files import config_files
 from repro.configuration.grammar import override
 from repro.configuration.mistakes import no_override, no_run
 from repro.configuration.moved import in_present_names
+from repro.configuration.tree import file_settings
 from repro.errors import UsageError
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import file_checksum, read_manifest
@@ -117,15 +116,15 @@ def _but_what_is_chosen(group: str, node: Any, chosen: Mapping[str, str]) -> Any
     file = config_files().get(group, {}).get(chosen.get(group, ""))
     if group in MADE or file is None or not isinstance(node, Mapping):
         return node
-    own = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
-    return {key: value for key, value in node.items() if key not in dict(own)}  # type: ignore[arg-type]
+    own = file_settings(file)
+    return {key: value for key, value in node.items() if key not in own}
 
 
 def _file(group: str, node: Any) -> str | None:
     """The file of a group that names the same `_target_`; None where there is none."""
     target = node.get("_target_") if isinstance(node, Mapping) else None
     for name, file in config_files()[group].items():
-        content: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        content = file_settings(file)
         if content.get(group, content).get("_target_") == target:
             return name
     return None

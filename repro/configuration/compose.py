@@ -4,21 +4,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from repro.configuration.address import split_words, stored_overrides
-from repro.configuration.files import CONFIG_FOLDER, config_files, search_path, where_own_files_belong
+from repro.configuration.files import config_files, where_own_files_belong
 from repro.configuration.files import groups as groups
 from repro.configuration.mistakes import no_choice, no_method, no_override, no_value, several_values
 from repro.configuration.moved import MOVED, moved
+from repro.configuration.tree import Tree, composed_tree, file_settings
 from repro.configuration.validation import checked, nearest
 from repro.errors import UsageError
 
@@ -85,18 +83,15 @@ def compose(words: Sequence[str], method: str | None = None) -> Config:
     if given.folder is not None:
         chosen = {str(found.key_or_group): str(found.value()) for found in parsed}
         overrides = [*stored_overrides(given.folder, chosen), *overrides]
-    tree = _hydra_compose(overrides)
-    choices = {str(key): str(value) for key, value in tree.hydra.runtime.choices.items() if key in groups()}
-    with open_dict(tree):
-        del tree["hydra"]
+    tree = _tree(overrides)
     try:
-        values = OmegaConf.to_container(tree, resolve=True, throw_on_missing=True)
+        values = OmegaConf.to_container(tree.values, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise UsageError(no_value(str(error.full_key), choices)) from error
+        raise UsageError(no_value(str(error.full_key), tree.choices)) from error
     except OmegaConfBaseException as error:
         raise UsageError(f"{error.full_key or 'configuration'}: {_first_line(error)}") from error
     assert isinstance(values, dict)
-    return Config(values=checked(values), choices=choices, overrides=tuple(words))
+    return Config(values=checked(values), choices=dict(tree.choices), overrides=tuple(words))
 
 
 def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
@@ -184,11 +179,9 @@ def _check_choices(overrides: list[Override]) -> None:
             raise UsageError(f"{text}: no such {key}{where}. {nearest(str(value), known[key])}")
 
 
-def _hydra_compose(overrides: list[str]) -> DictConfig:
-    GlobalHydra.instance().clear()
+def _tree(overrides: list[str]) -> Tree:
     try:
-        with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-            return hydra_compose("config", overrides=[*search_path(), *overrides], return_hydra_config=True)
+        return composed_tree(overrides)
     except HydraException as error:
         raise UsageError(_explain(error, overrides)) from error
     except YAMLError as error:
@@ -214,20 +207,15 @@ def _explain(error: HydraException, overrides: list[str]) -> str:
 
 def _all_keys() -> set[str]:
     """Every dotted key of the default tree and of every file of every group."""
-    tree: Any = OmegaConf.to_container(_default_tree(), resolve=False)
+    tree: Any = OmegaConf.to_container(composed_tree([]).values, resolve=False)
     keys = _dotted(tree, "")
     for group, files in config_files().items():
         # An experiment sets keys of the whole tree.
         prefix = "" if group == "experiment" else f"{group}."
         for path in files.values():
-            node: Any = OmegaConf.to_container(OmegaConf.load(path))
+            node = file_settings(path)
             keys |= _dotted(node.get(group, node), prefix) if isinstance(node, dict) else set()
     return {key for key in keys if "_target_" not in key and "defaults" not in key}
-
-
-def _default_tree() -> DictConfig:
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra_compose("config")
 
 
 def _dotted(node: Mapping[Any, Any], prefix: str) -> set[str]:

@@ -1,11 +1,12 @@
 """A composed tree against the schema: types, ranges, and messages that name key and value."""
 
 import difflib
+import functools
 from typing import Any
 
 from pydantic import ValidationError
 
-from erm.settings import Fault, Setting, faults_of, schema_of, settings_of_class
+from erm.settings import Fault, faults_of, schema_of, settings_of_class
 from repro.configuration.declared import declared
 from repro.configuration.files import groups, make_own_modules_importable, shipped_targets
 from repro.configuration.mistakes import no_such_value
@@ -29,12 +30,12 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
     for name in nodes.keys() - set(groups()):
         raise UsageError(f"{printable(str(name))}: no such group. {nearest(name, list(groups()))}")
     return {
-        **_validated(settings_of_class(Top), top, ""),
+        **_validated(_top(), top, ""),
         **{group: _validated_target(nodes[group], f"{group}.") for group in MADE_OF},
         **{
-            group: _validated(settings, nodes[group], f"{group}.")
+            group: _validated(schema, nodes[group], f"{group}.")
             for group in groups()
-            if (settings := settings_of_group(group)) is not None
+            if (schema := _of_group(group)) is not None
         },
     }
 
@@ -43,11 +44,28 @@ def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
     settings = {key: value for key, value in node.items() if key != "_target_"}
     target = _present_name(node.get("_target_", ""))
     if target in shipped_targets():
-        return {"_target_": target, **_validated(declared(target), settings, prefix)}
+        return {"_target_": target, **_validated(_of_target(target), settings, prefix)}
     make_own_modules_importable()
     # What is declared is checked here; what is not, the constructor judges.
     own = {key: setting for key, setting in declared(str(target)).items() if key in settings}
-    return node | _validated(own, {key: settings[key] for key in own}, prefix)
+    return node | _validated(schema_of(own), {key: settings[key] for key in own}, prefix)
+
+
+@functools.cache
+def _top() -> Any:
+    return schema_of(settings_of_class(Top))
+
+
+@functools.cache
+def _of_group(group: str) -> Any:
+    settings = settings_of_group(group)
+    return None if settings is None else schema_of(settings)
+
+
+@functools.cache
+def _of_target(target: str) -> Any:
+    """Of one of the package's own."""
+    return schema_of(declared(target))
 
 
 def _present_name(target: str) -> str:
@@ -74,9 +92,9 @@ def are_settings(node: dict[str, Any]) -> bool:
     return True
 
 
-def _validated(settings: dict[str, Setting], node: dict[str, Any], prefix: str) -> dict[str, Any]:
+def _validated(schema: Any, node: dict[str, Any], prefix: str) -> dict[str, Any]:
     try:
-        checked = schema_of(settings)(**node)
+        checked = schema(**node)
     except ValidationError as error:
         raise UsageError("\n".join(_complaints(error, prefix))) from error
     return {key: getattr(checked, key) for key in node}

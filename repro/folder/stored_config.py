@@ -5,6 +5,8 @@ this tool never writes is refused before it is parsed: tags, which name classes,
 bytes many.
 """
 
+import copy
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +35,7 @@ def read_stored_config(path: Path) -> dict[Any, Any]:
     try:
         if path.stat().st_size > LARGEST:
             raise StoredConfigError(f"it has more than {LARGEST:,} bytes")
-        text = path.read_text(encoding="utf-8")
-        _refuse_what_is_never_written(text)
-        values: Any = OmegaConf.to_container(OmegaConf.create(text), resolve=False)
+        values = copy.deepcopy(_parsed(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, OmegaConfBaseException, OSError, ValueError, RecursionError) as error:
         raise StoredConfigError(_on_one_line(error)) from error
     if not isinstance(values, dict):
@@ -67,6 +67,13 @@ def interpolations(node: Any, key: str) -> Iterator[str]:
     elif isinstance(node, list):
         for position, value in enumerate(node):
             yield from interpolations(value, f"{key}[{position}]")
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:
+    """Kept, as one command reads the same file several times."""
+    _refuse_what_is_never_written(text)
+    return OmegaConf.to_container(OmegaConf.create(text), resolve=False)
 
 
 def _refuse_what_is_never_written(text: str) -> None:
