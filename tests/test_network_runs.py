@@ -12,7 +12,7 @@ from tests.command_line import repro, spawn, succeed
 from tests.test_interruptions import PATIENCE, wait_for_weights, weight_files
 
 NETWORK = (
-    "data=digits", "data.num_train=60", "model=network", "model.hidden=2", "model.l2=0.05", "top_k=20",
+    "data=digits", "data.num_train=50", "model=network", "model.hidden=2", "model.l2=0.05", "top_k=12",
     "retrain.batch_size=4", "plot.formats=[png]",
 )  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_two_processes_retrain_a_network_to_the_same_changes(
     process = spawn("retrain", "--gpus", "2", str(folder))
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
-    assert out.count("21 solved now") == 1
+    assert out.count("13 solved now") == 1
     succeed("plot", folder)
     found, expected = (pd.read_csv(path / "leave_one_out.csv") for path in (folder, undisturbed))
     assert found["train_index"].tolist() == expected["train_index"].tolist()
@@ -144,7 +144,7 @@ def test_figure2_draws_three_panels_from_two_run_folders(
 ) -> None:
     """Both models at the first test point that the linear one gets wrong; the tables stay apart."""
     monkeypatch.chdir(tmp_path)
-    small = ("data=digits", "data.num_train=60", "test_index=misclassified", "top_k=6", "plot.limits=null")
+    small = ("data=digits", "data.num_train=50", "test_index=misclassified", "top_k=4", "plot.limits=null")
     own = (f"plot.beside=['{BESIDE}']", "plot.formats=[svg]")
     succeed("run", "experiment=figure2", *small, *own)
     (linear,) = (tmp_path / "outputs").glob("digits-logistic-*")
