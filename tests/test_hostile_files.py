@@ -57,8 +57,7 @@ CALLS = re.compile(
 WHERE = {
     "repro/problem.py": "what a checked configuration names",
     "repro/folder/trust.py": "what a trusted module defines, before it is called",
-    "repro/configuration/compose.py": "keys of the package's and the user's own YAML files",
-    "repro/configuration/address.py": "what these files name, read as data",
+    "repro/configuration/tree.py": "the package's and the user's own YAML files, read as data",
     "repro/configuration/declared.py": "the packages that annotations take words from, of a fixed list",
     "repro/records/provenance.py": "git, in the folder of the package",
     "repro/sweep/job.py": "this program",

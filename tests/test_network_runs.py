@@ -12,7 +12,7 @@ from tests.command_line import repro, spawn, succeed
 from tests.test_interruptions import PATIENCE, wait_for_weights, weight_files
 
 NETWORK = (
-    "data=digits", "data.num_train=50", "model=network", "model.hidden=2", "model.l2=0.05", "top_k=12",
+    "data=digits", "data.num_train=50", "model=network", "model.hidden=2", "model.l2=0.3", "top_k=12",
     "retrain.batch_size=4", "plot.formats=[png]",
 )  # fmt: skip
 
