@@ -120,6 +120,12 @@ def _(found: Plotted) -> None:
         "wrote",
         files=[folder.table, folder.summary, *found.figures],
     )
+    for other in found.beside:
+        say(
+            f"the figure also has the panels of {other}; their table and figures are there",
+            "beside",
+            folder=other,
+        )
 
 
 @words
