@@ -141,6 +141,6 @@ def test_what_first_order_leaves_out_of_a_group_is_no_fault_and_a_wrong_sign_is(
     assert by_name["step"].passed is True
     assert by_name["rough_step"].outcome == ONE_STEP
     assert [by_name[name].passed for name in ("turned", "wrong_step", "scaled")] == [False] * 3
-    assert ONE_STEP.removeprefix("has ") in found.summary
+    assert ONE_STEP.removeprefix("gets ") in found.summary
     only = judge_groups(rows[rows["method"] == "sum"], retrained, [Method(name="sum")], set())
     assert only.passed is None

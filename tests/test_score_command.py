@@ -178,8 +178,8 @@ def test_scores_become_a_method(run: Path, tmp_path: Path) -> None:
     methods = json.loads((run / "summary.json").read_text())["methods"]
     assert methods["mine"]["pearson"] == pytest.approx(methods["cg"]["pearson"], rel=1e-12)
     checked = succeed("check", run)
-    assert "The rest of" in checked
-    assert "Not computed again, only as written: score.json, score.csv." in checked
+    assert f"All that was computed again in {run} follows from the data and the stored weights." in checked
+    assert "only checked that they are as they were written: score.json, score.csv." in checked
     page = Path(str(run / "report.html"))
     succeed("report", run)
     assert "mine.npy --into" in page.read_text(encoding="utf-8")

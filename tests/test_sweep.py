@@ -279,7 +279,7 @@ def test_slope_one_is_drawn_where_slopes_stand_and_nowhere_else() -> None:
     rows = {"model.l2": [0.1, 0.2], "test_index": 3, "method": "cg", "pearson": 1.0, "slope": [1.2, 1.3]}
     of_r, of_slope = draw_sweep(pd.DataFrame(rows), ["model.l2"]).axes
     (ideal,) = (line for line in of_slope.lines if line.get_gid() == "ideal")
-    assert list(ideal.get_ydata()) == [1.0, 1.0]
+    assert np.array_equal(ideal.get_ydata(), [1.0, 1.0])
     assert not [line for line in of_r.lines if line.get_gid() == "ideal"]
 
 

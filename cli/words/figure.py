@@ -192,7 +192,7 @@ def _agreement_table(
 
 @words
 def _(found: Swept) -> None:
-    rows = found.table.to_dict("records")
+    rows = [{str(key): value for key, value in row.items()} for row in found.table.to_dict("records")]
     several = found.table["test_index"].nunique() > 1 and "test_index" not in found.keys
     named = ["run", *found.keys, *(["test_index"] if several else []), "method"]
     shown, title = rows[:MOST_ROWS], "actual change on predicted change"

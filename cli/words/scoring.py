@@ -51,8 +51,8 @@ def _(found: ScoredFiles) -> None:
     for path in found.written:
         say_wrote(path)
     if found.before:
-        record, table, _ = found.written
-        say(f"{record.name} and {table.name} keep the scores of before: {', '.join(found.before)}", "kept")
+        record, csv, _ = found.written
+        say(f"{record.name} and {csv.name} keep the scores of before: {', '.join(found.before)}", "kept")
 
 
 def _say_faults(one: Scored) -> None:

@@ -28,7 +28,7 @@ def judged_scores(folder: RunFolder, joined: JoinedChanges) -> list[JudgedScores
         rows = leave_one_out(table["train_index"].drop_duplicates())
         amplification = joined.retrainer.amplification(set(rows))
         return [
-            _judged(str(name), int(str(target)), content[name], part, amplification)
+            _judged(str(name), int(str(target)), content[str(name)], part, amplification)
             for (name, target), part in table.groupby(["scores", "test_index"], sort=False)
         ]
     except FileNotFoundError:
