@@ -13,8 +13,9 @@ from diagnosis.truth import judge_truth
 from plots.agreement import comparable
 
 SECOND_ORDER = (
-    "a sum of influences is of first order, and large groups do more: r and slope against size say from "
-    "which size on. --method newton_step takes the Hessian without the group"
+    "a sum of what single rows do leaves out what they do together, and that grows with the size of a group: "
+    "r and slope against size show from which size on. --method newton_step takes the Hessian without the "
+    "group"
 )
 
 

@@ -9,6 +9,8 @@ from plots.cost import MARKERS
 from plots.style import MUTED, NOTE_SIZE, PALETTE, styled
 
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
+IDEAL = {"slope": 1.0}
+"""What a measure is where predictions are right; r ends there by itself."""
 DECADES = 10.0
 """Numbers that reach over more than this factor, all above 0, get a logarithmic axis."""
 
@@ -37,6 +39,8 @@ def draw_sweep(table: DataFrame, swept: list[str], note: str = "") -> Figure:
                     linewidth=1.2,
                     label=name,
                 )
+            if column in IDEAL:
+                axes.axhline(IDEAL[column], color=MUTED, linewidth=0.8, linestyle="--", zorder=1, gid="ideal")
             axes.set(xlabel=first, ylabel=label)
             _scale(axes, table[first])
         handles, labels = panels[0].get_legend_handles_labels()

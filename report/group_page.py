@@ -53,6 +53,8 @@ class GroupPage:
     test_points: Sequence[GroupTestPoint]
     scores: Sequence[DatamodelingScore]
     """Of `repro lds`; none where it was not run."""
+    certified: Sequence[str]
+    """A sentence for each method that certifies its predictions itself."""
     figure: dict[str, Any]
     """The interactive figure's data, of `report.group_points`."""
     other: OtherTable | None

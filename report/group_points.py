@@ -69,6 +69,7 @@ def _of_test(
             method: {
                 "change": numbers(found["predicted_change"]),
                 "stderr": numbers(found["predicted_stderr"]),
+                "certificate": numbers(found["predicted_certificate"]),
             }
             for method, found in own.items()
         },

@@ -15,6 +15,7 @@ from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.basins import basins_of
 from repro.records.removals import certified_points
+from repro.records.retraining import recorded
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer
 from repro.selection import describe_selection, points_without_predictions, selection_name
@@ -151,9 +152,26 @@ def known_changes(session: Session, model: TrainedModel, removals: list[Removal]
     if missing:
         raise StageError(
             f"{len(missing)} of {len(wanted)} retrained models are missing from {session.folder.weights}. "
-            f"Run first: {session.command('retrain')}"
+            f"{_where_they_are(session, model, missing, len(wanted))}Run first: {session.command('retrain')}"
         )
     return truth
+
+
+def _where_they_are(session: Session, model: TrainedModel, missing: set[Removal], wanted: int) -> str:
+    """Where models may be that are not here; empty where nothing speaks for their being elsewhere."""
+    record, weights = session.folder.retrain_record, session.folder.weights
+    lost = missing & recorded(session.folder, model.key, missing)
+    if lost:
+        return (
+            f"{record} says that {len(lost)} of them were solved. If this folder is a copy, it is "
+            f"incomplete: copy the rest of {weights} from where it was made. "
+        )
+    if len(missing) < wanted and not record.is_file():
+        return (
+            "A retraining was interrupted here; or it ran on several machines, and then process 0, whose "
+            "machine `repro retrain` named at its end, has all models: go on in the run folder there. "
+        )
+    return ""
 
 
 def _join(

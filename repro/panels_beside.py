@@ -1,6 +1,7 @@
 """Panels of other runs in the figure of a run: joined in their own folders, drawn beside this one's."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -8,7 +9,7 @@ from plots.agreement import Agreement
 from repro.agreement import JoinedChanges, join_changes
 from repro.configuration.beside import runs_beside
 from repro.departures import method_titles
-from repro.errors import StageError, UsageError
+from repro.errors import StageError
 from repro.session import Session
 
 
@@ -20,6 +21,8 @@ class Panels:
     """The columns of leave_one_out.csv; a method of another run has a name of its own."""
     agreements: dict[tuple[str, int], Agreement]
     titles: dict[str, str]
+    beside: tuple[Path, ...] = ()
+    """Run folders of the others."""
 
 
 def sessions_beside(session: Session, *, before_work: bool = False) -> list[Session]:
@@ -36,14 +39,7 @@ def sessions_beside(session: Session, *, before_work: bool = False) -> list[Sess
         return []
     asked = session.config["test_index"] == "misclassified" and not before_work
     targets = session.targets(session.model()) if asked else None
-    others = [session.under(config) for config in runs_beside(session.config, targets)]
-    for other in others:
-        if other.folder == session.folder:
-            raise UsageError(
-                f"plot.beside names this very run, {session.folder.path}. Its methods are panels already: "
-                "--method chooses them"
-            )
-    return others
+    return [session.under(config) for config in runs_beside(session.config, targets)]
 
 
 def with_panels_beside(session: Session, joined: JoinedChanges) -> Panels:
@@ -81,4 +77,5 @@ def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[
             if target in places
         },
         panels.titles | {names[method]: f"{title}{note}" for method, title in titles.items()},
+        (*panels.beside, other.folder.path),
     )

@@ -168,13 +168,6 @@ def top_k(config: Config, num_train: int) -> int:
     return min(config.top_k, num_train)
 
 
-def capped(config: Config, num_train: int) -> str | None:
-    """A line for where the usual number of points is more than there are; None elsewhere."""
-    if config.top_k <= num_train or "influence" not in _parameters(make_removal_kind(config)):
-        return None
-    return f"top_k={config.top_k} is more than the {num_train} training points there are: all are taken"
-
-
 def selection_name(config: Config) -> str:
     """The word for the choice in tables: what `removals` is chosen by, such as influential."""
     return config.choices["removals"]

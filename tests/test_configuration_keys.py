@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from erm.settings import settings_of_class
-from repro.configuration.compose import compose, groups
+from repro.configuration.compose import compose, compose_methods, groups
 from repro.configuration.declared import declared
 from repro.configuration.files import TARGET, config_files
 from repro.configuration.schema import Top, settings_of_group
@@ -165,3 +165,52 @@ def test_a_key_in_the_wrong_place_is_answered_with_one_that_can_be_typed(typed: 
     suggested = str(found.value).split("Did you mean ")[1].rstrip("?").split(" or ")
     assert suggested[0] == meant
     compose([f"{meant}={typed.partition('=')[2]}"])
+
+
+@pytest.mark.parametrize(
+    ("chosen", "typed"),
+    [
+        (["data=digits"], "data.num_trian"),
+        (["data=digits"], "data.num_test"),
+        (["data=npz", "data.path=mine.npz"], "data.num_test"),
+        (["model=network"], "fit.maxiter"),
+        ([], "model.hiden_units_l2"),
+    ],
+)
+def test_only_keys_that_the_chosen_files_have_are_suggested(chosen: list[str], typed: str) -> None:
+    meant = refused([*chosen, f"{typed}=3"]).split("Did you mean ")[1].rstrip("?").split(" or ")
+    values = compose(chosen).values
+    there = {f"{group}.{key}" for group, node in values.items() if isinstance(node, dict) for key in node}
+    assert set(meant) <= there
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["data=digits", "data.pth=3"],
+            "there is no key data.pth. Did you mean data.path, which data=npz has",
+        ),
+        (["data=digits", "data.path=3"], "no setting of data=digits, which is chosen here; data=npz has it"),
+        (["fit.steps=3"], "no setting of fit=newton, which is chosen here; fit=adam and fit=sgd have it"),
+        (
+            ["influence=cg", "influence.correction=adjoint"],
+            "no setting of influence=cg, which is chosen here; influence=newton_step has it",
+        ),
+    ],
+)
+def test_a_setting_of_another_choice_is_answered_with_that_choice(words: list[str], said: str) -> None:
+    assert said in refused(words)
+
+
+def test_a_setting_of_another_method_is_answered_with_the_option_that_chooses_it() -> None:
+    with pytest.raises(UsageError, match="of --method cg, which is chosen here; --method newton_step has it"):
+        compose(["influence.correction=adjoint"], "cg")
+    with pytest.raises(UsageError, match=r"none of the methods cg, exact .*; --method newton_step has it"):
+        compose_methods(["influence.correction=adjoint"], ["cg", "exact"])
+
+
+def refused(words: list[str]) -> str:
+    with pytest.raises(UsageError) as found:
+        compose(words)
+    return str(found.value)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from playwright.sync_api import expect
 
 from diagnosis.figure import Method, Retrained
 from diagnosis.group_figure import judge_groups
 from diagnosis.predictions import ONE_STEP
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
+from tests.browser import launched, opened
 from tests.command_line import FAST, repro, succeed
 
 METHODS = ("exact", "newton_step", "grad_dot")
@@ -47,11 +49,30 @@ def test_the_page_on_groups_says_all_that_the_page_on_points_says(scored: Path) 
         "retraining with nothing removed changes the loss by",
         "a baseline, there for comparison", "What these numbers mean",
         "Commit " + commit, "Machine ", " threads, ", "Versions ", "python 3",
-        "12 models of groups and the null control, gradient norms", "influence, newton_step, test point 3",
+        "newton_step certifies its predictions itself, without retraining",
+        "24 of 24 actual changes are within",
+        "12 models of groups and the null control, the largest gradient norm",
+        "influence, newton_step, test point 3",
         "Configuration data:", "SHA-256 of the results", "groups.csv",
     ):  # fmt: skip
         assert words in said, words
     assert "no record" not in said
+
+
+def test_the_card_of_a_group_has_the_certificate_of_its_prediction(scored: Path) -> None:
+    succeed("report", scored)
+    table = pd.read_csv(scored / "groups.csv")
+    stepped = table[(table["method"] == "newton_step") & (table["test_index"] == 14)]
+    first = stepped.sort_values("actual_change").iloc[0]
+    with launched() as browser, opened(browser, scored / "report.html") as page:
+        page.locator("#step").fill("1")
+        page.locator("#step").fill("0")
+        expect(page.locator("#card h3")).to_have_text(f"Group {first['removal']}")
+        terms = page.locator("#card dt").all_inner_texts()
+        assert terms.count("± its own certificate") == 1
+        shown = page.locator("#card dd").nth(terms.index("± its own certificate")).inner_text()
+    assert terms[terms.index("± its own certificate") - 1] == "newton_step"
+    assert float(shown.replace("−", "-")) == pytest.approx(first["predicted_certificate"], rel=0.05)
 
 
 def test_the_page_has_the_scores_of_lds_json_if_they_are_of_its_table(scored: Path) -> None:
@@ -120,6 +141,6 @@ def test_what_first_order_leaves_out_of_a_group_is_no_fault_and_a_wrong_sign_is(
     assert by_name["step"].passed is True
     assert by_name["rough_step"].outcome == ONE_STEP
     assert [by_name[name].passed for name in ("turned", "wrong_step", "scaled")] == [False] * 3
-    assert ONE_STEP.removeprefix("has ") in found.summary
+    assert ONE_STEP.removeprefix("gets ") in found.summary
     only = judge_groups(rows[rows["method"] == "sum"], retrained, [Method(name="sum")], set())
     assert only.passed is None

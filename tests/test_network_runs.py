@@ -8,6 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from repro.configuration.beside import runs_beside
+from repro.configuration.compose import compose
 from tests.command_line import repro, spawn, succeed
 from tests.test_interruptions import PATIENCE, wait_for_weights, weight_files
 
@@ -164,6 +166,30 @@ def test_figure2_draws_three_panels_from_two_run_folders(
     assert ">Network<" in (linear / "plots" / "leave_one_out.svg").read_text(encoding="utf-8")
 
 
+def test_the_network_of_figure2_lies_beside_the_folder_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ("data=digits", "data.num_train=60", "test_index=3", "top_k=6", "plot.limits=null")
+    own = (f"plot.beside=['{BESIDE}']", "plot.formats=[svg]")
+    said = succeed("run", "experiment=figure2", *small, *own, "output_dir=mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine-network"]
+    *_, last = said.splitlines()
+    assert last == "the figure also has the panels of mine-network; their table and figures are there"
+    assert (tmp_path / "mine-network" / "leave_one_out.csv").is_file()
+    # The folder stands for both, from elsewhere too.
+    monkeypatch.chdir("/")
+    assert f"panels of {tmp_path}/mine-network;" in succeed("plot", tmp_path / "mine")
+
+
+def test_runs_beside_that_differ_in_values_alone_have_folders_of_their_own() -> None:
+    words = ["model.l2=0.1", "model=network", "model=network model.hidden=3", "fit=sgd"]
+    named = [f"plot.beside={words}", "data=digits", "output_dir=mine"]
+    found = [other["output_dir"] for other in runs_beside(compose(named))]
+    assert found == ["mine-beside", "mine-network-2", "mine-network-3", "mine-sgd"]
+    assert {other["output_dir"] for other in runs_beside(compose(named[:2]))} == {None}
+
+
 @pytest.mark.parametrize(
     ("beside", "said"),
     [
@@ -183,3 +209,6 @@ def test_what_cannot_stand_beside_is_refused_before_work(
     assert "plot.beside" in words
     assert re.search(said, words), result.output
     assert not list(tmp_path.glob("outputs/*/model.safetensors"))
+    result = repro("run", "data=digits", "data.num_train=60", f"plot.beside=['{beside}']", "output_dir=mine")
+    assert result.exit_code == 2, result.output
+    assert re.search(said, " ".join(result.output.split())), result.output

@@ -98,6 +98,30 @@ def test_a_figure_before_retraining(run: Path) -> None:
     helps(f"repro plot {OVERRIDES}")
 
 
+def test_a_figure_from_an_incomplete_copy(run: Path) -> None:
+    """Of a run on two machines: the record and half of the models, as a copy has it that was broken off."""
+    run_line(f"repro retrain {OVERRIDES} retrain.batch_size=4")
+    next((run / "retrain" / "weights").glob("*.safetensors")).unlink()
+    line = f"repro plot {OVERRIDES}"
+    said = " ".join(repro(*shlex.split(line)[1:]).stderr.split())
+    found = re.search(r"(\d) of 11 retrained models are missing .* says that (\d) of them were solved", said)
+    assert found is not None
+    assert found[1] == found[2]
+    assert "it is incomplete: copy the rest of my runs/one/retrain/weights from where it was made" in said
+    helps(line)
+
+
+def test_a_figure_on_the_machine_that_does_not_have_all_models(run: Path) -> None:
+    """The folder of a machine without process 0: its own models, and no record."""
+    run_line(f"repro retrain {OVERRIDES} retrain.batch_size=4")
+    next((run / "retrain" / "weights").glob("*.safetensors")).unlink()
+    (run / "retrain" / "record.json").unlink()
+    line = f"repro plot {OVERRIDES}"
+    said = " ".join(repro(*shlex.split(line)[1:]).stderr.split())
+    assert "process 0, whose machine `repro retrain` named at its end, has all models" in said
+    helps(line)
+
+
 GROUPS = "removals=random_groups 'removals.sizes=[0.05,0.2]' removals.count=4"
 
 

@@ -1,6 +1,7 @@
 """The commands that the report prints make the same run again."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -104,3 +105,9 @@ def test_it_names_the_stages_with_the_seconds_of_their_records(tmp_path: Path) -
     assert [trace["title"] for trace in traces] == ["train", "influence, cg", "retrain"]
     steps = traces[1]["lines"][0]["steps"]
     assert steps == [step for step, _ in record["solutions"][0]["trace"]]
+    # Two norms that may differ: of the models that the last pass worked on, and of all.
+    kept = re.findall(r"the largest gradient norm that a finished model kept is ([^<]+)", rows[2])
+    assert len(kept) == 1
+    caption = page.split("<figcaption>retrain:")[1].split("</figcaption>")[0]
+    assert "the largest norm among the models that this pass worked on" in caption
+    assert f"the largest that any finished model kept is {kept[0]}." in caption

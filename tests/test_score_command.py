@@ -60,6 +60,38 @@ def test_scores_are_judged_and_the_figures_written(run: Path, tmp_path: Path) ->
     assert "so mended, r " in succeed("score", tmp_path / "bad.npy", "--against", run)
 
 
+def test_scores_of_several_commands_stand_beside_each_other(run: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "good.npy", clean(run))
+    np.save(tmp_path / "bad.npy", -300 * clean(run))
+    succeed("score", tmp_path / "good.npy", "--against", run)
+    later = succeed("score", tmp_path / "bad.npy", "--against", run)
+    assert "score.json and score.csv keep the scores of before: good" in later
+    content, table = json.loads((run / "score.json").read_text()), pd.read_csv(run / "score.csv")
+    assert [list(content["scores"]), table["scores"].unique().tolist()] == [["good", "bad"]] * 2
+    joined = Experiment(str(run)).agreement()
+    assert [one.name for one in judged_scores(RunFolder(run), joined)] == ["good", "bad"]
+    (tmp_path / "other").mkdir()
+    np.save(tmp_path / "other" / "good.npy", -clean(run))
+    again = repro("score", tmp_path / "other" / "good.npy", "--against", run)
+    assert f"good of {tmp_path}/good.npy was judged before" in again.stderr
+    after = json.loads((run / "score.json").read_text())["scores"]
+    assert after == {"good": after["good"], "bad": content["scores"]["bad"]}
+    assert after["good"]["faults"] == ["sign"]
+
+
+def test_scores_by_other_actual_changes_do_not_stay(run: Path, tmp_path: Path) -> None:
+    truth = tmp_path / "truth.csv"
+    succeed("ground-truth", run, "--out", truth)
+    for name in ("one", "two"):
+        np.save(tmp_path / f"{name}.npy", clean(run))
+    succeed("score", tmp_path / "one.npy", "--against", truth)
+    table = pd.read_csv(truth)
+    table.assign(actual_change=2 * table["actual_change"]).to_csv(truth, index=False)
+    later = repro("score", tmp_path / "two.npy", "--against", truth)
+    assert "was of other actual changes" in later.stderr
+    assert list(json.loads((tmp_path / "score.json").read_text())["scores"]) == ["two"]
+
+
 def test_few_points_are_said(run: Path, tmp_path: Path) -> None:
     """A turned sign is named by what few points prove, and nothing is called right that they cannot."""
     succeed("ground-truth", run, "--out", tmp_path / "truth.csv")
@@ -146,8 +178,8 @@ def test_scores_become_a_method(run: Path, tmp_path: Path) -> None:
     methods = json.loads((run / "summary.json").read_text())["methods"]
     assert methods["mine"]["pearson"] == pytest.approx(methods["cg"]["pearson"], rel=1e-12)
     checked = succeed("check", run)
-    assert "The rest of" in checked
-    assert "Not computed again, only as written: score.json, score.csv." in checked
+    assert f"All that was computed again in {run} follows from the data and the stored weights." in checked
+    assert "only checked that they are as they were written: score.json, score.csv." in checked
     page = Path(str(run / "report.html"))
     succeed("report", run)
     assert "mine.npy --into" in page.read_text(encoding="utf-8")

@@ -13,10 +13,12 @@ import pandas as pd
 import pytest
 from hydra.core.singleton import Singleton
 
+from cli.terminal import Terminal
 from plots.sweep import draw_sweep
 from repro.errors import StageError
 from repro.program import program
 from repro.sweep.job import SweepRun, _is_done
+from repro.sweep.sweep import Swept
 from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
 from tests.npz_files import npz_arrays
@@ -211,6 +213,12 @@ def test_all_runs_explain_the_point_that_the_first_misclassifies(
         assert set(pd.read_csv(folder / run / "leave_one_out.csv")["test_index"]) == {0}
     assert json.loads((folder / "sweep.json").read_text())["test_index"] == [0]
     assert "All runs explain test point 0, the first that model.l2=0.001 misclassifies" in said
+    printed = [line.split() for line in said.splitlines()]
+    assert ["run", "model.l2", "method", "pearson", "slope", "intercept", "max", "error", "points"] in printed
+    for row in table.itertuples():
+        assert any(
+            line[:3] == [row.run, f"{row[2]:g}", "cg"] and f"{row.slope:.4f}" in line for line in printed
+        )
 
 
 def test_a_run_that_explained_another_point_is_not_done(tmp_path: Path) -> None:
@@ -253,6 +261,26 @@ def test_misclassified_is_no_value_beside_others(tmp_path: Path) -> None:
     result = repro("sweep", *FAST, "test_index=3,misclassified", "--out", tmp_path / "out")
     assert result.exit_code == 2
     assert "name points" in result.stderr
+
+
+def test_a_long_table_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    statistics = {"pearson": 1.0, "slope": 1.0, "intercept": 0.0, "max_abs_error": 0.0, "points": 5}
+    rows = [
+        {"run": f"run-{n}", "top_k": n, "test_index": n % 2, "method": "cg"} | statistics for n in range(50)
+    ]
+    Terminal().result(Swept(table=pd.DataFrame(rows), keys=["top_k"]))
+    said = capsys.readouterr().out
+    assert "the first 40 of 50 rows" in said
+    assert "test index" in said
+    assert said.count("run-") == 40
+
+
+def test_slope_one_is_drawn_where_slopes_stand_and_nowhere_else() -> None:
+    rows = {"model.l2": [0.1, 0.2], "test_index": 3, "method": "cg", "pearson": 1.0, "slope": [1.2, 1.3]}
+    of_r, of_slope = draw_sweep(pd.DataFrame(rows), ["model.l2"]).axes
+    (ideal,) = (line for line in of_slope.lines if line.get_gid() == "ideal")
+    assert np.array_equal(ideal.get_ydata(), [1.0, 1.0])
+    assert not [line for line in of_r.lines if line.get_gid() == "ideal"]
 
 
 def test_the_figure_says_which_point_and_joins_no_two() -> None:

@@ -105,12 +105,15 @@ def check(
         remedy = REMEDY if found.without_remedy else "What to do stands beside each"
         raise StageError(f"{found.failed} of {len(found.verdicts)} checks failed. {remedy}")
     aside = ", ".join(found.only_checksums)
-    aside = aside and f" Not computed again, only as written: {aside}."
+    aside = aside and f" Of these it was only checked that they are as they were written: {aside}."
     if found.unchecked:
         unchecked = ", ".join(found.unchecked)
-        say(f"What {folder} holds follows from the data as far as it goes; not checked: {unchecked}.{aside}")
+        say(
+            f"What could be checked in {folder} follows from the data. Not checked, because it is not there: "
+            f"{unchecked}.{aside}"
+        )
         return
-    whole = "The rest of" if aside else "Everything in"
+    whole = "All that was computed again in" if aside else "Everything in"
     say(f"{whole} {folder} follows from the data and the stored weights.{aside}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,18 @@ from cli.words.registry import result_table, words
 from plots.numbers import format_number
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from repro.records.summary import PointSummary
     from repro.stages.influence import Explained
     from repro.stages.plot import Plotted, PlottedGroups
     from repro.stages.report import Reported
     from repro.stages.retrain import Retrained
     from repro.stages.train import Trained
+    from repro.sweep.sweep import Swept
 
+MOST_ROWS = 40
+"""Of a sweep; its file has all."""
 FORMATS = {"pearson": ".5f", "spearman": ".5f", "slope": ".4f", "points": "d", "seconds": ".1f"}
 
 
@@ -114,6 +120,12 @@ def _(found: Plotted) -> None:
         "wrote",
         files=[folder.table, folder.summary, *found.figures],
     )
+    for other in found.beside:
+        say(
+            f"the figure also has the panels of {other}; their table and figures are there",
+            "beside",
+            folder=other,
+        )
 
 
 @words
@@ -131,13 +143,10 @@ def _(found: PlottedGroups) -> None:
 
 def _say_point(target: int, point: PointSummary) -> None:
     columns = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
-    table = result_table(f"test point {target}: actual change on predicted change")
-    table.add_column("method", no_wrap=True)
-    for name in columns:
-        table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
     rows = [{"method": name} | method.as_json() for name, method in point.methods.items()]
-    for row in rows:
-        table.add_row(str(row["method"]), *(_cell(name, row[name]) for name in columns))
+    table = _agreement_table(
+        f"test point {target}: actual change on predicted change", ["method"], columns, rows
+    )
     show(table, "agreement", rows, test_index=target)
     basins = point.basins
     if basins is not None:
@@ -165,6 +174,32 @@ def _say_point(target: int, point: PointSummary) -> None:
             if name not in ("methods", "local_certificates")
         },
     )
+
+
+def _agreement_table(
+    title: str, words: Sequence[str], numbers: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> Table:
+    """A row each: what it is of, in words, then its numbers."""
+    table = result_table(title)
+    for name in words:
+        table.add_column(name.replace("_", " "), no_wrap=True)
+    for name in numbers:
+        table.add_column(name.replace("max_abs_error", "max error"), justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(str(row[name]) for name in words), *(_cell(name, row[name]) for name in numbers))
+    return table
+
+
+@words
+def _(found: Swept) -> None:
+    rows = [{str(key): value for key, value in row.items()} for row in found.table.to_dict("records")]
+    several = found.table["test_index"].nunique() > 1 and "test_index" not in found.keys
+    named = ["run", *found.keys, *(["test_index"] if several else []), "method"]
+    shown, title = rows[:MOST_ROWS], "actual change on predicted change"
+    if len(shown) < len(rows):
+        title += f": the first {len(shown)} of {len(rows)} rows"
+    numbers = ("pearson", "slope", "intercept", "max_abs_error", "points")
+    show(_agreement_table(title, named, numbers, shown), "sweep", rows)
 
 
 def _cell(name: str, value: Any) -> str:

@@ -50,6 +50,9 @@ def _(found: ScoredFiles) -> None:
         _say_faults(one)
     for path in found.written:
         say_wrote(path)
+    if found.before:
+        record, csv, _ = found.written
+        say(f"{record.name} and {csv.name} keep the scores of before: {', '.join(found.before)}", "kept")
 
 
 def _say_faults(one: Scored) -> None:

@@ -91,9 +91,10 @@ function facts(row) {
   add("actual", known(actual[row], certificate[row]));
   add("± certificate", number(certificate[row], 2));
   for (const method of data.methods) {
-    const { change, stderr } = test().predictions[method.name];
+    const { change, stderr, certificate: own } = test().predictions[method.name];
     if (change[row] === null) continue;
     add(method.name, number(change[row]));
+    if (own[row] !== null) add("± its own certificate", number(own[row], 2));
     if (stderr[row]) add("± standard error", number(stderr[row], 2));
   }
   return list;

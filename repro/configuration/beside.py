@@ -9,32 +9,57 @@ from repro.configuration.compose import Config, compose, parse_overrides
 from repro.configuration.grammar import override
 from repro.configuration.shortest import overrides_of
 from repro.errors import UsageError
+from repro.folder.naming import determining, folder_beside, run_folder
 
 
 def runs_beside(config: Config, targets: Sequence[int] | None = None) -> list[Config]:
     """Their configurations: each is this one with other words, or that of the run folder it names.
 
-    A group that is chosen anew starts from its file; the rest is as here, the test points too. The folder is
-    the one that the other configuration has by itself.
+    A group that is chosen anew starts from its file; the rest is as here, the test points too. Where this run
+    has a folder FOLDER of the user's choice, the other one has FOLDER-NAME, such as FOLDER-network.
 
     Args:
         config: of the run.
         targets: its test points, where it asks for the first misclassified one: another model has another.
 
     Raises:
-        UsageError: what is named is no configuration.
+        UsageError: what is named is no configuration, or that of this very run.
     """
-    found = []
-    for text in config["plot"]["beside"]:
-        try:
-            words = shlex.split(text)
-            other = compose(words if split_words(words).folder is not None else _with(config, words, targets))
-        except (UsageError, ValueError) as error:
-            raise UsageError(f"plot.beside={text!r}: {error}") from error
-        alone = other.values | {"methods": [], "plot": other["plot"] | {"beside": []}}
-        other = replace(other, values=alone, overrides=())
-        found.append(replace(other, overrides=tuple(overrides_of(other))))
-    return found
+    found = [_one_beside(config, text, targets) for text in config["plot"]["beside"]]
+    names = [_name(config, other) for other in found]
+    placed = [
+        _placed(config, name if names.count(name) == 1 else f"{name}-{place + 1}", other)
+        for place, (name, other) in enumerate(zip(names, found, strict=True))
+    ]
+    return [replace(other, overrides=tuple(overrides_of(other))) for other in placed]
+
+
+def _one_beside(config: Config, text: str, targets: Sequence[int] | None) -> Config:
+    try:
+        words = shlex.split(text)
+        other = compose(words if split_words(words).folder is not None else _with(config, words, targets))
+    except (UsageError, ValueError) as error:
+        raise UsageError(f"plot.beside={text!r}: {error}") from error
+    here, there = run_folder(config).path, run_folder(other).path
+    is_named = other["output_dir"] is not None
+    if here == there or (not is_named and determining(config.values) == determining(other.values)):
+        raise UsageError(
+            f"plot.beside names this very run, {here}. Its methods are panels already: --method chooses them"
+        )
+    alone = other.values | {"methods": [], "plot": other["plot"] | {"beside": []}}
+    return replace(other, values=alone, overrides=())
+
+
+def _name(config: Config, other: Config) -> str:
+    """What is particular about another run: its model, data or fit; a word where only values differ."""
+    different = (g for g in ("model", "data", "fit") if other.choices[g] != config.choices[g])
+    return next((other.choices[group] for group in different), "beside")
+
+
+def _placed(config: Config, name: str, other: Config) -> Config:
+    if other["output_dir"] is not None or (path := folder_beside(config, name, other)) is None:
+        return other
+    return replace(other, values=other.values | {"output_dir": str(path)})
 
 
 def _with(config: Config, words: Sequence[str], targets: Sequence[int] | None) -> list[str]:

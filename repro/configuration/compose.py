@@ -1,6 +1,6 @@
 """From overrides to a checked configuration, in a fraction of a second and without importing torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from yaml import YAMLError
 
 from repro.configuration.address import split_words, stored_overrides
-from repro.configuration.files import config_files, where_own_files_belong
 from repro.configuration.files import groups as groups
+from repro.configuration.files import where_own_files_belong
+from repro.configuration.keys import all_keys, dotted, methods_having, no_key
 from repro.configuration.mistakes import no_choice, no_method, no_override, no_value, several_values
 from repro.configuration.moved import MOVED, moved
-from repro.configuration.tree import Tree, composed_tree, file_settings
+from repro.configuration.tree import Tree, composed_tree
 from repro.configuration.validation import checked, nearest
 from repro.errors import UsageError
 
@@ -83,7 +84,7 @@ def compose(words: Sequence[str], method: str | None = None) -> Config:
     if given.folder is not None:
         chosen = {str(found.key_or_group): str(found.value()) for found in parsed}
         overrides = [*stored_overrides(given.folder, chosen), *overrides]
-    tree = _tree(overrides)
+    tree = _tree(overrides, method is not None)
     try:
         values = OmegaConf.to_container(tree.values, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
@@ -127,7 +128,9 @@ def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
         reached |= own & known
         configurations.append(compose([*folder, *kept], method))
     for key in sorted(own - reached):
-        raise UsageError(f"{key}: none of the methods {', '.join(unique)} has this setting")
+        raise UsageError(
+            f"{key}: none of the methods {', '.join(unique)} has this setting{methods_having(key)}"
+        )
     return configurations
 
 
@@ -145,7 +148,7 @@ def refuse_moved_keys(overrides: list[str]) -> None:
     """Raise UsageError with the present names of keys that had others once."""
     old = [found for found in parse_overrides(overrides) if found.key_or_group in MOVED]
     # A file of one's own may have a key of such a name.
-    if old and (said := moved([found for found in old if found.key_or_group not in _all_keys()])) is not None:
+    if old and (said := moved([found for found in old if found.key_or_group not in all_keys()])) is not None:
         raise UsageError(said)
 
 
@@ -179,52 +182,26 @@ def _check_choices(overrides: list[Override]) -> None:
             raise UsageError(f"{text}: no such {key}{where}. {nearest(str(value), known[key])}")
 
 
-def _tree(overrides: list[str]) -> Tree:
+def _tree(overrides: list[str], method_is_named: bool = False) -> Tree:
     try:
         return composed_tree(overrides)
     except HydraException as error:
-        raise UsageError(_explain(error, overrides)) from error
+        raise UsageError(_explain(error, overrides, method_is_named)) from error
     except YAMLError as error:
         raise UsageError(f"a configuration file is no YAML: {' '.join(str(error).split())}") from error
 
 
-def _explain(error: HydraException, overrides: list[str]) -> str:
-    """Hydra's complaint as a line that names the key and the nearest one that exists."""
-    keys = _all_keys()
-    for override in parse_overrides(overrides):
-        key = override.key_or_group
-        if f"'{key}'" not in str(error):
+def _explain(error: HydraException, overrides: list[str], method_is_named: bool) -> str:
+    """Hydra's complaint as a line that names the key and one that there is."""
+    parsed = parse_overrides(overrides)
+    for override in parsed:
+        key = str(override.key_or_group)
+        if key in groups() or f"'{key}'" not in str(error):
             continue
-        if key in keys:
-            group = key.split(".")[0]
-            return f"{override.input_line}: {key} is not a setting of the {group} chosen here"
-        name = str(key).rpartition(".")[2]
-        elsewhere = sorted(known for known in keys if known.rpartition(".")[2] == name)
-        meant = f"Did you mean {' or '.join(elsewhere)}?" if elsewhere else nearest(str(key), sorted(keys))
-        return f"{override.input_line}: there is no key {key}. {meant}"
+        tree = _tree([str(o.input_line) for o in parsed if o.key_or_group in groups()])
+        at_hand: Any = OmegaConf.to_container(tree.values, resolve=False)
+        return f"{override.input_line}: {no_key(key, dotted(at_hand), tree.choices, method_is_named)}"
     return _first_line(error)
-
-
-def _all_keys() -> set[str]:
-    """Every dotted key of the default tree and of every file of every group."""
-    tree: Any = OmegaConf.to_container(composed_tree([]).values, resolve=False)
-    keys = _dotted(tree, "")
-    for group, files in config_files().items():
-        # An experiment sets keys of the whole tree.
-        prefix = "" if group == "experiment" else f"{group}."
-        for path in files.values():
-            node = file_settings(path)
-            keys |= _dotted(node.get(group, node), prefix) if isinstance(node, dict) else set()
-    return {key for key in keys if "_target_" not in key and "defaults" not in key}
-
-
-def _dotted(node: Mapping[Any, Any], prefix: str) -> set[str]:
-    keys = set()
-    for key, value in node.items():
-        keys.add(f"{prefix}{key}")
-        if isinstance(value, Mapping):
-            keys |= _dotted(value, f"{prefix}{key}.")
-    return keys
 
 
 def _first_line(error: Exception) -> str:

@@ -74,6 +74,25 @@ def run_folder(config: Config) -> RunFolder:
     return RunFolder(path)
 
 
+def folder_beside(config: Config, name: str, other: Config) -> Path | None:
+    """Where the run of another configuration belongs that stands beside a run.
+
+    Args:
+        config: of the run.
+        name: tells the other from all others beside this run.
+        other: its configuration.
+
+    Returns:
+        FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
+        where neither has a name yet.
+    """
+    if config["output_dir"] is None:
+        return None
+    path = expanded(config["output_dir"])
+    by_hash = path.name == _named_by_hash(config).name
+    return path.with_name(_named_by_hash(other).name if by_hash else f"{path.name}-{name}")
+
+
 def _named_by_hash(config: Config) -> Path:
     """By the content of a file of data and not by its path, unless a run is there that was named by that."""
     typed = _as_typed(config.values)

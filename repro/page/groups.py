@@ -6,11 +6,13 @@ from io import BytesIO
 
 import numpy as np
 from matplotlib.figure import Figure
+from pandas import DataFrame
 
 from diagnosis.figure import Method as JudgedMethod
 from diagnosis.figure import Retrained
 from diagnosis.group_figure import judge_groups
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
+from plots.numbers import format_number
 from plots.style import save
 from report.content import Method
 from report.group_page import GroupPage, GroupTestPoint
@@ -67,6 +69,7 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         example_noun=noun,
         test_points=[_test_point(session, joined, retraining, target, titles) for target in targets],
         scores=scores,
+        certified=certified_predictions(joined.table),
         figure=figure,
         other=other_points(session),
         local=any(point.basins is not None for point in joined.summary.values()),
@@ -76,6 +79,23 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         if several_sizes(joined.table)
         else None,
         making=dataclasses.replace(making, facts=scaling | dict(making.facts)),
+    )
+
+
+def certified_predictions(table: DataFrame) -> list[str]:
+    """For each method with certificates of its own: what they are, and that the actual changes obey them."""
+    own = table[np.isfinite(table["predicted_certificate"])]
+    return [_certified(str(method), rows) for method, rows in own.groupby("method", sort=False)]
+
+
+def _certified(method: str, rows: DataFrame) -> str:
+    own, errors = rows["predicted_certificate"], (rows["predicted_change"] - rows["actual_change"]).abs()
+    within = int((errors <= own + rows["certificate"]).sum())
+    return (
+        f"{method} certifies its predictions itself, without retraining: predicted ± its own certificate, "
+        f"{format_number(own.min())} to {format_number(own.max())} here; the card of a group has it. "
+        f"{within:,} of {len(rows):,} actual changes are within; the largest error is "
+        f"{format_number(errors.max())}."
     )
 
 

@@ -1,9 +1,7 @@
 """Scores of other tools, as `repro score` judged them, for the page: by the page's own judge and limits."""
 
-import json
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from diagnosis.figure import pairs_of
@@ -13,18 +11,15 @@ from report.content import JudgedScores
 from repro.agreement import JoinedChanges
 from repro.folder.paths import RunFolder
 from repro.notices import warn
-from repro.printable import printable_strings
+from repro.records.scores import read_scores_found, same_truth
 from retrain.removal import leave_one_out
-
-COLUMNS = ("scores", "test_index", "train_index", "predicted_change", "actual_change", "certificate")
 
 
 def judged_scores(folder: RunFolder, joined: JoinedChanges) -> list[JudgedScores]:
     """A row for each file and test point; none where no scores were judged, or by other actual changes."""
     try:
-        content = printable_strings(json.loads(folder.score.read_text(encoding="utf-8")))["scores"]
-        table = _table(folder)
-        if not _same_truth(table, joined.table):
+        content, table = read_scores_found(folder.score, folder.score_table)
+        if not same_truth(table, joined.table):
             warn(
                 f"{folder.score} was judged by other actual changes than this run's table, so that the page "
                 "leaves it out: score the files again"
@@ -33,7 +28,7 @@ def judged_scores(folder: RunFolder, joined: JoinedChanges) -> list[JudgedScores
         rows = leave_one_out(table["train_index"].drop_duplicates())
         amplification = joined.retrainer.amplification(set(rows))
         return [
-            _judged(str(name), int(str(target)), content[name], part, amplification)
+            _judged(str(name), int(str(target)), content[str(name)], part, amplification)
             for (name, target), part in table.groupby(["scores", "test_index"], sort=False)
         ]
     except FileNotFoundError:
@@ -41,30 +36,6 @@ def judged_scores(folder: RunFolder, joined: JoinedChanges) -> list[JudgedScores
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         warn(f"{folder.score} is not as this tool writes it, so that the page leaves it out: {error}")
         return []
-
-
-def _table(folder: RunFolder) -> pd.DataFrame:
-    """score.csv, maybe a stranger's; its numbers are numbers.
-
-    Raises:
-        OSError, ValueError, LookupError: there is none, or it is not of the form that this tool writes.
-    """
-    table = pd.read_csv(folder.score_table, dtype={"scores": str})[list(COLUMNS)]
-    table["scores"] = [printable_strings(name) for name in table["scores"]]
-    numbers = table.drop(columns="scores").to_numpy(dtype=np.float64)
-    if table.empty or np.isnan(numbers).any():
-        raise ValueError("score.csv has rows without numbers")
-    return table.astype({"test_index": np.int64, "train_index": np.int64})
-
-
-def _same_truth(table: pd.DataFrame, known: pd.DataFrame) -> bool:
-    """Whether the actual changes that both tables have are the same, and there are such."""
-    pair = ["test_index", "train_index"]
-    both = table.merge(
-        known[[*pair, "actual_change"]].drop_duplicates(pair), on=pair, suffixes=("", "_known")
-    )
-    off = (both["actual_change"] - both["actual_change_known"]).abs()
-    return not both.empty and bool((off <= both["certificate"]).all())
 
 
 def _judged(

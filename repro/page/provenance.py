@@ -111,7 +111,7 @@ def _products(count: float | None) -> str:
 def _retrain_stage(retraining: Retraining, models: str) -> Stage:
     ended = (
         f"{retraining.models - 1:,} {models} and the null control, "
-        f"gradient norms at most {format_number(retraining.gradient_norm)}"
+        f"the largest gradient norm that a finished model kept is {format_number(retraining.gradient_norm)}"
     )
     if retraining.runs and retraining.seconds is None:
         seconds = sum(run.seconds for run in retraining.runs)

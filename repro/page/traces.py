@@ -1,5 +1,6 @@
 """How the iterations of a run went, as the page draws them."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
@@ -19,12 +20,7 @@ def traces(joined: JoinedChanges, retraining: Retraining) -> list[Trace]:
     found = [
         _trace("train", "‖∇R‖", "pass", {"θ̂": _line(joined.model.facts.trace)}),
         *_influence_traces(joined),
-        _trace(
-            "retrain",
-            "largest ‖∇R₋ᵢ‖",
-            "pass",
-            {f"{run.models:,} models": _line(run.trace) for run in retraining.runs[-LAST_RUNS:]},
-        ),
+        _retrain_trace(retraining),
     ]
     return [trace for trace in found if is_worth_drawing(trace.lines.values())]
 
@@ -37,6 +33,17 @@ def _influence_traces(joined: JoinedChanges) -> list[Trace]:
         lines = {f"test point {s.test_index}": _line(s.trace) for s in solutions}
         found.append(_trace(f"influence, {prediction.method}", solutions[0].traced, "step", lines))
     return found
+
+
+def _retrain_trace(retraining: Retraining) -> Trace:
+    lines = {f"{run.models:,} models": _line(run.trace) for run in retraining.runs[-LAST_RUNS:]}
+    found = _trace("retrain", "largest ‖∇R₋ᵢ‖", "pass", lines)
+    # A model that is done before the last pass may have kept a larger norm than those of the last pass.
+    said = (
+        f"{found.description} Each point is the largest norm among the models that this pass worked on; the "
+        f"largest that any finished model kept is {format_number(retraining.gradient_norm)}."
+    )
+    return dataclasses.replace(found, description=said)
 
 
 def _trace(title: str, label: str, step: str, lines: Lines) -> Trace:

@@ -13,6 +13,7 @@ from it: where it is missing or damaged it begins anew.
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -73,6 +74,14 @@ def read_runs(folder: RunFolder) -> list[RetrainingRun] | None:
         return [RetrainingRun.model_validate(run) for run in runs]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def recorded(folder: RunFolder, key: str, removals: Collection[Removal]) -> set[Removal]:
+    """Those of the removals whose models the record says were solved for the θ̂ of this key."""
+    runs = [run for run in read_runs(folder) or [] if run.model_checksum == key]
+    solved = {rows for run in runs for rows in run.solved}
+    digests = {digest for run in runs for digest in run.groups}
+    return {rows for rows in removals if rows in solved or group_digest(rows) in digests}
 
 
 def append_run(folder: RunFolder, entry: RetrainingRun | None) -> None:

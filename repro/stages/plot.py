@@ -34,6 +34,8 @@ class Plotted:
     joined: JoinedChanges
     folder: RunFolder
     figures: list[Path]
+    beside: tuple[Path, ...] = ()
+    """Run folders of the panels that `plot.beside` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +126,7 @@ def plot_points(session: Session, with_page: bool = False) -> Plotted:
             *draw_scatter(folder, config, panels.table, panels.agreements, panels.titles, joined.selection),
             *draw_errors_and_certificates(folder, config, table, titles),
         ]
-        found = Plotted(joined=joined, folder=folder, figures=figures)
+        found = Plotted(joined=joined, folder=folder, figures=figures, beside=panels.beside)
         session.listener.result(found)
         _warn_of_old_page(session, folder, with_page)
         return found

@@ -26,7 +26,7 @@ from repro.retraining import (
     retrainer_for_key,
     solve_and_record,
 )
-from repro.selection import capped, makes_groups, points_without_predictions
+from repro.selection import makes_groups, points_without_predictions
 from repro.session import Session
 from retrain.removal import Removal, leave_one_out
 from retrain.settings import RetrainingProgress
@@ -108,8 +108,6 @@ def _read_job(session: Session, folder: RunFolder, risk: EmpiricalRisk, group: G
             if grouped:
                 removals = groups_to_retrain(session, model)
             elif chosen is None:
-                if (fewer := capped(session.config, risk.num_examples)) is not None:
-                    note(fewer)
                 targets = session.targets(model)
                 found = read_predictions(folder, session.config, model.key, targets, None)
                 removals = selected_removals(found)

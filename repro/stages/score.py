@@ -3,6 +3,7 @@
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -18,18 +19,14 @@ from repro.folder.manifest import write_json_result, write_result
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.listener import Listener
+from repro.notices import warn
+from repro.records.scores import COLUMNS, read_scores_found, same_truth
 from repro.score_truth import truth_at
 from score.formats.reading import AUTO, LAYOUTS, read_scores
 from score.measures import Measures
 from score.predicted import ScoresError
 from score.score import Score, score_scores
 from score.truth import Truth
-
-COLUMNS = (
-    "scores", "test_index", "train_index", "predicted_change", "mended_change", "actual_change",
-    "certificate",
-)  # fmt: skip
-"""Of score.csv: a row for each file, test point and left-out point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +46,8 @@ class ScoredFiles:
     against: Path
     into: Path | None
     written: list[Path]
+    before: list[str]
+    """Names of the scores that earlier commands judged, which stand in the files too."""
 
 
 def score_files(
@@ -56,7 +55,8 @@ def score_files(
 ) -> ScoredFiles:
     """Judge files of scores.
 
-    Writes score.json, score.csv and plots/score into the run folder, or beside the first file.
+    Writes score.json, score.csv and plots/score into the run folder, or beside the first file. What earlier
+    commands found of other files by the same truth stays in the first two.
 
     Args:
         files: what other tools wrote.
@@ -80,14 +80,14 @@ def score_files(
             Scored(name=name, file=file, score=_score(file, tool, truth))
             for name, file in zip(names, files, strict=True)
         ]
-        written = _write(scored, against, files[0])
+        written, before = _write(scored, against, files[0])
         if into is not None:
             # It brings torch along, which judging alone does not need.
             from repro.external_method import write_external
 
             for one in scored:
                 write_external(RunFolder(into), one.name, one.file, one.score)
-    found = ScoredFiles(scored=scored, against=against, into=into, written=written)
+    found = ScoredFiles(scored=scored, against=against, into=into, written=written, before=before)
     listener.result(found)
     return found
 
@@ -125,26 +125,67 @@ def _score(file: Path, tool: str, truth: Truth) -> Score:
         raise UsageError(f"{file} {error}") from error
 
 
-def _write(scored: list[Scored], against: Path, first: Path) -> list[Path]:
-    content = {
-        "against": str(against),
-        "scores": {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored},
-    }
-    table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
-    figure = draw_leave_one_out(*_drawn(scored), selection=None)
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """Where the results of a score lie."""
+
+    record: Path
+    table: Path
+    picture: Path
+    folder: RunFolder | None
+    """None beside a file."""
+
+
+def _places(against: Path, first: Path) -> _Places:
     if against.is_dir():
-        folder = RunFolder(against)
-        picture = folder.figure("png", "score")
+        run = RunFolder(against)
+        return _Places(
+            record=run.score, table=run.score_table, picture=run.figure("png", "score"), folder=run
+        )
+    record, table, picture = (first.parent / f"score.{suffix}" for suffix in ("json", "csv", "png"))
+    return _Places(record=record, table=table, picture=picture, folder=None)
+
+
+def _write(scored: list[Scored], against: Path, first: Path) -> tuple[list[Path], list[str]]:
+    """Write score.json, score.csv and the figure: these, and the names of the scores of before in them."""
+    places = _places(against, first)
+    table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
+    before, rows = _found_before(places, against, {one.name: str(one.file) for one in scored}, table)
+    found = {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored}
+    content = {"against": str(against), "scores": before | found}
+    table = pd.concat([rows, table]) if before else table
+    figure = draw_leave_one_out(*_drawn(scored), selection=None)
+    if (folder := places.folder) is not None:
         # The table first: score.json vouches for it.
-        write_result(folder, folder.score_table, lambda path: table.to_csv(path, index=False))
-        write_json_result(folder, folder.score, content)
-        write_result(folder, picture, lambda temporary: save(figure, temporary))
-        return [folder.score, folder.score_table, picture]
-    home = first.parent
-    write_atomically(home / "score.csv", lambda path: table.to_csv(path, index=False))
-    write_json(home / "score.json", content)
-    write_atomically(home / "score.png", lambda temporary: save(figure, temporary))
-    return [home / "score.json", home / "score.csv", home / "score.png"]
+        write_result(folder, places.table, lambda path: table.to_csv(path, index=False))
+        write_json_result(folder, places.record, content)
+        write_result(folder, places.picture, lambda temporary: save(figure, temporary))
+    else:
+        write_atomically(places.table, lambda path: table.to_csv(path, index=False))
+        write_json(places.record, content)
+        write_atomically(places.picture, lambda temporary: save(figure, temporary))
+    return [places.record, places.table, places.picture], list(before)
+
+
+def _found_before(
+    places: _Places, against: Path, files: dict[str, str], table: pd.DataFrame
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """What earlier commands found of other files by the same truth; of the same name only the last counts."""
+    try:
+        found, rows = read_scores_found(places.record, places.table)
+    except FileNotFoundError:
+        return {}, table[:0]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        warn(f"{places.record} is not as this tool writes it, so that it begins anew: {error}")
+        return {}, table[:0]
+    if not same_truth(rows, table):
+        warn(f"{places.record} was of other actual changes than those of {against}, so that it begins anew")
+        return {}, table[:0]
+    for name in files.keys() & found.keys():
+        if found[name]["file"] != files[name]:
+            warn(f"{name} of {found[name]['file']} was judged before; that of {files[name]} takes its place")
+    kept = {name: one for name, one in found.items() if name not in files}
+    return kept, rows[rows["scores"].isin(list(kept))]
 
 
 def _drawn(

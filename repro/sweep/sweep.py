@@ -3,9 +3,11 @@
 import hashlib
 import json
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from erm.files import write_atomically, write_json
 from plots.style import save
@@ -27,6 +29,15 @@ from repro.sweep.test_points import CommonPoints, check_same_examples, first_mis
 RUN = "run-"
 SWEEP_FILE = "sweep.json"
 TABLE = "sweep.csv"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """The runs of a sweep as one table: see `repro.sweep.table.joined`."""
+
+    table: pd.DataFrame
+    keys: list[str]
+    """Those swept over."""
 
 
 def sweep(choices: Choices, out: Path | None, listener: Listener) -> None:
@@ -64,6 +75,7 @@ def sweep(choices: Choices, out: Path | None, listener: Listener) -> None:
         figure = draw_sweep(table, swept, "" if points is None else points.description)
         for suffix in ("png", "pdf"):
             write_atomically(folder / f"sweep.{suffix}", lambda path: save(figure, path))
+        listener.result(Swept(table=table, keys=swept))
         files = [folder / f"sweep.{suffix}" for suffix in ("csv", "png", "pdf")]
         note(f"wrote {files[0]}, {files[1]} and .pdf", "wrote", files=files, runs=len(records))
     if failed:
