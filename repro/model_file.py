@@ -134,8 +134,8 @@ def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str
         return f"{said}; {facts.reason}" + (f". {no_minimiser}" if without_l2 else "")
     if fit != "newton" and config.choices["fit"] == "newton":
         return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take fit={fit}"
+    # Those of a fixed number of steps have no tolerance to reach.
+    more = "fit.max_passes or fit.tolerance" if "max_passes" in config["fit"] else "fit.steps"
     return f"{said}. " + (
-        f"{no_minimiser} (the paper uses 0.01)"
-        if without_l2
-        else f"Raise fit.max_passes or fit.tolerance, or take fit={fit}"
+        f"{no_minimiser} (the paper uses 0.01)" if without_l2 else f"Raise {more}, or take fit={fit}"
     )

@@ -321,6 +321,13 @@ def test_the_protocol_by_its_commands(tmp_path: Path) -> None:
     succeed("report", str(folder))
     judged = repro("diagnose", str(folder))
     assert "no actual change has a certificate" in judged.stdout
+    # Nothing but minima is told to help, all by overrides that go together.
+    for misleading in ("another test point", "training noise", "not the influences of this θ̂"):
+        assert misleading not in judged.stdout, misleading
+    for line in judged.stdout.splitlines():
+        assert "fit=local" not in line or "fit=local retrain=default" in line
+    assert "for a figure at a minimum: fit=local retrain=default influence.damping=0\n" in judged.stdout
+    assert "max_passes" not in judged.output + said
     # Another number of steps is another truth.
     assert "5 solved now" in succeed("retrain", str(folder), "retrain.steps=9")
 
