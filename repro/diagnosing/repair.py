@@ -1,19 +1,9 @@
-"""The fewest overrides that answer failed checks, and how a figure of minima is asked for."""
+"""The fewest overrides that answer the failed checks of a diagnosis."""
 
 from diagnosis.verdict import Verdict
 from repro.configuration.compose import Config, compose
 from repro.configuration.defaults import defaults
-from repro.retraining import retrain_settings
-
-
-def minima_by(config: Config, fit: str) -> str:
-    """The value of `fit` that ends at a minimum, with the override that solves models to minima too.
-
-    Args:
-        config: that is diagnosed.
-        fit: the file of the group that ends at a minimum of such a model.
-    """
-    return fit if retrain_settings(config).steps is None else f"{fit} retrain=default"
+from repro.problem import minima_by
 
 
 def repair(config: Config, failed: list[Verdict], fit: str) -> str:
@@ -22,7 +12,7 @@ def repair(config: Config, failed: list[Verdict], fit: str) -> str:
     Args:
         config: that is diagnosed.
         failed: those that are bad.
-        fit: as of `minima_by`.
+        fit: the file of the group that ends at a minimum of such a model.
     """
     checks = {verdict.check for verdict in failed}
     changes = list[str]()

@@ -12,10 +12,9 @@ from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative
 from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
-from repro.configuration.compose import Config
 from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
-from repro.diagnosing.repair import minima_by, repair
+from repro.diagnosing.repair import repair
 from repro.diagnosing.retraining import Judged
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
@@ -24,7 +23,7 @@ from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
-from repro.problem import fit_to_a_minimum, make_fit
+from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
 from repro.retraining import retrain_settings
 from repro.session import Session
 from repro.stages.train import train_unless_done
@@ -113,7 +112,7 @@ def _shares(subject: Subject, stored: list[Panel], computed: bool) -> dict[str, 
     if computed:
         shares[_solver_step(subject.config.method)] = 8.0
     shares |= {_solver_step(panel.method.name): 2.0 for panel in stored if panel.lissa is not None}
-    if _trains_again(subject.config):
+    if "seed" in subject.config["fit"] and asks_for_minima(subject.config):
         shares[SEED] = 30.0
     return shares | {MODELS: 35.0}
 
@@ -156,7 +155,7 @@ def _judge(
             steps.begin(_solver_step(panel.method.name))
             settings[panel.method.name] = _recursion(subject, panel, spectra[-1], exact, steps)
     noise = []
-    if _trains_again(subject.config):
+    if "seed" in subject.config["fit"] and asks_for_minima(subject.config):
         steps.begin(SEED)
         noise.append(_training_noise(subject, exact))
     steps.begin(MODELS)
@@ -209,12 +208,6 @@ def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Referenc
     )
     error = relative_error(solution, truth)
     return check_recursion(solver, batch_curvature(curvature, solver, v), ends, solution, error)
-
-
-def _trains_again(config: Config) -> bool:
-    """Whether models are those of a training from the start, in an order of its own."""
-    settings = retrain_settings(config)
-    return "seed" in config["fit"] and settings.steps is None and settings.damping is None
 
 
 def _training_noise(subject: Subject, exact: Reference) -> Verdict:
