@@ -27,7 +27,7 @@ from influence.point_steps import PointSteps, point_steps
 from influence.scores import influence_scores
 from influence.without_rows import Inverse, LossesAtTest, RowRemovals, row_removals
 from repro.functions import CertifiedChanges, in_order, leave_out
-from retrain.certify import certified_candidates
+from retrain.certify import certified_changes
 from retrain.removal import Removal
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ def certified(
 ) -> tuple[CertifiedChanges, Float[Tensor, " B"]]:
     """What is proved of the steps, in the order of the removals, and the corrected predictions."""
     test = trained.x_test, trained.y_test
-    changes, gradients = certified_candidates(
+    changes, gradients = certified_changes(
         trained.risk, trained.theta, trained.theta + steps, removals, *test
     )
     found = in_order(changes, removals, trained.theta)

@@ -12,6 +12,7 @@ import time
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from csv import writer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -159,7 +160,8 @@ def one_round(risk: AutogradRisk, start: Tensor, trace: Trace, rounds: int) -> T
             trace.add("L-BFGS", step, *found[-1])
 
     options = {"maxcor": MEMORY, "maxiter": ITERATIONS - 1, "ftol": 0.0, "gtol": 0.0}
-    ended = minimize(
+    search: Any = minimize
+    ended = search(
         evaluate, np.zeros(len(start)), jac=True, method="L-BFGS-B", callback=report, options=options
     )
     return there(ended.x)

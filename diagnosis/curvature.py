@@ -44,6 +44,29 @@ def check_curvature(spectra: Sequence[Spectrum], damping: float, fit: str = "") 
     )
 
 
+def check_quadratic(spectra: Sequence[Spectrum], damping: float, gradient_norm: float) -> Verdict:
+    """Where the truth is that of the quadratic around θ̂: has it a minimum? θ̂ itself need be none.
+
+    Args:
+        spectra: of H, the last of which is the one to decide by.
+        damping: that the quadratic has on the diagonal of H.
+        gradient_norm: ‖∇R(θ̂)‖, which is said.
+    """
+    finest = spectra[-1]
+    lowest, highest = finest.smallest + damping, finest.largest + damping
+    enough = max(-2 * finest.smallest, 1e6 * finest.resolution)
+    passed = None if abs(lowest) <= finest.resolution else lowest > 0
+    said = {True: "has a minimum", False: "has no minimum", None: "may or may not have a minimum"}[passed]
+    return Verdict(
+        check="quadratic",
+        passed=passed,
+        evidence=f"eigenvalues of H + {damping:g}·I {lowest:.1e} to {highest:.3g}, so the quadratic around θ̂ "
+        f"{said}. θ̂ itself need be none (‖∇R(θ̂)‖ = {gradient_norm:.1e}): the truth is that quadratic's",
+        remedy="" if passed else f"more of it: retrain.damping={enough:.1g} influence.damping={enough:.1g}",
+        numbers={"damping": damping, "smallest": lowest, "largest": highest, "gradient_norm": gradient_norm},
+    )
+
+
 def _open(finest: Spectrum) -> bool:
     return not finest.complete and abs(finest.smallest) <= finest.resolution
 

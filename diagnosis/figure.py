@@ -86,18 +86,35 @@ def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method
         retrained: what is known of the models.
         methods: those to judge, in the order to say them in.
     """
+    truth = truth_of(rows.drop_duplicates("train_index"), retrained)
     return FigureVerdict(
-        truth=judge_truth(truth_of(rows.drop_duplicates("train_index"), retrained)),
+        truth=judge_truth(truth),
         methods=tuple(
             judge_method(
                 method.name,
                 pairs_of(comparable(rows[rows["method"] == method.name]), retrained.amplification),
                 baseline=method.baseline,
                 factors=method.factors,
+                otherwise=_why_off(truth),
             )
             for method in methods
         ),
     )
+
+
+def _why_off(truth: Truth) -> str:
+    """What to do about predictions that are off where models are no minima of the risk; else empty."""
+    if truth.uncertified:
+        return (
+            "predictions are of minima, and these models are where training went on to: fit=local "
+            "retrain=default compares with minima"
+        )
+    if truth.quadratic:
+        return (
+            "predictions take gradients at θ̂, and this truth is at the minimum of the quadratic: they come "
+            "together as ∇R(θ̂) shrinks, by training further, where influence.damping is retrain.damping"
+        )
+    return ""
 
 
 def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:

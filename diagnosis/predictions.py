@@ -82,7 +82,12 @@ class MethodVerdict:
 
 
 def judge_method(
-    method: str, pairs: Pairs, *, baseline: bool = False, factors: Mapping[str, float] | None = None
+    method: str,
+    pairs: Pairs,
+    *,
+    baseline: bool = False,
+    factors: Mapping[str, float] | None = None,
+    otherwise: str = "",
 ) -> MethodVerdict:
     """Judge how well predictions match the truth.
 
@@ -92,6 +97,8 @@ def judge_method(
         baseline: whether the method declares that it is there for comparison.
         factors: what may have been forgotten, by name, such as {"1/n": n}: named in the remedy where the
             slope is its inverse.
+        otherwise: what to do where the truth itself differs from what is predicted, in place of a remedy for
+            predictions of minima.
     """
     found = agreement(pairs.predicted, pairs.actual)
     findings = measure(found, pairs)
@@ -105,7 +112,7 @@ def judge_method(
         outcome=outcome,
         findings=findings,
         agreement=found,
-        remedy=_remedy(outcome, found, pairs, factors or {}),
+        remedy=_remedy(outcome, found, pairs, factors or {}, otherwise),
         baseline=baseline,
     )
 
@@ -170,7 +177,9 @@ def _outside(pairs: Pairs) -> float:
     return float(np.maximum(np.maximum(low - pairs.actual, pairs.actual - high), 0.0).max())
 
 
-def _remedy(outcome: str, found: Agreement, pairs: Pairs, factors: Mapping[str, float]) -> str:
+def _remedy(
+    outcome: str, found: Agreement, pairs: Pairs, factors: Mapping[str, float], otherwise: str
+) -> str:
     """What to do about predictions that are not good; empty where there is nothing to do."""
     if outcome in (PREDICTS, FIRST_ORDER, UNDECIDED):
         return ""
@@ -183,6 +192,8 @@ def _remedy(outcome: str, found: Agreement, pairs: Pairs, factors: Mapping[str, 
         return f"predictions are {format_number(1 / found.slope)} times what happens: without {forgotten[0]}?"
     if found.pearson <= -PEARSON:
         return "the sign is turned: a removal is a step of −1/n, so the change is −I_up,loss/n"
+    if otherwise:
+        return otherwise
     if _matters(pairs) and found.slope > 0:
         return (
             f"points of a leverage of up to {_heaviest(pairs)} do more than first order predicts. Does "

@@ -32,10 +32,15 @@ class Truth:
     quadratic: bool = False
     """Whether the models are those of the quadratic around θ̂."""
 
+    @property
+    def uncertified(self) -> bool:
+        """Whether the models are where training went on to, and nothing vouches for any."""
+        return bool(len(self.certificate) and np.isinf(self.certificate).all())
+
 
 def judge_truth(truth: Truth) -> tuple[Verdict, ...]:
     """Effects against certificates, gradient norms against the tolerance, the null control against 0."""
-    if np.isinf(truth.certificate).all() and len(truth.certificate):
+    if truth.uncertified:
         return (_judge_uncertified(truth),)
     found = (_judge_signal(truth), _judge_gradient_norms(truth), _judge_null_control(truth))
     return found if truth.margin is None else (*found, _judge_basins(truth))

@@ -1,8 +1,7 @@
 """What a check says: good, bad or undecided; and what several say together."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,8 +14,8 @@ class Verdict:
     evidence: str
     remedy: str = ""
     """What to do; empty when there is nothing to do."""
-    numbers: dict[str, Any] = field(default_factory=dict)
-    """The evidence for programs."""
+    numbers: Mapping[str, object] = field(default_factory=dict)
+    """The evidence for programs, as JSON can hold it: written, and read by nobody here."""
     value: str = ""
     """The one number it was judged by, as it is written in a table; empty where there is no such number."""
     counts: bool = True

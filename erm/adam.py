@@ -6,7 +6,7 @@ trained on, from the state in which θ̂ was left. The shape legend is that of `
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -18,12 +18,11 @@ from torch.nn.functional import cross_entropy
 from erm.autograd import AutogradRisk
 from erm.checkpoint import Checkpoint, State
 from erm.fit import Fit, Progress
-from erm.minibatches import Minibatches
+from erm.minibatches import Minibatches, passes_of
 from erm.risk import EmpiricalRisk
-from erm.settings import Count, Positive, Seed, check_settings
+from erm.settings import Count, Positive, check_settings
+from erm.sgd import BatchSize, OrderSeed, Steps, TrainingPrecision, end_of_steps
 
-CONVERGED = 1e-10
-"""Gradient norm from which the result counts as a minimiser after all."""
 REPORT_EVERY, SAVE_EVERY = 50, 1000
 FIRST, SECOND, EPSILON = 0.9, 0.999, 1e-8
 DECAY, FALLS = 0.1, 2
@@ -111,14 +110,14 @@ class AdamFit:
         ValueError: a setting is out of range.
     """
 
-    steps: Annotated[Count, Field(description="parameter updates")] = 500_000
+    steps: Steps = 500_000
     learning_rate: Annotated[Positive, Field(description="of a step, before it falls")] = 1e-4
     decay_epochs: Annotated[
         Count, Field(description="epochs after which it falls to a tenth, and after as many again once more")
     ] = 10_000
-    batch_size: Annotated[Count, Field(description="examples per step")] = 500
-    precision: Annotated[Literal["float32", "float64"], Field(description="of the training")] = "float32"
-    seed: Annotated[Seed, Field(description="of the order of the examples")] = 0
+    batch_size: BatchSize = 500
+    precision: TrainingPrecision = "float32"
+    seed: OrderSeed = 0
 
     def __post_init__(self) -> None:
         check_settings(self, "fit")
@@ -160,24 +159,11 @@ class AdamFit:
             gradients = batch_gradients(working, state.theta, batches.rows(step)[None])
             state.advance(gradients, self.rate(step // batches.per_epoch))
             if step % REPORT_EVERY == 0 and progress is not None:
-                progress(self._passes(step + 1, n), float(gradients.norm()))
+                progress(passes_of(step + 1, self.batch_size, n), float(gradients.norm()))
             if step % SAVE_EVERY == 0:
-                trace[self._passes(step + 1, n)] = float(gradients.norm())
+                trace[passes_of(step + 1, self.batch_size, n)] = float(gradients.norm())
             if checkpoint is not None and state.step % SAVE_EVERY == 0:
                 checkpoint.save(state.as_tensors())
         final = state.theta[0].to(risk.initial_parameters())
-        value, gradient = risk.value_and_gradient(final)
-        norm, passes = float(gradient.norm()), self._passes(self.steps, n)
-        return Fit(
-            theta=final,
-            value=float(value),
-            gradient_norm=norm,
-            converged=norm <= CONVERGED,
-            passes=passes,
-            trace=tuple((trace | {passes: norm}).items()),
-            moments=torch.stack([state.first[0], state.second[0]]),
-        )
-
-    def _passes(self, steps: int, num_examples: int) -> int:
-        """Passes over the data that so many steps are worth, at least one."""
-        return max(1, steps * min(self.batch_size, num_examples) // num_examples)
+        moments = torch.stack([state.first[0], state.second[0]])
+        return end_of_steps(risk, final, passes_of(self.steps, self.batch_size, n), trace, moments)

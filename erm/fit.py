@@ -54,6 +54,8 @@ class Fit:
     """Of `erm/adam.py`, which training can go on with; None of any other fit."""
 
 
+Tolerance = Annotated[Positive, Field(description="‖∇R(θ̂)‖ at which the fit has converged")]
+MaxPasses = Annotated[Count, Field(description="gradients and Hessian-vector products at the most")]
 Progress = Callable[[int, float], None]
 """Called after every pass over the data: how many so far, and the gradient norm of the last iterate."""
 
@@ -78,10 +80,8 @@ class NewtonFit:
         ValueError: a setting is not positive.
     """
 
-    tolerance: Annotated[Positive, Field(description="‖∇R(θ̂)‖ at which the fit has converged")] = 1e-10
-    max_passes: Annotated[Count, Field(description="gradients and Hessian-vector products at the most")] = (
-        3000
-    )
+    tolerance: Tolerance = 1e-10
+    max_passes: MaxPasses = 3000
 
     def __post_init__(self) -> None:
         check_settings(self, "fit")

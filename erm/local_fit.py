@@ -6,17 +6,15 @@ the eigenvector, and all begins again lower down. What is undecided, or cannot b
 """
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from jaxtyping import Float
-from pydantic import Field
 from torch import Tensor
 
 from erm.checkpoint import Checkpoint
-from erm.fit import Fit, Progress
+from erm.fit import Fit, MaxPasses, Progress, Tolerance
 from erm.local_search import LocalSearch
 from erm.risk import EmpiricalRisk
-from erm.settings import Count, Positive, check_settings
+from erm.settings import check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,10 +31,8 @@ class LocalFit:
         ValueError: a setting is not positive.
     """
 
-    tolerance: Annotated[Positive, Field(description="‖∇R(θ̂)‖ at which the fit has converged")] = 1e-10
-    max_passes: Annotated[Count, Field(description="gradients and Hessian-vector products at the most")] = (
-        20000
-    )
+    tolerance: Tolerance = 1e-10
+    max_passes: MaxPasses = 20000
 
     def __post_init__(self) -> None:
         check_settings(self, "fit")

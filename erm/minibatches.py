@@ -9,6 +9,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 
+def passes_of(steps: int, size: int, num_examples: int) -> int:
+    """Passes over the data that so many steps are worth, at least one. Arguments as of `Minibatches`."""
+    return max(1, steps * min(size, num_examples) // num_examples)
+
+
 @dataclass(frozen=True)
 class Minibatches:
     """Equal batches of a new random order in every epoch; what an epoch has left over it leaves out.

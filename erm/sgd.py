@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, RandomSampler
 
 from erm.fit import Fit, Progress
+from erm.minibatches import passes_of
 from erm.risk import EmpiricalRisk
 from erm.settings import Count, Positive, Seed, check_settings
 
@@ -22,6 +23,39 @@ CONVERGED = 1e-10
 """Gradient norm from which the result counts as a minimiser after all."""
 STEPS_BETWEEN_REPORTS = 50
 Optimiser = Literal["sgd", "adam"]
+Steps = Annotated[Count, Field(description="parameter updates")]
+BatchSize = Annotated[Count, Field(description="examples per step")]
+TrainingPrecision = Annotated[Literal["float32", "float64"], Field(description="of the training")]
+OrderSeed = Annotated[Seed, Field(description="of the order of the examples")]
+
+
+def end_of_steps(
+    risk: EmpiricalRisk,
+    theta: Float[Tensor, " p"],
+    passes: int,
+    trace: dict[int, float],
+    moments: Float[Tensor, "2 p"] | None = None,
+) -> Fit:
+    """θ where a fixed number of steps ended, measured on the whole risk.
+
+    Args:
+        risk: the empirical risk.
+        theta: in its precision.
+        passes: that the steps were worth.
+        trace: gradient norms on the way, of batches, by pass.
+        moments: of Adam, where training can go on with them.
+    """
+    value, gradient = risk.value_and_gradient(theta)
+    norm = float(gradient.norm())
+    return Fit(
+        theta=theta,
+        value=float(value),
+        gradient_norm=norm,
+        converged=norm <= CONVERGED,
+        passes=passes,
+        trace=tuple((trace | {passes: norm}).items()),
+        moments=moments,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,11 +75,11 @@ class StochasticFit:
     """
 
     optimiser: Annotated[Optimiser, Field(description="how a step follows from a gradient")] = "sgd"
-    steps: Annotated[Count, Field(description="parameter updates")] = 1000
+    steps: Steps = 1000
     learning_rate: Annotated[Positive, Field(description="of every step")] = 0.1
-    batch_size: Annotated[Count, Field(description="examples per step")] = 100
-    precision: Annotated[Literal["float32", "float64"], Field(description="of the training")] = "float32"
-    seed: Annotated[Seed, Field(description="of the order of the examples")] = 0
+    batch_size: BatchSize = 100
+    precision: TrainingPrecision = "float32"
+    seed: OrderSeed = 0
 
     def __post_init__(self) -> None:
         check_settings(self, "fit")
@@ -79,26 +113,12 @@ class StochasticFit:
             theta.grad = gradient
             stepper.step()
             if step % STEPS_BETWEEN_REPORTS == 0:
-                passes = self._passes(step + 1, risk.num_examples)
+                passes = passes_of(step + 1, self.batch_size, risk.num_examples)
                 trace[passes] = float(gradient.norm())
                 if progress is not None:
                     progress(passes, trace[passes])
-        final = theta.detach().to(initial)
-        value, gradient = risk.value_and_gradient(final)
-        gradient_norm = float(gradient.norm())
-        passes = self._passes(self.steps, risk.num_examples)
-        return Fit(
-            theta=final,
-            value=float(value),
-            gradient_norm=gradient_norm,
-            converged=gradient_norm <= CONVERGED,
-            passes=passes,
-            trace=tuple((trace | {passes: gradient_norm}).items()),
-        )
-
-    def _passes(self, steps: int, num_examples: int) -> int:
-        """Passes over the data that so many steps are worth, at least one."""
-        return max(1, steps * self.batch_size // num_examples)
+        passes = passes_of(self.steps, self.batch_size, risk.num_examples)
+        return end_of_steps(risk, theta.detach().to(initial), passes, trace)
 
     def _batches(self, num_examples: int) -> Iterator[Int[Tensor, " b"]]:
         generator = torch.Generator().manual_seed(self.seed)

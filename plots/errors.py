@@ -17,6 +17,7 @@ from matplotlib.ticker import NullLocator
 from pandas import DataFrame
 
 from plots.style import BLUE, MUTED, NOTE_SIZE, TITLE_SIZE, VERMILLION, styled
+from plots.tables import check_drawable
 
 COLUMNS = ("method", "test_index", "train_index", "predicted_change", "actual_change", "certificate")
 CERTIFICATES = "Certificates"
@@ -89,7 +90,7 @@ def draw_errors(table: DataFrame, titles: Mapping[str, str]) -> Figure:
     Raises:
         ValueError: a column or every row is missing.
     """
-    _check(table)
+    check_drawable(table, COLUMNS)
     tests = table["test_index"].unique().tolist()
     panels = [_bands(table[table["test_index"] == test], titles) for test in tests]
     edges = _edges(panels)
@@ -101,14 +102,6 @@ def draw_errors(table: DataFrame, titles: Mapping[str, str]) -> Figure:
             _draw_panel(axes, bands, edges, band_height)
             axes.set_title(f"Test point {test}", pad=3)
     return figure
-
-
-def _check(table: DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    if table.empty:
-        raise ValueError("the table has no rows, so there is nothing to draw; score and retrain first")
 
 
 def _bands(table: DataFrame, titles: Mapping[str, str]) -> list[Band]:

@@ -14,6 +14,7 @@ from pandas import DataFrame
 from plots.agreement import agreement
 from plots.numbers import format_r, format_slope
 from plots.style import DARK, MUTED, NOTE_SIZE, PALETTE, styled
+from plots.tables import check_drawable
 
 COLUMNS = ("method", "test_index", "size", "predicted_change", "actual_change", "certificate")
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
@@ -46,7 +47,7 @@ def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = ""
     Raises:
         ValueError: a column or every row is missing.
     """
-    _check(table)
+    check_drawable(table, COLUMNS)
     methods, tests = table["method"].unique().tolist(), table["test_index"].unique().tolist()
     sizes = table["size"].to_numpy(dtype=np.float64)
     shown = [(test, method) for test in tests for method in methods]
@@ -184,11 +185,3 @@ def _bars(table: DataFrame) -> str:
         return ""
     own = table["predicted_certificate"].to_numpy(np.float64)
     return "Vertical bars of predicted changes: ± their certificate" if np.isfinite(own).any() else ""
-
-
-def _check(table: DataFrame) -> None:
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    if table.empty:
-        raise ValueError("the table has no rows, so there is nothing to draw; score and retrain first")

@@ -15,6 +15,7 @@ from plots.limits import row_limits
 from plots.panel import Drawn, draw_panel, write_title
 from plots.points import Points
 from plots.style import DEFAULT, MUTED, NOTE_SIZE, TITLE_SIZE, Style, styled
+from plots.tables import check_drawable
 
 COLUMNS = ("method", "test_index", "predicted_change", "predicted_stderr", "actual_change", "certificate")
 MAX_COLUMNS = 3
@@ -99,11 +100,7 @@ def draw_leave_one_out(
 
 
 def _check(table: DataFrame, agreements: Mapping[tuple[str, int], Agreement], limits: float | None) -> None:
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
-    if table.empty:
-        raise ValueError("the table has no rows, so there is nothing to draw; score and retrain first")
+    check_drawable(table, COLUMNS)
     if limits is not None and not 0 < limits < math.inf:
         raise ValueError(f"limits must be a positive number, got {limits}")
     finite = table[np.isfinite(table["predicted_change"]) & np.isfinite(table["actual_change"])]

@@ -8,6 +8,8 @@ import math
 
 from pandas import DataFrame
 
+from plots.tables import check_columns
+
 COLUMNS = ("train_index", "label", "actual_change", "certificate")
 SHOWN = 12
 """Points of each kind in a gallery."""
@@ -51,9 +53,7 @@ def _largest(table: DataFrame, count: int, sign: int) -> DataFrame:
 
 
 def _check(table: DataFrame, count: int) -> None:
-    missing = [name for name in COLUMNS if name not in table.columns]
-    if missing:
-        raise ValueError(f"the table has no column {', '.join(missing)}; it needs {', '.join(COLUMNS)}")
+    check_columns(table, COLUMNS)
     if "test_index" in table.columns and table["test_index"].nunique() > 1:
         raise ValueError(
             f"the table has rows of test points {', '.join(map(str, table['test_index'].unique()))}; "

@@ -157,7 +157,8 @@ def certify(
         ValueError: a row is none, or named twice, or nothing is left; a candidate is missing or not finite.
     """
     wanted = different(removals, risk.num_examples)
-    return in_order(certified_changes(risk, theta, candidates, wanted, x_test, y_test), wanted, theta)
+    found, _ = certified_changes(risk, theta, candidates, wanted, x_test, y_test)
+    return in_order(found, wanted, theta)
 
 
 def different(removals: Sequence[Iterable[int]], num_examples: int) -> list[Removal]:

@@ -134,8 +134,8 @@ def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str
         return f"{said}; {facts.reason}" + (f". {no_minimiser}" if without_l2 else "")
     if fit != "newton" and config.choices["fit"] == "newton":
         return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take fit={fit}"
-    return f"{said}. " + (
-        f"{no_minimiser} (the paper uses 0.01)"
-        if without_l2
-        else f"Raise fit.max_passes or fit.tolerance, or take fit={fit}"
-    )
+    if without_l2:
+        return f"{said}. {no_minimiser} (the paper uses 0.01)"
+    # Some fits take a fixed number of steps; one's own may have other keys.
+    keys = " or ".join(f"fit.{key}" for key in ("max_passes", "tolerance", "steps") if key in config["fit"])
+    return f"{said}. " + (f"Raise {keys}, or take fit={fit}" if keys else f"Take fit={fit}")

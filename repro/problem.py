@@ -72,6 +72,21 @@ def fit_to_a_minimum(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> str:
     return "newton" if risk.curvature(theta).convex else "local"
 
 
+def asks_for_minima(config: Config) -> bool:
+    """Whether models are held to minima of the risk: not trained on, nor those of a quadratic around θ̂."""
+    return config["retrain"]["steps"] is None and config["retrain"]["damping"] is None
+
+
+def minima_by(config: Config, fit: str) -> str:
+    """The value of `fit` that ends at a minimum, with the override that solves models to minima too.
+
+    Args:
+        config: as it is.
+        fit: the file of the group, of `fit_to_a_minimum`.
+    """
+    return fit if asks_for_minima(config) else f"{fit} retrain=default"
+
+
 def make_solver(config: Config) -> Any:
     """The configured iHVP solver."""
     return _instantiate(config.solver_settings, "influence")

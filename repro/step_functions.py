@@ -13,7 +13,7 @@ from influence.estimator import ParameterPredictor
 from influence.newton_step import NewtonStep
 from influence.rif import RescaledInfluence
 from repro.functions import different, in_order
-from retrain.certify import certified_candidates
+from retrain.certify import certified_changes
 from retrain.removal import Removal, removal
 from retrain.settings import L2Scaling
 
@@ -84,7 +84,7 @@ def certified_steps(
     Others as of `newton_step`.
     """
     steps = predictor.steps(removals, scales_l2=scales_l2)
-    changes, gradients = certified_candidates(
+    changes, gradients = certified_changes(
         risk, theta, theta + steps, removals, x_test, y_test, scales_l2=scales_l2
     )
     found = in_order(changes, removals, theta)

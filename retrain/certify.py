@@ -26,7 +26,7 @@ def certified_changes(
     y_test: Int[Tensor, " t"],
     *,
     scales_l2: bool = False,
-) -> Changes:
+) -> tuple[Changes, Float[Tensor, "B p"]]:
     """Test losses at any parameters, as actual changes of removals, each with its certificate.
 
     R₋S is λ-strongly convex, so at any θ the loss is off by at most √2‖x‖·‖∇R₋S(θ)‖/λ from that at the
@@ -41,24 +41,12 @@ def certified_changes(
         y_test: their labels.
         scales_l2: whether a removal keeps n·λ instead of λ.
 
+    Returns:
+        The changes, ascending by removal, and ∇R₋S at the candidates, in the order given.
+
     Raises:
         ValueError: a candidate holds NaN or infinity, or there is not one for each removal.
     """
-    found, _ = certified_candidates(risk, theta, candidates, removals, x_test, y_test, scales_l2=scales_l2)
-    return found
-
-
-def certified_candidates(
-    risk: SoftmaxRisk,
-    theta: Float[Tensor, " p"],
-    candidates: Float[Tensor, "B p"],
-    removals: Sequence[Removal],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
-    *,
-    scales_l2: bool = False,
-) -> tuple[Changes, Float[Tensor, "B p"]]:
-    """The same, and ∇R₋S there in the order of the removals. Arguments as of `certified_changes`."""
     if len(candidates) != len(removals):
         raise ValueError(f"{len(candidates)} candidates for {len(removals)} removals: expected one for each")
     if not torch.isfinite(candidates).all():

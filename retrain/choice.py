@@ -58,10 +58,14 @@ def _check_expandable(risk: EmpiricalRisk, settings: RetrainSettings) -> Empiric
     return risk
 
 
-def is_certifiable(risk: object) -> bool:
-    """Whether its models can be solved and certified, with or without a condition."""
+def is_judgeable(risk: object, settings: RetrainSettings = USUAL) -> bool:
+    """Whether its models can be had, and solved ones certified, with or without a condition.
+
+    Models that are trained on, or of a quadratic, lean on no L2.
+    """
     try:
-        return check_retrainable(risk).l2 > 0
+        found = check_retrainable(risk, settings)
+        return found.l2 > 0 or settings.steps is not None or settings.damping is not None
     except NoRetrainerError:
         return False
 

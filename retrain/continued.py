@@ -20,17 +20,17 @@ from torch import Tensor
 from erm.adam import AdamFit, AdamState, batch_gradients, state_from
 from erm.checkpoint import State
 from erm.files import write_atomically
-from erm.minibatches import Minibatches
+from erm.minibatches import Minibatches, passes_of
 from erm.risk import EmpiricalRisk
 from parallel.group import ALONE, Group
-from retrain.batches import cache_state, own_batches
+from retrain.batches import Batch
 from retrain.changes import CONTINUED, Changes
-from retrain.gather import gather_weights
+from retrain.missing import solve_in_batches
 from retrain.recheck import Rechecked
-from retrain.removal import NOTHING, Removal
+from retrain.removal import Removal
 from retrain.removed_risks import without_rows
 from retrain.retrainer import SolvedModels, solved_models
-from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.tally import Tally
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
@@ -38,6 +38,7 @@ from retrain.weights import WeightCache
 MAX_BATCH, MAX_BATCH_CPU = 101, 26
 """Models side by side at the most: the paper's 100 and the null control, or a quarter of them."""
 SAVE_EVERY = 1000
+STAGE = "training on"
 STREAM = 1
 """Beside the seed: other orders than those that θ̂ was trained in."""
 ROUNDING = 1e-10
@@ -82,18 +83,16 @@ class ContinuedTraining:
 
     def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
         """Train on, over all ranks, which share out the models."""
-        state = cache_state(self.cache, self.settings.aim, self.group, sharded=False)
-        wanted = sorted({*removals, NOTHING})
-        missing = tuple(rows for rows in wanted if rows not in state.settled)
-        most = MAX_BATCH if self.theta.is_cuda else MAX_BATCH_CPU
-        batches = own_batches(wanted, state, self.settings.batch_size or most, self.group)
-        tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
-        for batch in batches:
-            self.cache.write(self._trained_on(batch.removals, tally))
-            tally.done += len(batch.removals)
-        tally.say("training on", last_pass=tally.last_pass)
-        gather_weights(self.cache, self.group)
-        return SolvedNow(removals=missing, trace=tuple[PassTotal, ...](tally.trace.values()))
+        size = self.settings.batch_size or (MAX_BATCH if self.theta.is_cuda else MAX_BATCH_CPU)
+        return solve_in_batches(
+            removals,
+            self.cache,
+            self.settings.aim,
+            lambda _: (size, self._trained_on),
+            report,
+            self.group,
+            stages=(STAGE, STAGE),
+        )
 
     def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
         return solved_models(self.cache.parts(removals))
@@ -140,16 +139,17 @@ class ContinuedTraining:
         """Infinite: no norm certifies them."""
         return torch.full((len(x_test),), torch.inf)
 
-    def _trained_on(self, removals: tuple[Removal, ...], tally: Tally) -> RetrainedWeights:
+    def _trained_on(self, batch: Batch, tally: Tally) -> RetrainedWeights:
+        removals = batch.removals
         state = self._state(removals, tally)
         differences = state.theta.to(self.theta) - self.theta
-        seen = (self.settings.steps or 0) * min(self.training.fit.batch_size, self.risk.num_examples)
+        steps, n = self.settings.steps or 0, self.risk.num_examples
         return RetrainedWeights(
             removals=removals,
             differences=differences[:, None].cpu().numpy(),
             gradient_norms=self._norms(removals, self.theta + differences),
             distance_bounds=np.full(len(removals), np.inf),
-            passes=np.full(len(removals), max(1, seen // self.risk.num_examples)),
+            passes=np.full(len(removals), passes_of(steps, self.training.fit.batch_size, n)),
             tolerances=np.full(len(removals), np.inf),
         )
 
@@ -169,7 +169,7 @@ class ContinuedTraining:
             if (step + 1) % SAVE_EVERY == 0:
                 _save(saved, state.as_tensors())
                 # In models' worth of steps.
-                tally.say("training on", len(removals) * (step + 1) // steps)
+                tally.say(STAGE, len(removals) * (step + 1) // steps)
         saved.unlink(missing_ok=True)
         return state
 

@@ -16,23 +16,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
-from parallel.collectives import all_gather_object
 from parallel.group import ALONE, Group
-from retrain.batches import Batch, cache_state, own_batches
+from retrain.batches import Batch
 from retrain.changes import Changes
 from retrain.continuation import label
-from retrain.gather import gather_weights
 from retrain.hessian_factor import NoMinimumError
 from retrain.local_changes import local_changes
 from retrain.local_curvature import MOST_LANCZOS
 from retrain.local_problem import LocalProblem, local_problem, surroundings
 from retrain.local_recheck import local_recheck
 from retrain.local_solver import MEMORY, Models, influence_step, solve
+from retrain.missing import solve_in_batches
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
 from retrain.retrainer import SolvedModels, solved_models
 from retrain.schedule import LeaveOneOutError
-from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.tally import Tally
 from retrain.together_risks import removed_risks
 from retrain.weight_file import LocalFacts, RetrainedWeights
@@ -72,17 +71,14 @@ class LocallyCertified:
         Raises:
             LeaveOneOutError: θ̂ is no strict minimum, so that its neighbours are not determined.
         """
-        state = cache_state(self.cache, self.settings.tolerance, self.group, sharded=False)
-        wanted = sorted({*removals, NOTHING})
-        missing = tuple(rows for rows in wanted if rows not in state.settled)
-        trace: tuple[PassTotal, ...] = ()
-        if missing:
-            report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
-            size = min(all_gather_object(self.settings.batch_size or self._fits(), self.group))
-            batches = own_batches(wanted, state, size, self.group)
-            trace = self._solve_batches(batches, report)
-        gather_weights(self.cache, self.group)
-        return SolvedNow(removals=missing, trace=trace)
+        return solve_in_batches(
+            removals,
+            self.cache,
+            self.settings.tolerance,
+            lambda _: (self.settings.batch_size or self._fits(), self._solved),
+            report,
+            self.group,
+        )
 
     def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
         return solved_models(self.cache.parts(removals))
@@ -157,17 +153,6 @@ class LocallyCertified:
         free = psutil.virtual_memory().available
         model_bytes = 8 * (2 * MEMORY + MOST_LANCZOS + 16) * self.risk.num_parameters + 2**20
         return int(min(MAX_BATCH, max(1, free // (4 * self.group.ranks_here * model_bytes))))
-
-    def _solve_batches(
-        self, batches: list[Batch], report: Callable[[RetrainingProgress], None]
-    ) -> tuple[PassTotal, ...]:
-        tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
-        for batch in batches:
-            tally.say("solving")
-            self.cache.write(self._solved(batch, tally))
-            tally.done += len(batch.removals)
-        tally.say("solving", last_pass=tally.last_pass)
-        return tuple(tally.trace.values())
 
     def _solved(self, batch: Batch, tally: Tally) -> RetrainedWeights:
         problem, removals, tolerance = self._problem, batch.removals, self.settings.tolerance

@@ -22,11 +22,11 @@ from torch import Tensor
 from erm.lowest import Lowest, lowest_of_matrix
 from erm.risk import EmpiricalRisk
 from parallel.group import ALONE, Group
-from retrain.batches import cache_state, own_batches
+from retrain.batches import Batch
 from retrain.changes import QUADRATIC, Changes
-from retrain.gather import gather_weights
 from retrain.local_certificate import loss_bound
 from retrain.local_changes import ROUNDINGS, columns, gradient_norms, loss_curvatures
+from retrain.missing import solve_in_batches
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
 from retrain.removed_risks import without_rows
@@ -78,19 +78,8 @@ class QuadraticMinima:
         Raises:
             LeaveOneOutError: H + damping·I is not positive definite, so that the quadratic has no minimum.
         """
-        state = cache_state(self.cache, self.settings.tolerance, self.group, sharded=False)
-        wanted = sorted({*removals, NOTHING})
-        missing = tuple(rows for rows in wanted if rows not in state.settled)
-        if missing:
-            report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
-        batches = own_batches(wanted, state, self.settings.batch_size or MAX_BATCH, self.group)
-        tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
-        for batch in batches:
-            self.cache.write(self._solved(batch.removals))
-            tally.done += len(batch.removals)
-            tally.say("solving")
-        gather_weights(self.cache, self.group)
-        return SolvedNow(removals=missing)
+        size, aim = self.settings.batch_size or MAX_BATCH, self.settings.tolerance
+        return solve_in_batches(removals, self.cache, aim, lambda _: (size, self._solved), report, self.group)
 
     def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
         return solved_models(self.cache.parts(removals))
@@ -182,7 +171,8 @@ class QuadraticMinima:
             )
         return found
 
-    def _solved(self, removals: tuple[Removal, ...]) -> RetrainedWeights:
+    def _solved(self, batch: Batch, _: Tally) -> RetrainedWeights:
+        removals = batch.removals
         lowest, slopes = self._factor, self._slopes(removals)
         assert lowest.factor is not None
         differences = -torch.cholesky_solve(slopes.T, lowest.factor).T

@@ -1,7 +1,7 @@
-"""Who solves which model: what the caches lack, shared out over ranks, in batches that fit.
+"""Softmax regression's work on a batch, and what all batches share: problem, factor, stragglers.
 
-Every finished batch is written at once, so a killed run goes on where it was. What the ranks share out are
-the models; or, for data that one device cannot hold, the examples, and then all work on the same models.
+What the ranks share out are the models; or, for data that one device cannot hold, the examples, and then all
+work on the same models.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,19 +13,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
-from parallel.collectives import all_gather_object
 from parallel.group import ALONE, Group
-from retrain.batches import Batch, batch_size_that_fits, cache_state, own_batches, stored_differences
+from retrain.batches import Batch, batch_size_that_fits, stored_differences
 from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
-from retrain.gather import gather_weights
 from retrain.group_solver import MEMORY as GROUP_MEMORY
+from retrain.missing import SolveBatch, solve_in_batches
 from retrain.one_model import solve_one
 from retrain.path import MEMORY
 from retrain.preconditioner import KeptHessian, Preconditioner, build_preconditioner, kept_hessian
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
-from retrain.removal import NOTHING, Removal, RemovalBatch
-from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.removal import Removal, RemovalBatch
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.sharded import sharded_problem, shared_hessian_problem
 from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
@@ -75,30 +74,22 @@ def solve_missing(
     """
     check_certifiable(risk.l2)
     sharded = settings.shard == "data"
-    state = cache_state(cache, settings.tolerance, group, sharded=sharded)
-    wanted = sorted({*removals, NOTHING})
-    missing = tuple(rows for rows in wanted if rows not in state.settled)
-    trace: tuple[PassTotal, ...] = ()
-    if missing:
-        report(RetrainingProgress(stage="Hessian", models_done=0, models_total=0))
+
+    def prepare(missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
         problem = _problem(risk, theta, group, settings)
         pairs = GROUP_MEMORY if any(len(rows) > 1 for rows in missing) else MEMORY
-        fits = settings.batch_size or batch_size_that_fits(problem, group, pairs=pairs)
-        size = min(all_gather_object(fits, group))
-        batches = own_batches(wanted, state, size, ALONE if sharded else group)
+        size = settings.batch_size or batch_size_that_fits(problem, group, pairs=pairs)
         work = _Work(
             risk=risk,
             problem=problem,
             curvature=_curvature(problem, _first_precision(settings)),
             cache=cache,
             settings=settings,
-            report=report,
-            keeps_files=group.is_first or not sharded,
-            total=sum(len(batch.removals) for batch in batches),
+            reads=group.is_first or not sharded,
         )
-        trace = _solve_batches(work, batches)
-    gather_weights(cache, group)
-    return SolvedNow(removals=missing, trace=trace)
+        return size, work.solved
+
+    return solve_in_batches(removals, cache, settings.tolerance, prepare, report, group, sharded=sharded)
 
 
 def _problem(
@@ -115,9 +106,9 @@ def _first_precision(settings: RetrainSettings) -> torch.dtype:
     return torch.float32 if settings.precision == "mixed" else torch.float64
 
 
-@dataclass(kw_only=True)
-class _Work(Tally):
-    """What all batches of this rank are solved with, and how far they are."""
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What all batches of this rank are solved with."""
 
     risk: SoftmaxRisk
     problem: RemovalProblem
@@ -125,8 +116,27 @@ class _Work(Tally):
     """Of all batches; or what each batch has its own factor from."""
     cache: WeightCache
     settings: RetrainSettings
-    keeps_files: bool
-    """Whether this rank reads and writes: of those that work on the same models, one does."""
+    reads: bool
+    """Whether this rank reads stored models: of those that work on the same models, one does."""
+
+    def solved(self, batch: Batch, tally: Tally) -> RetrainedWeights:
+        problem, settings = self.problem, self.settings
+        removals, start = RemovalBatch(batch.removals, problem.x.device), None
+        if batch.stored:
+            start = stored_differences(problem, batch, self.cache, reads=self.reads)
+        solution = solve_batch(
+            problem,
+            _factor_of(self.curvature, removals),
+            removals,
+            tolerance=settings.tolerance,
+            single_precision=settings.precision == "mixed",
+            start=start,
+            report=tally.note,
+        )
+        if not bool(solution.converged.all()):
+            tally.say("stragglers", int(solution.converged.sum()))
+            _solve_stragglers(self.risk, problem, removals, solution)
+        return _storable(problem, removals, solution)
 
 
 def _curvature(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner | KeptHessian:
@@ -136,33 +146,6 @@ def _curvature(problem: RemovalProblem, dtype: torch.dtype) -> Preconditioner | 
 
 def _factor_of(curvature: Preconditioner | KeptHessian, removals: RemovalBatch) -> Preconditioner:
     return curvature if isinstance(curvature, Preconditioner) else curvature.factored(removals)
-
-
-def _solve_batches(work: _Work, batches: list[Batch]) -> tuple[PassTotal, ...]:
-    problem = work.problem
-    for batch in batches:
-        removals = RemovalBatch(batch.removals, problem.x.device)
-        work.say("solving")
-        start = None
-        if batch.stored:
-            start = stored_differences(problem, batch, work.cache, reads=work.keeps_files)
-        solution = solve_batch(
-            problem,
-            _factor_of(work.curvature, removals),
-            removals,
-            tolerance=work.settings.tolerance,
-            single_precision=work.settings.precision == "mixed",
-            start=start,
-            report=work.note,
-        )
-        if not bool(solution.converged.all()):
-            work.say("stragglers", int(solution.converged.sum()))
-            _solve_stragglers(work.risk, problem, removals, solution)
-        if work.keeps_files:
-            work.cache.write(_storable(problem, removals, solution))
-        work.done += len(removals)
-    work.say("solving", last_pass=work.last_pass)
-    return tuple(work.trace.values())
 
 
 def _solve_stragglers(

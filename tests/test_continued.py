@@ -306,9 +306,11 @@ def words_of(table: pd.DataFrame) -> str:
 def test_the_protocol_by_its_commands(tmp_path: Path) -> None:
     """From training to the page, with no certificate claimed anywhere; a check finds what was recorded."""
     folder = tmp_path / "run"
-    said = succeed("run", "--method", "exact", *COMMAND, f"output_dir={folder}")
-    assert "no certificates: training went on" in said
-    assert "trained on" in said
+    ran = repro("run", "--method", "exact", *COMMAND, f"output_dir={folder}")
+    assert ran.exit_code == 0
+    assert "no certificates: training went on" in ran.stdout
+    assert "trained on" in ran.stdout
+    assert ran.stderr.count("fit=local") == ran.stderr.count("fit=local retrain=default") == 1
     table = pd.read_csv(folder / "leave_one_out.csv")
     assert (table["truth"] == CONTINUED).all()
     assert np.isinf(table["certificate"]).all()
@@ -321,6 +323,13 @@ def test_the_protocol_by_its_commands(tmp_path: Path) -> None:
     succeed("report", str(folder))
     judged = repro("diagnose", str(folder))
     assert "no actual change has a certificate" in judged.stdout
+    # Nothing but minima is told to help, all by overrides that go together.
+    for misleading in ("another test point", "training noise", "not the influences of this θ̂"):
+        assert misleading not in judged.stdout, misleading
+    for line in judged.stdout.splitlines():
+        assert "fit=local" not in line or "fit=local retrain=default" in line
+    assert "for a figure at a minimum: fit=local retrain=default influence.damping=0\n" in judged.stdout
+    assert "max_passes" not in judged.output
     # Another number of steps is another truth.
     assert "5 solved now" in succeed("retrain", str(folder), "retrain.steps=9")
 

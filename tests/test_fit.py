@@ -7,6 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from erm.adam import AdamFit
 from erm.autograd import AutogradRisk
 from erm.fit import NewtonFit
 from erm.kronecker import identity
@@ -60,6 +61,11 @@ def test_the_trace_of_a_stochastic_fit_ends_at_the_norm_of_the_whole_risk(steps:
     passes = [number for number, _ in fit.trace]
     assert passes == sorted(set(passes))
     assert fit.trace[-1] == (fit.passes, float(risk.gradient(fit.theta).norm()))
+
+
+@pytest.mark.parametrize("make", [StochasticFit, AdamFit])
+def test_a_batch_of_more_than_all_examples_is_one_pass(make: type[StochasticFit | AdamFit]) -> None:
+    assert make(steps=4, batch_size=90)(digits_risk(30)).passes == 4
 
 
 def test_fit_from_elsewhere_ends_at_the_same_minimiser() -> None:

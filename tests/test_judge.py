@@ -322,6 +322,27 @@ def test_a_point_counts_once_however_many_methods_list_it() -> None:
     assert found.truth[0].numbers["points"] == 200
 
 
+@pytest.mark.parametrize(("label", "certificate"), [("continued", np.inf), ("quadratic", 1e-9)])
+def test_predictions_of_models_that_are_no_minima_are_told_why(label: str, certificate: float) -> None:
+    """No solver's setting and no forgotten convention is what such predictions are off by."""
+    rows = pd.DataFrame(
+        {
+            "method": "m",
+            "train_index": range(len(ACTUAL)),
+            "predicted_change": 0.5 * ACTUAL + 0.1,
+            "actual_change": ACTUAL,
+            "certificate": certificate,
+            "truth": label,
+            "margin": np.nan,
+        }
+    )
+    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=9, missed=0, amplification={})
+    (found,) = judge_figure(rows, retrained, [Method(name="m")]).methods
+    assert found.passed is False
+    assert ("retrain=default" if label == "continued" else "retrain.damping") in found.remedy
+    assert "steps of the solver" not in found.remedy
+
+
 def test_nothing_is_judged_by_a_truth_that_fails() -> None:
     found = figure({"right": ACTUAL}, missed=1)
     assert found.passed is False

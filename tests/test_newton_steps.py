@@ -242,7 +242,7 @@ def test_a_certificate_of_the_sum_of_l2_is_of_that_models_minimiser() -> None:
     true = NewtonFit(tolerance=1e-11)(own).theta
     change = risk.losses(true, x_test, y_test) - risk.losses(fit.theta, x_test, y_test)
     for scales_l2, holds in ((True, True), (False, False)):
-        found = certified_changes(risk, fit.theta, true[None], [rows], x_test, y_test, scales_l2=scales_l2)
+        found, _ = certified_changes(risk, fit.theta, true[None], [rows], x_test, y_test, scales_l2=scales_l2)
         assert np.abs(found.actual_change[:, 0] - change.numpy()).max() < 1e-12
         # A certificate of 1e-8 is of the risk whose minimiser this is, and of no other.
         assert bool(found.bound.max() < 1e-8) is holds

@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from torch import Tensor
 
 from diagnosis.convergence import Left, check_convergence
-from diagnosis.curvature import check_curvature
+from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.truth import Truth, judge_truth
 from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
@@ -226,9 +226,14 @@ def test_what_diagnose_says() -> None:
     left = Left(gradient_norm=1e-2, change=1e-2, at_most=1e-1, damping=0.0)
     assert "retrain=quadratic" in check_convergence(left, 1e-2, "local").remedy
     diagonal = torch.diag(torch.tensor([-0.1, 0.5], dtype=torch.float64))
-    found = check_curvature([spectrum(Diagonal(diagonal), torch.float64, torch.device("cpu"))], 0.0, "local")
+    of_diagonal = spectrum(Diagonal(diagonal), torch.float64, torch.device("cpu"))
+    found = check_curvature([of_diagonal], 0.0, "local")
     assert "influence.damping=0.2 or more" in found.remedy
     assert "retrain=quadratic" in found.remedy
+    for damping, expected in ((0.3, True), (0.1, None), (0.05, False)):
+        around = check_quadratic([of_diagonal], damping, 1e-2)
+        assert around.passed is expected
+        assert ("retrain.damping=0.2 influence.damping=0.2" in around.remedy) is (not expected)
     numbers = np.array([0.1, -0.2])
     truth = Truth(
         actual=numbers, certificate=1e-9 * numbers**2, null_control=0.0, null_certificate=1e-9, models=3,
@@ -262,8 +267,10 @@ class Diagonal:
 def test_the_whole_way(tmp_path: Path) -> None:
     """Short of a minimum damped predictions are right about the quadratic; a check finds it again."""
     folder = tmp_path / "run"
-    said = succeed("run", "--method", "exact", "--method", "cg", *COMMAND, f"output_dir={folder}")
-    assert "null control 0.0e+00" in said
+    said = repro("run", "--method", "exact", "--method", "cg", *COMMAND, f"output_dir={folder}")
+    assert said.exit_code == 0
+    assert "null control 0.0e+00" in said.stdout
+    assert "fit=local" not in said.stderr
     table = pd.read_csv(folder / "leave_one_out.csv")
     assert len(table) == 20
     assert (table["truth"] == changes.QUADRATIC).all()
@@ -281,7 +288,12 @@ def test_the_whole_way(tmp_path: Path) -> None:
     figure = draw_leave_one_out(table, {(name, target): found for name in ("exact", "cg")}, {})
     words = " ".join(" ".join(text.get_text().split()) for text in figure.findobj(Text))
     assert "minima of the quadratic around θ̂" in words
-    assert "the truth is that of the quadratic around θ̂" in repro("diagnose", folder).stdout
+    diagnosed = repro("diagnose", folder)
+    assert "the truth is that of the quadratic around θ̂" in diagnosed.stdout
+    assert "good  quadratic: eigenvalues of H + 0.02·I" in diagnosed.stdout
+    # It asks for no minimum, and trains nothing again, so no remedy leads there.
+    for misleading in ("converged", "curvature", "training noise", "fit=local", "L2 inside the train"):
+        assert misleading not in diagnosed.output, misleading
     succeed("report", folder)
     assert "the truth is that of the quadratic around θ̂" in (folder / "report.html").read_text()
     assert "11 solved now" in succeed("retrain", folder, "retrain.damping=0.03")

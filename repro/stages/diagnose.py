@@ -7,15 +7,14 @@ from pathlib import Path
 import torch
 
 from diagnosis.convergence import check_convergence, what_is_left
-from diagnosis.curvature import check_curvature
+from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
 from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
-from repro.configuration.compose import Config, compose
-from repro.configuration.defaults import defaults
 from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
+from repro.diagnosing.repair import repair
 from repro.diagnosing.retraining import Judged
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
@@ -24,11 +23,12 @@ from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
-from repro.problem import fit_to_a_minimum, make_fit
+from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
+from repro.retraining import retrain_settings
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.choice import is_certifiable
+from retrain.choice import is_judgeable
 from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -94,7 +94,7 @@ def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
         spectra=spectra,
         judged_points=0 if judged is None else judged.points,
         shown_points=0 if judged is None else judged.shown,
-        repair=_repair(config, failed, fit_to_a_minimum(subject.risk, subject.theta)),
+        repair=repair(config, failed, fit_to_a_minimum(subject.risk, subject.theta)),
     )
     write_json_result(
         folder, folder.diagnosis, {"trusted": found.trusted, "checks": [asdict(one) for one in verdicts]}
@@ -112,7 +112,7 @@ def _shares(subject: Subject, stored: list[Panel], computed: bool) -> dict[str, 
     if computed:
         shares[_solver_step(subject.config.method)] = 8.0
     shares |= {_solver_step(panel.method.name): 2.0 for panel in stored if panel.lissa is not None}
-    if "seed" in subject.config["fit"]:
+    if "seed" in subject.config["fit"] and asks_for_minima(subject.config):
         shares[SEED] = 30.0
     return shares | {MODELS: 35.0}
 
@@ -139,14 +139,9 @@ def _judge(
     subject: Subject, steps: Steps, spectra: list[Spectrum], stored: list[Panel], computed: bool
 ) -> tuple[list[Verdict], Judged | None]:
     """Every verdict, causes before what they cause; and what retraining said, where it could be asked."""
-    finest = spectra[-1]
-    fit = fit_to_a_minimum(subject.risk, subject.theta)
-    damping = float(subject.config["influence"].get("damping", 0.0))
-    curvature = check_curvature(spectra, damping, "" if fit == "newton" else fit)
     steps.begin(EXACT)
     exact = reference(subject, 0.0 if check_curvature(spectra, 0.0).passed else PROBE_DAMPING)
-    left = what_is_left(subject.risk.gradient(subject.theta), exact.solution.value, exact.damping)
-    verdicts, settings = [check_convergence(left, exact.typical, fit), curvature], dict[str, Verdict]()
+    verdicts, settings = _of_the_point(subject, spectra, exact), dict[str, Verdict]()
     panels = stored
     if computed:
         steps.begin(_solver_step(subject.config.method))
@@ -158,14 +153,27 @@ def _judge(
     for panel in panels:
         if panel.lissa is not None:
             steps.begin(_solver_step(panel.method.name))
-            settings[panel.method.name] = _recursion(subject, panel, finest, exact, steps)
+            settings[panel.method.name] = _recursion(subject, panel, spectra[-1], exact, steps)
     noise = []
-    if "seed" in subject.config["fit"]:
+    if "seed" in subject.config["fit"] and asks_for_minima(subject.config):
         steps.begin(SEED)
         noise.append(_training_noise(subject, exact))
     steps.begin(MODELS)
     figure, judged = _against_retraining(subject, [panel for panel in panels if len(panel.rows)], steps)
     return [*verdicts, *_outranked(settings, figure), *noise, *figure], judged
+
+
+def _of_the_point(subject: Subject, spectra: list[Spectrum], exact: Reference) -> list[Verdict]:
+    """Is θ̂ what the truth takes it for: a minimum, or a point around which a quadratic has one?"""
+    gradient, damping = subject.risk.gradient(subject.theta), subject.config["retrain"]["damping"]
+    if damping is not None:
+        return [check_quadratic(spectra, damping, float(gradient.norm()))]
+    fit = fit_to_a_minimum(subject.risk, subject.theta)
+    way = minima_by(subject.config, fit)
+    left = what_is_left(gradient, exact.solution.value, exact.damping)
+    own = float(subject.config["influence"].get("damping", 0.0))
+    curvature = check_curvature(spectra, own, "" if fit == "newton" else way)
+    return [check_convergence(left, exact.typical, way), curvature]
 
 
 def _outranked(settings: dict[str, Verdict], figure: list[Verdict]) -> list[Verdict]:
@@ -217,13 +225,13 @@ def _against_retraining(
     """What the page says of truth and methods, from the leave-one-out models of every point in the figure."""
     if not panels:
         return [], None
-    if not is_certifiable(subject.risk):
+    if not is_judgeable(subject.risk, retrain_settings(subject.config)):
         reason = "leave-one-out models can be certified with model.l2 > 0 only"
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
     judged = judge_figure_of(subject, panels, _report(steps))
     signal, *others = judged.verdict.verdicts
-    return [replace(signal, remedy=judged.advice), *others], judged
+    return [replace(signal, remedy=signal.remedy or judged.advice), *others], judged
 
 
 def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
@@ -233,18 +241,3 @@ def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
         steps.inside(progress.models_done / total, f"{progress.stage} {counted}".strip())
 
     return report
-
-
-def _repair(config: Config, failed: list[Verdict], fit: str) -> str:
-    """The fewest overrides that answer the failed checks; empty where there are none."""
-    checks = {verdict.check for verdict in failed}
-    changes = list[str]()
-    if "curvature" in checks and config["model"].get("l2") == 0:
-        changes.append(f"model.l2={defaults()['model']['l2']:g}")
-    # Of a convex risk every point where the gradient vanishes is a minimum.
-    unfit = {"converged"} if fit == "newton" else {"converged", "curvature"}
-    if unfit & checks and config["fit"].get("_target_") != compose([f"fit={fit}"])["fit"]["_target_"]:
-        changes.append(f"fit={fit}")
-    if "LiSSA" in checks and "curvature" not in checks:
-        changes.append("--method cg")
-    return " ".join(changes)

@@ -17,7 +17,7 @@ from repro.explaining import Found, Question, by_removals, by_s_test, failed
 from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel, not_converged
 from repro.notices import warn
-from repro.problem import fit_to_a_minimum, make_solver
+from repro.problem import asks_for_minima, fit_to_a_minimum, make_solver
 from repro.ranks import run_in_ranks
 from repro.records.age import different_settings
 from repro.records.influence import (
@@ -85,7 +85,8 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     estimates = isinstance(solver, RemovalEstimator)
     if estimates and makes_groups(config) and not needs_model(config):
         chosen_groups(config, session.dataset)
-    if not model.facts.converged:
+    # Where none is asked for, training has said what it ends at.
+    if not model.facts.converged and asks_for_minima(config):
         warn(not_converged(model.facts, config, fit_to_a_minimum(session.risk, model.theta)))
     targets, risk = session.targets(model), session.risk_on(model.theta.device)
     with session.progress(f"influence ({method})", shown=group.is_first) as tell:

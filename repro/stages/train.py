@@ -21,7 +21,7 @@ from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
 from repro.model_file import not_converged, read_facts, save_model, theta_checksum
 from repro.notices import note, warn
-from repro.problem import fit_to_a_minimum, make_fit
+from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
 from repro.records.configuration import write_configuration
 from repro.records.model import ModelFacts
 from repro.records.provenance import provenance
@@ -74,14 +74,16 @@ def train(session: Session) -> Trained:
         test_examples=len(session.dataset.y_test),
     )
     session.listener.result(found)
-    if not fit.converged and "tolerance" not in config["fit"]:
-        better = fit_to_a_minimum(risk, fit.theta)
+    better = minima_by(config, fit_to_a_minimum(risk, fit.theta))
+    if not fit.converged and "tolerance" in config["fit"]:
+        raise StageError(not_converged(facts, config, better))
+    # The quadratic around θ̂ is of any θ̂.
+    if not fit.converged and config["retrain"]["damping"] is None:
+        assume = "influence and retraining assume" if asks_for_minima(config) else "influence assumes"
         warn(
-            f"{config.choices['fit']} ends after its steps, not at a minimum, which influence and retraining "
-            f"assume. `repro diagnose` says how far off it is; fit={better} gets there"
+            f"{config.choices['fit']} ends after its steps, not at a minimum, which {assume}. "
+            f"`repro diagnose` says how far off it is; fit={better} gets there"
         )
-    elif not fit.converged:
-        raise StageError(not_converged(facts, config, fit_to_a_minimum(risk, fit.theta)))
     return found
 
 
