@@ -59,7 +59,7 @@ def of_points(
     return inverse, steps, test.changes(logits)[0], test.linear_changes(logits)[0]
 
 
-def corrected(removals: RowRemovals, inverse: Inverse) -> NewtonSteps:
+def as_method(removals: RowRemovals, inverse: Inverse) -> NewtonSteps:
     """The method with the factor that is there."""
     return NewtonSteps(settings=NewtonStep(), removals=removals, inverse=inverse, progress=lambda *_: None)
 
@@ -100,7 +100,7 @@ def main() -> None:
     removals, hessian = timed(lambda: row_removals(risk, theta, risk.curvature(theta)))
     with watch_memory() as peak:
         (inverse, steps, stepped, rescaled), predicting = timed(lambda: of_points(removals, trained, rows))
-    predictor = corrected(removals, inverse)
+    predictor = as_method(removals, inverse)
     (proven, adjoint), certifying = timed(lambda: certified(trained, predictor, steps.steps(), points))
     everything = torch.arange(risk.num_examples)
     _, all_points = timed(lambda: point_steps(removals, inverse, everything))

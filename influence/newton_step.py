@@ -21,7 +21,7 @@ from influence.without_rows import Inverse, LossesAtTest, RowRemovals, checked, 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewtonStep:
-    """ℓ(z_test, θ̂ + Δ) − ℓ(z_test, θ̂) with Δ = −(∇²R₋S(θ̂))⁻¹∇R₋S(θ̂).
+    """ℓ(z_test, θ̂ + Δ) − ℓ(z_test, θ̂) with Δ = −(∇²R₋S(θ̂))⁻¹∇R₋S(θ̂), corrected where it is certified.
 
     Single points by Woodbury's formula (`influence/point_steps.py`), groups by preconditioned conjugate
     gradient (`influence/group_steps.py`). Softmax regression with L2.
@@ -41,7 +41,7 @@ class NewtonStep:
     max_iterations: Annotated[Count, Field(description="iterations for it at the most")] = 1000
     correction: Annotated[
         Literal["none", "adjoint"],
-        Field(description="of what is certified: by what the step leaves of the gradient, to first order"),
+        Field(description="corrects what is certified, to first order, by the gradient that the step leaves"),
     ] = "adjoint"
 
     def __post_init__(self) -> None:

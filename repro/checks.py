@@ -177,7 +177,8 @@ def check_predictions(folder: RunFolder, table: pd.DataFrame, key: str, num_exam
     return Verdict(
         check="predictions",
         passed=not faults,
-        evidence="; ".join(faults) or "every prediction is in its method's own table, and is −I_up,loss/n",
+        evidence="; ".join(faults)
+        or "every prediction is in its method's own table, which has −I_up,loss/n of all points",
     )
 
 

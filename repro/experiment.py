@@ -74,7 +74,8 @@ class Experiment:
 
         Returns:
             The columns test_index, train_index, label, influence (I_up,loss), predicted_change (−I_up,loss/n)
-            and predicted_stderr, one row for each test point and training point.
+            and predicted_stderr, one row for each test point and training point. What newton_step certifies,
+            the chosen points, it also corrects; that stands in `agreement`, not here.
 
         Raises:
             repro.errors.UsageError: there is no such method or setting.

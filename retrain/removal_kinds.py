@@ -11,6 +11,7 @@ It returns removals: sorted tuples of training rows, one tuple for each model th
 that it raises ends the command with its message.
 """
 
+from collections import Counter
 from typing import Annotated
 
 import numpy as np
@@ -67,9 +68,9 @@ def chosen_points(*, num_examples: int, indices: Indices) -> list[Removal]:
     Raises:
         ValueError: there is no such point, or one is named twice.
     """
-    twice = sorted({row for row in indices if indices.count(row) > 1})
+    twice = [row for row, times in Counter(indices).items() if times > 1]
     if twice:
-        raise ValueError(f"removals.indices={twice[0]}: it is named twice; name each training point once")
+        raise ValueError(f"removals.indices={min(twice)}: it is named twice; name each training point once")
     if max(indices) >= num_examples:
         raise ValueError(
             f"removals.indices={max(indices)}: there are {num_examples} training points; "

@@ -151,8 +151,12 @@ def _by_reference(
     if all(EXACT < one.relative < WORTH_ASKING for one in plain):
         rough = terms.of_test_gradient(True)
         if all(has_test_l2(x, ref, rough[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
-            term = terms.of_test_gradient(False)
-            plain = [against_reference(x, ref, term[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
+            full = terms.of_test_gradient(False)
+            if all(has_test_l2(x, ref, full[at]) for (x, ref), at in zip(pairs, inside, strict=True)):
+                term = full
+                plain = [
+                    against_reference(x, ref, full[at]) for (x, ref), at in zip(pairs, inside, strict=True)
+                ]
     found = [] if term is None else [faults.l2_test()]
     constants = [0.0] * len(plain)
     if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):

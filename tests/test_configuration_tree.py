@@ -50,7 +50,9 @@ def test_no_experiment_may_be_asked_for_and_the_last_word_counts() -> None:
     assert found.choices["experiment"] == "groups2019"
 
 
-@pytest.mark.parametrize("wrong", ["top_q=3", "+top_k=3", "fit.nothing=1", "model.l2.deeper=1"])
+@pytest.mark.parametrize(
+    "wrong", ["top_q=3", "+top_k=3", "top_k@here=3", "fit.nothing=1", "model.l2.deeper=1"]
+)
 def test_what_hydra_refuses_is_refused_in_its_words(wrong: str) -> None:
     with pytest.raises(HydraException) as of_kept:
         composed_tree(["data=digits", wrong])

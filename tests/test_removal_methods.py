@@ -15,6 +15,8 @@ from scipy.stats import norm, t
 
 from repro import Experiment
 from repro.configuration.compose import compose
+from repro.diagnosing.panels import computed_panel, stored_panels
+from repro.diagnosing.subject import read_subject
 from repro.folder.manifest import write_text_result
 from repro.folder.paths import RunFolder
 from repro.group_agreement import join_groups
@@ -52,6 +54,37 @@ def test_newton_steps_are_certified_in_every_table(run: tuple[Path, list[str], s
     check = succeed("check", folder)
     assert "good  predicted certificates: 80 predictions" in check
     assert "good  groups: predicted certificates: 16 predictions" in check
+
+
+def test_what_is_not_certified_is_not_corrected_and_that_is_said(tmp_path: Path) -> None:
+    """Points that the method was not asked about: with the command that certifies them too."""
+    folder = tmp_path / "run"
+    succeed("run", "--method", "newton_step", *FAST, "top_k=5", f"output_dir={folder}")
+    succeed("retrain", folder, "top_k=8")
+    plotted = repro("plot", folder, "top_k=8")
+    assert plotted.exit_code == 0, plotted.output
+    said = " ".join(plotted.stderr.split())
+    assert "newton_step has certified, and so corrected, 5 of the 8 points" in said
+    again = said.split("Run: repro ")[1].split(" && ")[0].split("warning")[0].split()
+    succeed(*again)
+    assert "and so corrected" not in repro("plot", folder, "top_k=8").stderr
+
+
+def test_diagnose_judges_what_the_page_shows(tmp_path: Path) -> None:
+    """Corrected predictions, also of a setting that is computed for the diagnosis alone."""
+    folder = tmp_path / "run"
+    succeed("run", "--method", "newton_step", *FAST, f"output_dir={folder}")
+    table = pd.read_csv(folder / "leave_one_out.csv")
+    slope = np.polyfit(table["predicted_change"], table["actual_change"], 1)[0]
+    config = compose([str(folder), "influence=newton_step"])
+    subject = read_subject(Session(config))
+    (stored,) = stored_panels(subject)
+    computed, failure = computed_panel(subject, lambda done, total: None)
+    assert failure is None
+    for panel in (stored, computed):
+        found = panel.rows.set_index("train_index")["predicted_change"].loc[table["train_index"]]
+        np.testing.assert_allclose(found, table["predicted_change"], rtol=1e-12)
+    assert f"{slope:.3f}" in repro("diagnose", folder).stdout
 
 
 def test_a_groups_prediction_is_no_sum_of_members(run: tuple[Path, list[str], str]) -> None:

@@ -59,7 +59,7 @@ def _with(tree: DictConfig, given: list[Override]) -> DictConfig:
     """The tree with values put in, as Hydra does it: no key that is not there."""
     values = copy.deepcopy(tree)
     for found in given:
-        if found.type is not OverrideType.CHANGE:
+        if found.type is not OverrideType.CHANGE or found.package is not None:
             raise ConfigKeyError(f"{found.input_line} does more than give a key its value")
         OmegaConf.update(values, found.key_or_group, found.value(), merge=True)
     return values

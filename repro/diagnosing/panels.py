@@ -9,7 +9,7 @@ import pandas as pd
 
 from diagnosis.figure import Method
 from diagnosis.verdict import Verdict
-from influence.estimator import RemovalEstimator
+from influence.estimator import RemovalEstimator, RemovalPredictor
 from influence.lissa import LiSSA
 from influence.solution import Solution, is_baseline
 from repro.diagnosing.subject import Subject
@@ -17,6 +17,9 @@ from repro.explaining import Question, by_removals, by_s_test
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
 from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.removals import as_stated
+from repro.removal_predictions import Chosen, predict_removals
+from retrain.removal import leave_one_out
 
 LISSA = "influence.lissa.LiSSA"
 
@@ -50,9 +53,10 @@ def stored_panels(subject: Subject) -> list[Panel]:
 
 def _stored(subject: Subject, name: str, record: InfluenceRecord, table: pd.DataFrame) -> Panel:
     method = Method(name=name, baseline=record.declares_baseline, factors=_factors(subject, record.settings))
-    return Panel(
-        method=method, lissa=_stored_lissa(record.settings), solution=None, rows=_shown(subject, table)
-    )
+    rows = _shown(subject, table)
+    if subject.groups is None:
+        rows = as_stated(subject.folder, record, rows)
+    return Panel(method=method, lissa=_stored_lissa(record.settings), solution=None, rows=rows)
 
 
 def has_asked_settings(subject: Subject) -> bool:
@@ -78,14 +82,17 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
         test=subject.test_point,
         tell=lambda found: report(int(found.done), int(found.total or 0)),
     )
+    predictor = None
     if isinstance(solver, RemovalEstimator):
-        (found,), _ = by_removals(question, solver)
+        (found,), predictor = by_removals(question, solver)
     else:
         (found,) = by_s_test(question, solver)
     failed = found.scores is None
     table = pd.DataFrame({"test_index": [], "train_index": [], "predicted_change": []})
     if not failed:
-        table = found.as_table(subject.session.dataset.y_train)
+        table = _shown(subject, found.as_table(subject.session.dataset.y_train))
+        if predictor is not None:
+            table = _as_wholes(question, predictor, table)
     panel = Panel(
         method=Method(
             name=name,
@@ -94,10 +101,18 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
         ),
         lissa=solver if isinstance(solver, LiSSA) else None,
         solution=found.solution,
-        rows=table if failed else _shown(subject, table),
+        rows=table,
     )
     verdict = Verdict(check=f"solver of {name}", passed=False, evidence=found.message) if failed else None
     return panel, verdict
+
+
+def _as_wholes(question: Question, predictor: RemovalPredictor, rows: pd.DataFrame) -> pd.DataFrame:
+    """The points with what the method predicts of each as a removal: certified, it may be corrected."""
+    points = leave_one_out(rows["train_index"].tolist())
+    chosen = Chosen(removals={question.targets[0]: points}, scaling="mean")
+    found = predict_removals(question, predictor, chosen).set_index("removal")["predicted_change"]
+    return rows.assign(predicted_change=found.loc[rows["train_index"].astype(str)].to_numpy())
 
 
 def _shown(subject: Subject, table: pd.DataFrame) -> pd.DataFrame:

@@ -74,9 +74,14 @@ def certified_points(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame
     )
 
 
+def corrects(record: InfluenceRecord) -> bool:
+    """Whether a method corrects what it certifies."""
+    return bool(record.settings.get("correction", "none") != "none")
+
+
 def as_stated(folder: RunFolder, record: InfluenceRecord, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a method's table; where it corrects what it certifies, with the corrected changes."""
-    if record.settings.get("correction", "none") == "none":
+    if not corrects(record):
         return rows
     keys = ["test_index", "train_index"]
     known = certified_points(folder, record).set_index(keys)["certified_change"]
