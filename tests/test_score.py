@@ -57,6 +57,16 @@ def test_honest_estimators_are_let_be() -> None:
         assert not found.faults, (found.fault_names, found.pearson)
 
 
+def test_what_some_examples_say_of_l2_is_asked_of_all() -> None:
+    truth, terms = problem()
+    rough = terms.of_test_gradient(True)
+    scores = terms.reference[0] + rough
+    assert judge(scores, truth).fault_names == ["l2_test"]
+    other = np.random.default_rng(5).permutation(rough)
+    terms = replace(terms, of_test_gradient=lambda some: rough if some else other)
+    assert judge(scores, replace(truth, l2_terms=lambda: terms)).fault_names == []
+
+
 def of_few(truth: Truth, count: int) -> Truth:
     """The same truth, of the points of largest effect alone."""
     whole = truth.points[0]
