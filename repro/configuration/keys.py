@@ -88,10 +88,11 @@ def _same_name(name: str, known: Collection[str]) -> list[str]:
 
 
 def _close(key: str, known: Collection[str]) -> list[str]:
-    """The settings of the same group that are called alike."""
+    """The keys of the same group, or the keys and groups of the top, that are called alike."""
     group, _, name = key.rpartition(".")
-    names = [other.rpartition(".")[2] for other in known if group and other.rpartition(".")[0] == group]
-    return [f"{group}.{close}" for close in difflib.get_close_matches(name, names, n=3, cutoff=0.6)]
+    names = [other.rpartition(".")[2] for other in known if other.rpartition(".")[0] == group]
+    prefix = f"{group}." if group else ""
+    return [f"{prefix}{close}" for close in difflib.get_close_matches(name, names, n=3, cutoff=0.6)]
 
 
 def _is_setting(key: str, known: Collection[str]) -> bool:
