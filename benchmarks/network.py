@@ -67,7 +67,7 @@ def of_figure(joined: JoinedChanges, seconds: Seconds, *, goals: bool) -> list[M
     points = joined.table["train_index"].nunique()
     return [
         Measure(name="all four stages, by the clock", value=seconds.clock, form="{:.0f} s"),
-        # Alone on a machine the clock shows no more, however many threads there are.
+        # Alone on a machine the clock shows about as much or less.
         Measure(
             name="of the processor", value=seconds.processor, form="{:.0f} s", most=30 if goals else None
         ),

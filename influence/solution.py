@@ -142,7 +142,7 @@ def definiteness_remedy(damping: float, smallest_curvature: float = 0.0, *, conv
         convex: whether the model proves its risk to be; else θ̂ may be a saddle.
     """
     raised = damping + max(0.01, -2 * smallest_curvature)
-    minimum = "" if convex else "train to a minimum (`fit=local`), or "
+    minimum = "" if convex else "train to a minimum (`fit=local retrain=default`), or "
     return (
         f"{minimum}add L2 (`model.l2=0.01`) or damping (`influence.damping={raised:.2g}`), and more of it "
         "until it exceeds the size of every negative eigenvalue, if H has any"

@@ -17,7 +17,7 @@ from repro.records.basins import basins_of
 from repro.records.removals import certified_points
 from repro.records.retraining import recorded
 from repro.records.summary import MethodSummary, PointSummary, Summary
-from repro.retraining import make_retrainer
+from repro.retraining import make_retrainer, retrain_settings
 from repro.selection import describe_selection, points_without_predictions, selection_name
 from repro.session import Session
 from retrain.changes import Changes
@@ -160,7 +160,7 @@ def known_changes(session: Session, model: TrainedModel, removals: list[Removal]
 def _where_they_are(session: Session, model: TrainedModel, missing: set[Removal], wanted: int) -> str:
     """Where models may be that are not here; empty where nothing speaks for their being elsewhere."""
     record, weights = session.folder.retrain_record, session.folder.weights
-    lost = missing & recorded(session.folder, model.key, missing)
+    lost = missing & recorded(session.folder, model.key, retrain_settings(session.config), missing)
     if lost:
         return (
             f"{record} says that {len(lost)} of them were solved. If this folder is a copy, it is "

@@ -20,6 +20,7 @@ from repro.folder.manifest import write_result
 from repro.folder.naming import describe_differences, determining
 from repro.folder.paths import RunFolder
 from repro.notices import warn
+from repro.problem import minima_by
 from repro.records.model import ModelFacts, stored_facts
 from repro.version import PROJECT, tool_version
 
@@ -132,10 +133,13 @@ def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str
     no_minimiser = "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0"
     if facts.reason:
         return f"{said}; {facts.reason}" + (f". {no_minimiser}" if without_l2 else "")
-    if fit != "newton" and config.choices["fit"] == "newton":
-        return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take fit={fit}"
+    chosen, way = config.choices["fit"], f"fit={minima_by(config, fit)}"
+    if fit != "newton" and chosen == "newton":
+        return f"{said}. fit=newton is for convex risks, which nothing proves this one to be: take {way}"
     if without_l2:
         return f"{said}. {no_minimiser} (the paper uses 0.01)"
     # Some fits take a fixed number of steps; one's own may have other keys.
     keys = " or ".join(f"fit.{key}" for key in ("max_passes", "tolerance", "steps") if key in config["fit"])
-    return f"{said}. " + (f"Raise {keys}, or take fit={fit}" if keys else f"Take fit={fit}")
+    if keys and chosen == fit:
+        return f"{said}. Raise {keys}"
+    return f"{said}. " + (f"Raise {keys}, or take {way}" if keys else f"Take {way}")

@@ -1,6 +1,6 @@
 """Panels of other runs in the figure of a run: joined in their own folders, drawn beside this one's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -49,14 +49,26 @@ def with_panels_beside(session: Session, joined: JoinedChanges) -> Panels:
         StageError: a stage of another run is missing.
     """
     panels = Panels(joined.table, joined.agreements, method_titles(session.config, joined.predictions))
+    tables = dict[Path, list[pd.DataFrame]]()
     for other in sessions_beside(session):
         with other.opened():
             theirs = join_changes(other)
-        panels = _added(panels, other, theirs, list(joined.summary))
+        # Runs of one θ̂ share a folder: there a method has one panel for each truth that is asked for.
+        known = tables.setdefault(other.folder.path, [])
+        place = next((at for at, table in enumerate(known) if table.equals(theirs.table)), len(known))
+        name = f"{other.folder.path.name}{f' {place + 1}' if place else ''}"
+        added = _added(panels, other, theirs, list(joined.summary), name)
+        if place == len(known):
+            known.append(theirs.table)
+            panels = added
+        else:
+            own = f"{name}/{other.config.method}"
+            titles = {method: title for method, title in added.titles.items() if method == own}
+            panels = replace(panels, titles=panels.titles | titles)
     return panels
 
 
-def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[int]) -> Panels:
+def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[int], name: str) -> Panels:
     """The panels of another run, at the places of the same test points; a single one may be another's."""
     places = {target: target for target in theirs.summary if target in targets}
     if not places and len(targets) == len(theirs.summary) == 1:
@@ -65,7 +77,7 @@ def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[
         raise StageError(f"{other.folder.path} has none of the test points {', '.join(map(str, targets))}")
     note = "".join(f", test point {own}" for own, place in places.items() if own != place)
     titles = method_titles(other.config, theirs.predictions)
-    names = {method: f"{other.folder.path.name}/{method}" for method in titles}
+    names = {method: f"{name}/{method}" for method in titles}
     table = theirs.table[theirs.table["test_index"].isin(list(places))]
     table = table.assign(method=table["method"].map(names), test_index=table["test_index"].map(places))
     return Panels(
@@ -77,5 +89,5 @@ def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[
             if target in places
         },
         panels.titles | {names[method]: f"{title}{note}" for method, title in titles.items()},
-        (*panels.beside, other.folder.path),
+        tuple(dict.fromkeys((*panels.beside, other.folder.path))),
     )

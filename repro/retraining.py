@@ -16,7 +16,7 @@ from repro.folder.paths import RunFolder
 from repro.model_file import TrainedModel, load_moments
 from repro.notices import warn
 from repro.problem import make_fit
-from repro.records.retraining import RetrainingRun, SolverSettings, append_run, group_digest
+from repro.records.retraining import RetrainingRun, SolverSettings, append_run, group_digest, models_key
 from repro.selection import makes_groups
 from repro.session import Session
 from retrain.choice import check_retrainable, retrainer_for
@@ -90,14 +90,8 @@ def retrainer_for_key(
         refuse_sum_for_points(config)
     else:
         settings = replace(settings, l2_scaling=l2_scaling)
-    # Models of another L2 minimise another risk: under a key of their own they are never taken for these.
-    own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"
-    training = None
-    if settings.steps is not None:
-        own = f"{own} steps={settings.steps} order_seed={settings.order_seed}"
-        training = _training(folder, config, theta)
-    if settings.damping is not None:
-        own = f"{own} quadratic damping={settings.damping!r}"
+    training = None if settings.steps is None else _training(folder, config, theta)
+    own = models_key(key, settings)
     cache = WeightCache(folder.weights, own, warn if group.is_first else lambda _: None)
     try:
         return retrainer_for(risk, theta, cache, settings, group, training)

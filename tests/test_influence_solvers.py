@@ -289,4 +289,4 @@ def test_where_the_model_may_be_at_a_saddle_the_remedy_is_a_minimum(solver: Exac
     curvature = replace(with_eigenvalues(torch.tensor([-0.5, 0.4, 1.0], dtype=torch.float64)), convex=convex)
     found = solver.at(curvature)(random_vector(3))
     assert found.status is Status.SINGULAR
-    assert ("train to a minimum (`fit=local`), or add L2" in found.message) is not convex
+    assert ("train to a minimum (`fit=local retrain=default`), or add L2" in found.message) is not convex

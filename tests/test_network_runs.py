@@ -180,14 +180,49 @@ def test_the_network_of_figure2_lies_beside_the_folder_that_is_named(
     # The folder stands for both, from elsewhere too.
     monkeypatch.chdir("/")
     assert f"panels of {tmp_path}/mine-network;" in succeed("plot", tmp_path / "mine")
+    # Stage by stage, and not plotted yet.
+    (tmp_path / "mine-network" / "leave_one_out.csv").unlink()
+    assert succeed("plot", tmp_path / "mine").splitlines()[-1].endswith(f"panels of {tmp_path}/mine-network")
 
 
 def test_runs_beside_that_differ_in_values_alone_have_folders_of_their_own() -> None:
     words = ["model.l2=0.1", "model=network", "model=network model.hidden=3", "fit=sgd"]
     named = [f"plot.beside={words}", "data=digits", "output_dir=mine"]
     found = [other["output_dir"] for other in runs_beside(compose(named))]
-    assert found == ["mine-beside", "mine-network-2", "mine-network-3", "mine-sgd"]
+    assert found == ["mine-beside", "mine-network", "mine-network-2", "mine-sgd"]
     assert {other["output_dir"] for other in runs_beside(compose(named[:2]))} == {None}
+
+
+def test_runs_beside_of_one_minimiser_share_a_folder() -> None:
+    words = ["model=network influence=exact", "model=network influence=cg", "model=network model.hidden=3"]
+    found = runs_beside(compose([f"plot.beside={words}", "data=digits", "output_dir=mine"]))
+    assert [other["output_dir"] for other in found] == ["mine-network", "mine-network", "mine-network-2"]
+
+
+def test_methods_of_one_minimiser_beside_are_a_panel_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ("data=digits", "data.num_train=60", "test_index=3", "top_k=6", "plot.formats=[svg]")
+    cg = "model.l2=0.1 influence=cg plot.titles={cg:CG}"
+    words = ["model.l2=0.1 influence=exact plot.titles={exact:Exact}", cg, f"{cg} retrain.damping=0.02"]
+    said = succeed("run", "--method", "exact", *small, f"plot.beside={words}", "output_dir=mine")
+    assert said.count("the figure also has the panels of") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine-beside"]
+    figure = (tmp_path / "mine" / "plots" / "leave_one_out.svg").read_text(encoding="utf-8")
+    # By the last of them the question is another, so that its two panels are others.
+    assert [figure.count(f">{title}<") for title in ("Exact", "CG")] == [1, 2]
+
+
+@pytest.mark.parametrize(("typed", "of"), [(".", "mine"), ("..", ""), ("../mine/", "mine")])
+def test_a_folder_beside_is_beside_what_the_typed_path_leads_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: str, of: str
+) -> None:
+    (tmp_path / "here" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here" / "mine")
+    (other,) = runs_beside(compose(["plot.beside=['model=network']", "data=digits", f"output_dir={typed}"]))
+    beside = tmp_path / (f"here/{of}-network" if of else "here-network")
+    assert Path(other["output_dir"]).resolve() == beside
 
 
 @pytest.mark.parametrize(

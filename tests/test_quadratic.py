@@ -1,5 +1,6 @@
 """The quadratic around a point that is no minimum: closed forms, and the whole way to the figure."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -298,3 +299,18 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert "the truth is that of the quadratic around θ̂" in (folder / "report.html").read_text()
     assert "11 solved now" in succeed("retrain", folder, "retrain.damping=0.03")
     assert "different questions" in repro("plot", folder, "retrain.damping=0.03").stderr
+
+
+def test_a_quadratic_without_a_minimum_is_said_and_nothing_judged_by_it(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    short = ("fit.steps=40", "retrain.damping=1e-7", "influence.damping=0.5", f"output_dir={folder}")
+    for command in ("train", "influence", "diagnose"):
+        method = () if command == "train" else ("--method", "exact")
+        said = repro(command, *method, *COMMAND, *short)
+    assert said.exit_code == 1, said.output
+    verdicts = {one["check"]: one for one in json.loads((folder / "diagnosis.json").read_text())["checks"]}
+    assert verdicts["quadratic"]["passed"] is False
+    for check in ("signal", "predictions of exact"):
+        assert verdicts[check]["passed"] is None
+        assert "the quadratic around θ̂ has no minimum" in verdicts[check]["evidence"]
+    assert not (folder / "retrain" / "record.json").exists()

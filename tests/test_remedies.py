@@ -111,6 +111,16 @@ def test_a_figure_from_an_incomplete_copy(run: Path) -> None:
     helps(line)
 
 
+def test_models_of_another_question_are_no_incomplete_copy(run: Path) -> None:
+    """Its record says what was solved of this θ̂; with another damping it was not."""
+    run_line(f"repro retrain {OVERRIDES}")
+    line = f"repro plot {OVERRIDES} retrain.damping=0.05"
+    said = " ".join(repro(*shlex.split(line)[1:]).stderr.split())
+    assert "11 of 11 retrained models are missing" in said
+    assert "were solved" not in said
+    helps(line)
+
+
 def test_a_figure_on_the_machine_that_does_not_have_all_models(run: Path) -> None:
     """The folder of a machine without process 0: its own models, and no record."""
     run_line(f"repro retrain {OVERRIDES} retrain.batch_size=4")

@@ -92,6 +92,37 @@ def test_scores_by_other_actual_changes_do_not_stay(run: Path, tmp_path: Path) -
     assert list(json.loads((tmp_path / "score.json").read_text())["scores"]) == ["two"]
 
 
+def test_scores_by_another_order_of_training_on_do_not_stay(run: Path, tmp_path: Path) -> None:
+    """Nothing bounds such changes, and the same ones are the same up to rounding."""
+    truth = tmp_path / "truth.csv"
+    succeed("ground-truth", run, "--out", truth)
+    for name in ("one", "two", "three"):
+        np.save(tmp_path / f"{name}.npy", clean(run))
+    table = pd.read_csv(truth).assign(certificate=np.inf)
+    table.to_csv(truth, index=False)
+    succeed("score", tmp_path / "one.npy", "--against", truth)
+    rounded = table["actual_change"] * (1 + 1e-13)
+    table.assign(actual_change=rounded).to_csv(truth, index=False)
+    succeed("score", tmp_path / "two.npy", "--against", truth)
+    assert list(json.loads((tmp_path / "score.json").read_text())["scores"]) == ["one", "two"]
+    table.assign(actual_change=1.01 * table["actual_change"]).to_csv(truth, index=False)
+    later = repro("score", tmp_path / "three.npy", "--against", truth)
+    assert "was of other actual changes" in later.stderr
+    assert list(json.loads((tmp_path / "score.json").read_text())["scores"]) == ["three"]
+
+
+@pytest.mark.parametrize("entry", [3, [], None, {}])
+def test_a_record_whose_entry_is_no_object_begins_anew(run: Path, tmp_path: Path, entry: object) -> None:
+    np.save(tmp_path / "good.npy", clean(run))
+    succeed("score", tmp_path / "good.npy", "--against", run)
+    content = json.loads((run / "score.json").read_text())
+    write_text_result(RunFolder(run), run / "score.json", json.dumps(content | {"scores": {"good": entry}}))
+    again = repro("score", tmp_path / "good.npy", "--against", run)
+    assert again.exit_code == 0, again.output
+    assert "score.json is not as this tool writes it, so that it begins anew" in again.stderr
+    assert json.loads((run / "score.json").read_text())["scores"]["good"] == content["scores"]["good"]
+
+
 def test_few_points_are_said(run: Path, tmp_path: Path) -> None:
     """A turned sign is named by what few points prove, and nothing is called right that they cannot."""
     succeed("ground-truth", run, "--out", tmp_path / "truth.csv")

@@ -64,6 +64,14 @@ def test_newton_steps_that_fail_on_a_network_name_the_fit_that_is_meant(tmp_path
     assert "take fit=local" in result.stderr
 
 
+def test_a_lack_of_passes_at_a_convex_risk_asks_for_no_other_fit(tmp_path: Path) -> None:
+    words = ("data=digits", "data.num_train=120", "fit.max_passes=2", "retrain=quadratic")
+    result = repro("train", *words, f"output_dir={tmp_path}/run")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert line.endswith(". Raise fit.max_passes or fit.tolerance")
+
+
 def test_a_saddle_or_a_lack_of_passes_is_an_error_in_one_line(tmp_path: Path) -> None:
     result = repro("train", *SMALL, "fit.max_passes=20", f"output_dir={tmp_path}/run")
     assert result.exit_code == 1

@@ -112,8 +112,8 @@ def check(
     if found.unchecked:
         unchecked = ", ".join(found.unchecked)
         say(
-            f"What could be checked in {folder} follows from the data. Not checked, because it is not there: "
-            f"{unchecked}.{aside}"
+            f"What could be checked in {folder} follows from the data. Not checked: {unchecked}; why stands "
+            f"beside each.{aside}"
         )
         return
     whole = "All that was computed again in" if aside else "Everything in"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cli.console import say, show
 from cli.words.registry import result_table, words
 from plots.numbers import format_number
+from repro.folder.paths import RunFolder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -121,8 +122,9 @@ def _(found: Plotted) -> None:
         files=[folder.table, folder.summary, *found.figures],
     )
     for other in found.beside:
+        there = "; their table and figures are there" if RunFolder(other).table.is_file() else ""
         say(
-            f"the figure also has the panels of {other}; their table and figures are there",
+            f"the figure also has the panels of {other}{there}",
             "beside",
             folder=other,
         )

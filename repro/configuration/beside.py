@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from repro.configuration.address import MADE, settings_as_overrides, split_words
 from repro.configuration.compose import Config, compose, parse_overrides
@@ -26,11 +27,7 @@ def runs_beside(config: Config, targets: Sequence[int] | None = None) -> list[Co
         UsageError: what is named is no configuration, or that of this very run.
     """
     found = [_one_beside(config, text, targets) for text in config["plot"]["beside"]]
-    names = [_name(config, other) for other in found]
-    placed = [
-        _placed(config, name if names.count(name) == 1 else f"{name}-{place + 1}", other)
-        for place, (name, other) in enumerate(zip(names, found, strict=True))
-    ]
+    placed = [_placed(config, name, other) for name, other in zip(_names(config, found), found, strict=True)]
     return [replace(other, overrides=tuple(overrides_of(other))) for other in placed]
 
 
@@ -48,6 +45,19 @@ def _one_beside(config: Config, text: str, targets: Sequence[int] | None) -> Con
         )
     alone = other.values | {"methods": [], "plot": other["plot"] | {"beside": []}}
     return replace(other, values=alone, overrides=())
+
+
+def _names(config: Config, others: Sequence[Config]) -> list[str]:
+    """Of each run: one name for one θ̂, numbered from the second θ̂ on, so that one more renames none."""
+    known, names = dict[str, list[dict[str, Any]]](), list[str]()
+    for other in others:
+        name, theta = _name(config, other), determining(other.values)
+        same = known.setdefault(name, [])
+        if theta not in same:
+            same.append(theta)
+        place = same.index(theta) + 1
+        names.append(name if place == 1 else f"{name}-{place}")
+    return names
 
 
 def _name(config: Config, other: Config) -> str:

@@ -118,7 +118,7 @@ def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
     configurations = []
     reached: set[str] = set()
     for method in unique:
-        # Composing takes a quarter of a second: only where there is a key to ask for.
+        # Only where there is a key to ask for: composing takes a while.
         known = {f"influence.{key}" for key in compose([], method).solver_settings} if own else set()
         kept = [
             text
@@ -200,6 +200,8 @@ def _explain(error: HydraException, overrides: list[str], method_is_named: bool)
             continue
         tree = _tree([str(o.input_line) for o in parsed if o.key_or_group in groups()])
         at_hand: Any = OmegaConf.to_container(tree.values, resolve=False)
+        if override.is_add() and key in dotted(at_hand):
+            return f"{override.input_line}: {key} is there already; leave out the +"
         return f"{override.input_line}: {no_key(key, dotted(at_hand), tree.choices, method_is_named)}"
     return _first_line(error)
 

@@ -8,10 +8,12 @@ import pandas as pd
 
 from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.tolerance import tolerance_that_tells
+from diagnosis.verdict import Verdict
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
 from repro.retraining import RetrainingJob, retrain_settings, retrainer_for_key, solve_and_record
 from retrain.changes import Changes
+from retrain.choice import is_judgeable
 from retrain.removal import leave_one_out
 from retrain.retrainer import Retrainer, SolvedModels, with_null_control
 from retrain.settings import RetrainingProgress
@@ -29,6 +31,15 @@ class Judged:
     shown: int
     advice: str
     """What tells the effects from 0, where too many cannot be told; else empty."""
+
+
+def no_truth(subject: Subject, found: list[Verdict]) -> str:
+    """Why there are no leave-one-out models to judge by; empty where there are."""
+    if any(verdict.check == "quadratic" and verdict.passed is False for verdict in found):
+        return "the quadratic around θ̂ has no minimum, so there are no leave-one-out models to judge by"
+    if not is_judgeable(subject.risk, retrain_settings(subject.config)):
+        return "leave-one-out models can be certified with model.l2 > 0 only"
+    return ""
 
 
 def judge_by_retraining(

@@ -89,6 +89,9 @@ def folder_beside(config: Config, name: str, other: Config) -> Path | None:
     if config["output_dir"] is None:
         return None
     path = expanded(config["output_dir"])
+    if path.name in ("", ".."):
+        # "." and ".." have no name of their own.
+        path = path.resolve()
     by_hash = path.name == _named_by_hash(config).name
     return path.with_name(_named_by_hash(other).name if by_hash else f"{path.name}-{name}")
 

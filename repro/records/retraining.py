@@ -23,6 +23,7 @@ from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
 from retrain.removal import Removal
+from retrain.settings import RetrainSettings
 
 
 class SolverSettings(BaseModel):
@@ -76,9 +77,28 @@ def read_runs(folder: RunFolder) -> list[RetrainingRun] | None:
         return None
 
 
-def recorded(folder: RunFolder, key: str, removals: Collection[Removal]) -> set[Removal]:
-    """Those of the removals whose models the record says were solved for the θ̂ of this key."""
-    runs = [run for run in read_runs(folder) or [] if run.model_checksum == key]
+def models_key(key: str, settings: SolverSettings | RetrainSettings) -> str:
+    """Names the models of a θ̂ that these settings ask for: those of another question never pass for them.
+
+    Args:
+        key: names θ̂.
+        settings: how accurately and in what batches models are solved does not change which they are.
+    """
+    # Models of another L2 minimise another risk.
+    own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"
+    if settings.steps is not None:
+        own = f"{own} steps={settings.steps} order_seed={settings.order_seed}"
+    if settings.damping is not None:
+        own = f"{own} quadratic damping={settings.damping!r}"
+    return own
+
+
+def recorded(
+    folder: RunFolder, key: str, settings: RetrainSettings, removals: Collection[Removal]
+) -> set[Removal]:
+    """Those of the removals whose models the record says were solved: of this θ̂, as the settings ask."""
+    own = models_key(key, settings)
+    runs = [run for run in read_runs(folder) or [] if models_key(run.model_checksum, run.settings) == own]
     solved = {rows for run in runs for rows in run.solved}
     digests = {digest for run in runs for digest in run.groups}
     return {rows for rows in removals if rows in solved or group_digest(rows) in digests}

@@ -61,7 +61,7 @@ class Checked:
 
     @property
     def unchecked(self) -> list[str]:
-        """What could not be checked, because it is not there."""
+        """What could not be checked; each verdict says why."""
         return [verdict.check for verdict in self.verdicts if verdict.passed is None]
 
     @property

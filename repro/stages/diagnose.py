@@ -15,7 +15,7 @@ from influence.spectrum import Spectrum, spectrum
 from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
 from repro.diagnosing.repair import repair
-from repro.diagnosing.retraining import Judged
+from repro.diagnosing.retraining import Judged, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
@@ -24,11 +24,9 @@ from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
 from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
-from repro.retraining import retrain_settings
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.choice import is_judgeable
 from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
@@ -159,7 +157,8 @@ def _judge(
         steps.begin(SEED)
         noise.append(_training_noise(subject, exact))
     steps.begin(MODELS)
-    figure, judged = _against_retraining(subject, [panel for panel in panels if len(panel.rows)], steps)
+    judgeable = [panel for panel in panels if len(panel.rows)]
+    figure, judged = _against_retraining(subject, judgeable, no_truth(subject, verdicts), steps)
     return [*verdicts, *_outranked(settings, figure), *noise, *figure], judged
 
 
@@ -220,13 +219,15 @@ def _training_noise(subject: Subject, exact: Reference) -> Verdict:
 
 
 def _against_retraining(
-    subject: Subject, panels: list[Panel], steps: Steps
+    subject: Subject, panels: list[Panel], reason: str, steps: Steps
 ) -> tuple[list[Verdict], Judged | None]:
-    """What the page says of truth and methods, from the leave-one-out models of every point in the figure."""
+    """What the page says of truth and methods, from the leave-one-out models of every point in the figure.
+
+    Where there is a reason against such models it is undecided, and nothing is retrained.
+    """
     if not panels:
         return [], None
-    if not is_judgeable(subject.risk, retrain_settings(subject.config)):
-        reason = "leave-one-out models can be certified with model.l2 > 0 only"
+    if reason:
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
     judged = judge_figure_of(subject, panels, _report(steps))

@@ -74,7 +74,7 @@ def train(session: Session) -> Trained:
         test_examples=len(session.dataset.y_test),
     )
     session.listener.result(found)
-    better = minima_by(config, fit_to_a_minimum(risk, fit.theta))
+    better = fit_to_a_minimum(risk, fit.theta)
     if not fit.converged and "tolerance" in config["fit"]:
         raise StageError(not_converged(facts, config, better))
     # The quadratic around θ̂ is of any θ̂.
@@ -82,7 +82,7 @@ def train(session: Session) -> Trained:
         assume = "influence and retraining assume" if asks_for_minima(config) else "influence assumes"
         warn(
             f"{config.choices['fit']} ends after its steps, not at a minimum, which {assume}. "
-            f"`repro diagnose` says how far off it is; fit={better} gets there"
+            f"`repro diagnose` says how far off it is; fit={minima_by(config, better)} gets there"
         )
     return found
 
