@@ -195,8 +195,11 @@ MESSAGES = {
     ("repro train {}", "repro/model_file.py #1"): f"{REMEDIES}::test_a_stage_before_training",
     ("repro train {}", "repro/model_file.py #2"): f"{REMEDIES}::test_a_damaged_model",
     ("repro influence {}", "repro/predictions.py #1"): f"{REMEDIES}::test_a_stage_before_influence",
-    ("repro influence {}", "repro/predictions.py #2"): f"{REMEDIES}::test_predictions_of_another_test_point",
-    ("repro influence {}", "repro/predictions.py #3"): f"{REMEDIES}::test_predictions_with_other_settings",
+    ("repro influence {}", "repro/predictions.py #2"): (
+        "tests/test_removal_methods.py::test_what_is_not_certified_is_not_corrected_and_that_is_said"
+    ),
+    ("repro influence {}", "repro/predictions.py #3"): f"{REMEDIES}::test_predictions_of_another_test_point",
+    ("repro influence {}", "repro/predictions.py #4"): f"{REMEDIES}::test_predictions_with_other_settings",
     ("repro influence {}", "repro/agreement.py #1"): f"{REMEDIES}::test_predictions_that_are_old",
     ("repro influence {}", "repro/group_agreement.py #1"): (
         "tests/test_removal_methods.py::test_groups_that_a_method_has_not_predicted_are_left_out_with_the_command"

@@ -3,6 +3,9 @@
 import hashlib
 import json
 import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,9 +114,25 @@ def _run_all(folder: Path, overrides: list[str]) -> None:
     # Hydra's engine takes its overrides from the command line.
     sys.argv = ["repro sweep", "--multirun", *quiet, *where, *search_path(), *overrides]
     try:
-        job()
+        with _help_unread():
+            job()
     finally:
         sys.argv = before
+
+
+@contextmanager
+def _help_unread() -> Iterator[None]:
+    """Let argparse take a help that is no string, which Hydra 1.3 gives it and Python 3.14 refuses."""
+    if not hasattr(ArgumentParser, "_check_help"):
+        yield
+        return
+    unread: Any = ArgumentParser
+    unread._check_help = lambda parser, action: None
+    try:
+        yield
+    finally:
+        # What is left is the inherited one.
+        del unread._check_help
 
 
 def _common_points(
