@@ -125,6 +125,15 @@ def test_lines_run_as_printed_on_mnist(
     walk(registry.REAL)
 
 
+@pytest.mark.slow
+def test_the_papers_cnn_runs_as_printed_on_mnist(
+    mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REPRO_DATA_ROOT", str(mnist_root))
+    walk((registry.CNN_LINE,))
+
+
 @pytest.mark.parametrize("line", sorted(registry.NAMES))
 def test_a_command_that_is_named_answers(line: str) -> None:
     assert "Examples" in succeed(*line.split()[1:], "--help")
