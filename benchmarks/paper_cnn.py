@@ -121,8 +121,8 @@ def _keep(path: Path, state: dict[str, object]) -> None:
     write_atomically(path, lambda temporary: torch.save(state, temporary))
 
 
-def descend(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: float) -> Tensor:
-    """θ after rounds of L-BFGS in the variables of a Gauss-Newton factor, which each round makes anew."""
+def descend(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most: float) -> None:
+    """Rounds of L-BFGS in the variables of a Gauss-Newton factor, which each round makes anew; θ is kept."""
     kept = folder / "lbfgs.pt"
     theta, done, norm = start, 0, math.inf
     if kept.exists():
@@ -135,7 +135,6 @@ def descend(risk: AutogradRisk, start: Tensor, folder: Path, trace: Trace, most:
         norm, done = float(gradient.norm()), done + 1
         _keep(kept, {"theta": theta, "round": done, "gradient_norm": norm})
         trace.add("L-BFGS", done * ITERATIONS, float(value), norm)
-    return theta
 
 
 def one_round(risk: AutogradRisk, start: Tensor, trace: Trace, rounds: int) -> Tensor:

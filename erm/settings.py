@@ -92,7 +92,7 @@ def check_settings(made: Any, group: str) -> None:
         group: what the settings are keys of, for the message: such as influence.
     """
     kind: Any = type(made)
-    schema = _schema_of_class(kind)
+    schema = schema_of_class(kind)
     try:
         schema(**{field.name: getattr(made, field.name) for field in dataclasses.fields(schema)})
     except ValidationError as error:
@@ -101,7 +101,8 @@ def check_settings(made: Any, group: str) -> None:
 
 
 @functools.cache
-def _schema_of_class(kind: Any) -> Any:
+def schema_of_class(kind: Any) -> Any:
+    """Such a class of what a dataclass declares."""
     return schema_of(settings_of_class(kind))
 
 

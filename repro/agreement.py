@@ -14,7 +14,7 @@ from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
 from repro.records.age import age_in_words
 from repro.records.basins import basins_of
-from repro.records.removals import certified_points
+from repro.records.removals import certified_points, corrects
 from repro.records.retraining import recorded
 from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer, retrain_settings
@@ -77,6 +77,7 @@ def join_changes(session: Session) -> JoinedChanges:
     _warn_of_other_quadratics(config, predictions)
     certificates = {one.method: certified_points(folder, one.record) for one in predictions}
     table = _join(predictions, truth, targets, selection_name(config), certificates)
+    _warn_of_what_is_not_corrected(session, predictions, table)
     return JoinedChanges(
         risk=risk,
         retrainer=make_retrainer(session, model),
@@ -97,6 +98,20 @@ def _warn_of_other_quadratics(config: Config, predictions: list[Prediction]) -> 
             warn(
                 f"{one.method} predicts with influence.damping={own:g}, and the truth is of the quadratic "
                 f"with retrain.damping={asked:g}: they answer different questions"
+            )
+
+
+def _warn_of_what_is_not_corrected(
+    session: Session, predictions: list[Prediction], table: pd.DataFrame
+) -> None:
+    """Only what a method has certified does it correct; points that were chosen later it has not."""
+    for one in predictions:
+        certified = table.loc[table["method"] == one.method, "predicted_certificate"].notna()
+        if corrects(one.record) and not certified.all():
+            again = session.command("influence", "--method", one.method)
+            warn(
+                f"{one.method} has certified, and so corrected, {certified.sum()} of the {len(certified)} "
+                f"points shown. Run: {again}"
             )
 
 

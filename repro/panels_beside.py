@@ -1,6 +1,6 @@
 """Panels of other runs in the figure of a run: joined in their own folders, drawn beside this one's."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -56,15 +56,10 @@ def with_panels_beside(session: Session, joined: JoinedChanges) -> Panels:
         # Runs of one θ̂ share a folder: there a method has one panel for each truth that is asked for.
         known = tables.setdefault(other.folder.path, [])
         place = next((at for at, table in enumerate(known) if table.equals(theirs.table)), len(known))
-        name = f"{other.folder.path.name}{f' {place + 1}' if place else ''}"
-        added = _added(panels, other, theirs, list(joined.summary), name)
         if place == len(known):
             known.append(theirs.table)
-            panels = added
-        else:
-            own = f"{name}/{other.config.method}"
-            titles = {method: title for method, title in added.titles.items() if method == own}
-            panels = replace(panels, titles=panels.titles | titles)
+        name = f"{other.folder.path.name}{f' {place + 1}' if place else ''}"
+        panels = _added(panels, other, theirs, list(joined.summary), name)
     return panels
 
 
@@ -80,14 +75,17 @@ def _added(panels: Panels, other: Session, theirs: JoinedChanges, targets: list[
     names = {method: f"{name}/{method}" for method in titles}
     table = theirs.table[theirs.table["test_index"].isin(list(places))]
     table = table.assign(method=table["method"].map(names), test_index=table["test_index"].map(places))
+    named = {names[method]: f"{title}{note}" for method, title in titles.items()}
+    # A panel that is there already keeps its title, but for the method that this run is there for.
+    own = {name: named[name] for name in named if name == names.get(other.config.method)}
     return Panels(
-        pd.concat([panels.table, table], ignore_index=True),
+        pd.concat([panels.table, table]).drop_duplicates(ignore_index=True),
         panels.agreements
         | {
             (names[method], places[target]): found
             for (method, target), found in theirs.agreements.items()
             if target in places
         },
-        panels.titles | {names[method]: f"{title}{note}" for method, title in titles.items()},
+        named | panels.titles | own,
         tuple(dict.fromkeys((*panels.beside, other.folder.path))),
     )

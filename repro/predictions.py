@@ -12,7 +12,7 @@ from repro.errors import StageError
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord, read_record, read_table
-from repro.records.removals import as_stated, certified_points, corrects
+from repro.records.removals import as_stated
 from repro.selection import points_by_influence
 from retrain.removal import Removal, leave_one_out
 
@@ -68,29 +68,12 @@ def read_predictions(
         if method == config.method:
             _check_asked_settings(config, record)
         selected = as_stated(folder, record, select_rows(config, table, targets, chosen))
-        _say_what_is_not_corrected(folder, config, record, selected)
         predictions.append(Prediction(method=method, record=record, selected=selected))
     if not predictions:
         raise StageError("\n".join(obstacles))
     for obstacle in obstacles:
         warn(f"left out: {obstacle}")
     return predictions
-
-
-def _say_what_is_not_corrected(
-    folder: RunFolder, config: Config, record: InfluenceRecord, selected: pd.DataFrame
-) -> None:
-    """Only what a method has certified does it correct; points that were chosen later it has not."""
-    if not corrects(record):
-        return
-    keys = ["test_index", "train_index"]
-    known = len(selected[keys].merge(certified_points(folder, record)[keys], on=keys))
-    if known < len(selected):
-        again = command("influence", config, "--method", record.method)
-        warn(
-            f"{record.method} has certified, and so corrected, {known} of the {len(selected)} points shown. "
-            f"Run: {again}"
-        )
 
 
 def selected_removals(predictions: list[Prediction]) -> list[Removal]:

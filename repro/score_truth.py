@@ -143,15 +143,17 @@ def _l2_terms(
     l2 = config["model"].get("l2")
     if not isinstance(l2, float | int) or l2 <= 0:
         return None
+    session = functools.cache(lambda: _session(config))
     try:
         known = next((table for record, table in tables if _is_precise(record, targets)), None)
-        reference = _predicted(known, targets) if known is not None else _solved(_session(config), targets)
+        reference = _predicted(known, targets) if known is not None else _solved(session(), targets)
     except (StageError, UsageError) as error:
         warn(f"L2 is not looked for in the scores: {error}")
         return None
-    term = functools.cache(lambda some: _test_term(_session(config), float(l2), some))
-    small = len(next(iter(reference.values()))) <= ROUGH_EXAMPLES
-    return L2Terms(reference=reference, of_test_gradient=lambda rough: term(rough and not small))
+    # Of few examples the rough one is the whole one.
+    few = len(next(iter(reference.values()))) <= ROUGH_EXAMPLES
+    term = functools.cache(lambda rough: _test_term(session(), float(l2), rough))
+    return L2Terms(reference=reference, of_test_gradient=lambda rough: term(rough and not few))
 
 
 def _session(config: Config) -> "Session":

@@ -23,11 +23,15 @@ from tests.test_configuration_keys import all_keys
 
 PRINTED = printed_lines()
 LINES = {printed.line for printed in PRINTED}
-WALKS = registry.QUICK | registry.SLOW | registry.PROCESSES
+MINIATURE = registry.QUICK | registry.SLOW | registry.PROCESSES
 
 
 def walked() -> set[str]:
-    return {line for lines in WALKS.values() for line in lines}
+    return lines_of(MINIATURE | registry.REAL)
+
+
+def lines_of(walks: dict[str, tuple[str, ...]]) -> set[str]:
+    return {line for lines in walks.values() for line in lines}
 
 
 def run_by(printed: Printed) -> object:
@@ -51,7 +55,7 @@ def test_every_printed_line_is_run_as_printed() -> None:
 
 def test_what_is_listed_is_printed() -> None:
     """A line that is printed no more has no place in the lists."""
-    listed = {*walked(), *registry.REAL, *registry.FILLED, *registry.NAMES, *registry.EXEMPT}
+    listed = {*walked(), *registry.FILLED, *registry.NAMES, *registry.EXEMPT}
     listed |= {*registry.ELSEWHERE, *registry.EXIT_CODES}
     assert listed - LINES - registry.PREPARED - set(registry.FILLED.values()) == set()
     assert walked() - LINES >= registry.PREPARED
@@ -62,7 +66,7 @@ def test_what_is_listed_is_printed() -> None:
 
 def test_what_is_filled_in_is_run() -> None:
     assert set(registry.FILLED.values()) <= walked() | set(registry.ELSEWHERE)
-    assert set(registry.EXIT_CODES) | set(registry.REAL) <= walked()
+    assert set(registry.EXIT_CODES) | set(registry.REAL["also in miniature"]) <= lines_of(MINIATURE)
 
 
 @pytest.mark.parametrize(
@@ -117,21 +121,13 @@ def test_lines_with_processes_run_as_printed(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", registry.REAL)
 def test_lines_run_as_printed_on_mnist(
-    mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("REPRO_DATA_ROOT", str(mnist_root))
-    walk(registry.REAL)
-
-
-@pytest.mark.slow
-def test_the_papers_cnn_runs_as_printed_on_mnist(
-    mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("REPRO_DATA_ROOT", str(mnist_root))
-    walk((registry.CNN_LINE,))
+    walk(registry.REAL[name])
 
 
 @pytest.mark.parametrize("line", sorted(registry.NAMES))

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from argparse import Action, ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from plots.sweep import draw_sweep
 from repro.errors import StageError
 from repro.program import program
 from repro.sweep.job import SweepRun, _is_done
-from repro.sweep.sweep import Swept
+from repro.sweep.sweep import Swept, _help_unread
 from repro.sweep.table import joined
 from tests.command_line import FAST, repro, succeed
 from tests.npz_files import npz_arrays
@@ -200,6 +201,20 @@ def test_lines_are_methods_and_the_other_keys() -> None:
 
 L2 = ("--method", "cg", *FAST, "model.l2=0.001,0.1")
 """The first misclassified test points of these two are 0 and 11."""
+
+
+def test_a_help_that_is_no_string_is_read_by_nobody_while_hydra_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python 3.14 reads it as soon as an option is added, and Hydra's is an object."""
+
+    def read(parser: ArgumentParser, action: Action) -> None:
+        raise ValueError("badly formed help string")
+
+    monkeypatch.setattr(ArgumentParser.__mro__[2], "_check_help", read, raising=False)
+    parser: Any = ArgumentParser()
+    with _help_unread():
+        parser._check_help(None)
+    with pytest.raises(ValueError, match="badly formed"):
+        parser._check_help(None)
 
 
 def test_all_runs_explain_the_point_that_the_first_misclassifies(

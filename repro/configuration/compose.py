@@ -199,10 +199,11 @@ def _explain(error: HydraException, overrides: list[str], method_is_named: bool)
         if key in groups() or f"'{key}'" not in str(error):
             continue
         tree = _tree([str(o.input_line) for o in parsed if o.key_or_group in groups()])
-        at_hand: Any = OmegaConf.to_container(tree.values, resolve=False)
-        if override.is_add() and key in dotted(at_hand):
+        plain: Any = OmegaConf.to_container(tree.values, resolve=False)
+        at_hand = dotted(plain)
+        if override.is_add() and key in at_hand:
             return f"{override.input_line}: {key} is there already; leave out the +"
-        return f"{override.input_line}: {no_key(key, dotted(at_hand), tree.choices, method_is_named)}"
+        return f"{override.input_line}: {no_key(key, at_hand, tree.choices, method_is_named)}"
     return _first_line(error)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from erm.settings import Fault, faults_of, schema_of, settings_of_class
+from erm.settings import Fault, faults_of, schema_of, schema_of_class
 from repro.configuration.declared import declared
 from repro.configuration.files import groups, make_own_modules_importable, shipped_targets
 from repro.configuration.mistakes import no_such_value
@@ -30,7 +30,7 @@ def checked(values: dict[Any, Any]) -> dict[str, Any]:
     for name in nodes.keys() - set(groups()):
         raise UsageError(f"{printable(str(name))}: no such group. {nearest(name, list(groups()))}")
     return {
-        **_validated(_top(), top, ""),
+        **_validated(schema_of_class(Top), top, ""),
         **{group: _validated_target(nodes[group], f"{group}.") for group in MADE_OF},
         **{
             group: _validated(schema, nodes[group], f"{group}.")
@@ -49,11 +49,6 @@ def _validated_target(node: dict[str, Any], prefix: str) -> dict[str, Any]:
     # What is declared is checked here; what is not, the constructor judges.
     own = {key: setting for key, setting in declared(str(target)).items() if key in settings}
     return node | _validated(schema_of(own), {key: settings[key] for key in own}, prefix)
-
-
-@functools.cache
-def _top() -> Any:
-    return schema_of(settings_of_class(Top))
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from repro.configuration.files import groups, is_name
 from repro.configuration.mistakes import no_run
 from repro.drawing.figures import verbatim
 from repro.errors import UsageError
-from repro.folder.manifest import write_json_result, write_result
+from repro.folder.manifest import write_result
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.listener import Listener
@@ -155,15 +156,12 @@ def _write(scored: list[Scored], against: Path, first: Path) -> tuple[list[Path]
     content = {"against": str(against), "scores": before | found}
     table = pd.concat([rows, table]) if before else table
     figure = draw_leave_one_out(*_drawn(scored), selection=None)
-    if (folder := places.folder) is not None:
-        # The table first: score.json vouches for it.
-        write_result(folder, places.table, lambda path: table.to_csv(path, index=False))
-        write_json_result(folder, places.record, content)
-        write_result(folder, places.picture, lambda temporary: save(figure, temporary))
-    else:
-        write_atomically(places.table, lambda path: table.to_csv(path, index=False))
-        write_json(places.record, content)
-        write_atomically(places.picture, lambda temporary: save(figure, temporary))
+    folder = places.folder
+    write = write_atomically if folder is None else partial(write_result, folder)
+    # The table first: score.json vouches for it.
+    write(places.table, lambda path: table.to_csv(path, index=False))
+    write(places.record, lambda path: write_json(path, content))
+    write(places.picture, lambda path: save(figure, path))
     return [places.record, places.table, places.picture], list(before)
 
 
