@@ -139,6 +139,10 @@ def test_dropout_that_is_left_on_is_warned_of_before_work(own_model: Path) -> No
 
 
 BESIDE = "model=network fit=local model.hidden=2 model.l2=0.05 influence=cg plot.titles={cg:Network}"
+FIGURE2 = (
+    "run", "experiment=figure2", "data=digits", "data.num_train=50", "top_k=4", "plot.limits=null",
+    f"plot.beside=['{BESIDE}']", "plot.formats=[svg]",
+)  # fmt: skip
 
 
 def test_figure2_draws_three_panels_from_two_run_folders(
@@ -146,9 +150,7 @@ def test_figure2_draws_three_panels_from_two_run_folders(
 ) -> None:
     """Both models at the first test point that the linear one gets wrong; the tables stay apart."""
     monkeypatch.chdir(tmp_path)
-    small = ("data=digits", "data.num_train=50", "test_index=misclassified", "top_k=4", "plot.limits=null")
-    own = (f"plot.beside=['{BESIDE}']", "plot.formats=[svg]")
-    succeed("run", "experiment=figure2", *small, *own)
+    succeed(*FIGURE2, "test_index=misclassified")
     (linear,) = (tmp_path / "outputs").glob("digits-logistic-*")
     (network,) = (tmp_path / "outputs").glob("digits-network-*")
     tables = [pd.read_csv(folder / "leave_one_out.csv") for folder in (linear, network)]
@@ -170,9 +172,7 @@ def test_the_network_of_figure2_lies_beside_the_folder_that_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    small = ("data=digits", "data.num_train=60", "test_index=3", "top_k=6", "plot.limits=null")
-    own = (f"plot.beside=['{BESIDE}']", "plot.formats=[svg]")
-    said = succeed("run", "experiment=figure2", *small, *own, "output_dir=mine")
+    said = succeed(*FIGURE2, "test_index=3", "output_dir=mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "mine-network"]
     *_, last = said.splitlines()
     assert last == "the figure also has the panels of mine-network; their table and figures are there"
