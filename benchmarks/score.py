@@ -62,7 +62,7 @@ def faults_of(truth: Truth, terms: L2Terms) -> dict[str, list[Callable[[Vector],
         "factor_one_over_n": [lambda x: x / n],
         "factor": [lambda x: 10 * x, lambda x: x / 25],
         "l2_train": [lambda x: x - constant],
-        "l2_test": [lambda x: x + terms.of_test_gradient(False)],
+        "l2_test": [lambda x: x + terms.of_test_gradient()],
         "rows_shifted": [
             lambda x: np.concatenate([x[:front][::-1], x])[:n],
             lambda x: np.concatenate([x[:front][::-1], x]),

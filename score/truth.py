@@ -44,9 +44,9 @@ class L2Terms:
 
     reference: Mapping[int, Float[np.ndarray, " n"]]
     """By test point, the predicted change s_testᵀ∇L(zᵢ)/n of an exact solution, for every training point."""
-    of_test_gradient: Callable[[bool], Float[np.ndarray, " n"]]
-    """λθ̂ᵀH⁻¹∇L(zᵢ)/n: what predicted changes gain if the test gradient has λθ̂ in it. Takes a solution: called
-    with True for one that is told from 0 and from twice itself and no more, with False for all its digits."""
+    of_test_gradient: Callable[[], Float[np.ndarray, " n"] | None]
+    """λθ̂ᵀH⁻¹∇L(zᵢ)/n: what predicted changes gain if the test gradient has λθ̂ in it; None where there is no
+    such solution. It may have to be solved for, so that it is called only where it matters."""
 
 
 @dataclass(frozen=True, kw_only=True)

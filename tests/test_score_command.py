@@ -4,8 +4,6 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -184,22 +182,6 @@ def test_a_file_of_truth_is_enough(run: Path, tmp_path: Path) -> None:
     assert said(tmp_path / "mine.npy", "--against", truth)["faults"] == []
     assert (tmp_path / "score.json").is_file()
     assert (tmp_path / "score.png").is_file()
-
-
-def test_judging_needs_no_torch(run: Path, tmp_path: Path) -> None:
-    """Which would be half of its time: a table of the run is enough."""
-    np.save(tmp_path / "mine.npy", -300 * clean(run))
-    code = (
-        "import sys, typer.testing as t, cli.main as m;"
-        f"words = ['score', {str(tmp_path / 'mine.npy')!r}, '--against', {str(run)!r}];"
-        "r = t.CliRunner().invoke(m.app, words);"
-        "print(r.stdout); sys.exit(r.exit_code or ('torch' in sys.modules or 'scipy.stats' in sys.modules))"
-    )
-    ended = subprocess.run(
-        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "mine: sign: " in ended.stdout
 
 
 def test_scores_become_a_method(run: Path, tmp_path: Path) -> None:

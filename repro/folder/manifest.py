@@ -20,7 +20,7 @@ RESULTS = (
     "config.yaml", "provenance.json", "fit.safetensors", "model.safetensors", "leave_one_out.csv",
     "summary.json", "diagnosis.json", "compare.csv", "influence/*.csv", "influence/*.json",
     "retrain/record.json", "groups.csv", "groups.json", "removals.json", "removals.npz",
-    "influence/*.safetensors",
+    "influence/*.safetensors", "l2_terms.safetensors",
 )  # fmt: skip
 """What a command may read, or take for a result: none of these is used unless the manifest knows it."""
 FORMAT = 1

@@ -107,6 +107,10 @@ class RunFolder:
         return self.path / "score.csv"
 
     @property
+    def l2_terms(self) -> Path:
+        return self.path / "l2_terms.safetensors"
+
+    @property
     def figures(self) -> Path:
         return self.path / "plots"
 

@@ -50,7 +50,7 @@ class ModelFacts(BaseModel):
 def stored_facts(folder: RunFolder) -> ModelFacts | None:
     """The facts stored beside θ̂, whatever its configuration; None when they are missing or damaged."""
     try:
-        with safe_open(folder.model, framework="pt") as file:
+        with safe_open(folder.model, framework="np") as file:
             facts: dict[str, Any] = printable_strings(json.loads((file.metadata() or {})["facts"]))
         return ModelFacts.model_validate(facts)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError):

@@ -1,0 +1,72 @@
+"""l2_terms.safetensors: what `repro score` holds scores against to see where L2 is, computed once.
+
+All belongs to one θ̂, whose checksum stands in the file; with another θ̂ it is of no use.
+"""
+
+import errno
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from repro.folder.manifest import write_result
+from repro.folder.paths import RunFolder
+
+MODEL = "model"
+"""Under this key the file names θ̂."""
+TEST_GRADIENT = "test_gradient"
+REFERENCE = "reference/"
+"""Before the index of a test point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptTerms:
+    """What has been computed so far at one θ̂."""
+
+    test_gradient: Float[np.ndarray, " n"] | None = None
+    """λθ̂ᵀH⁻¹∇L(zᵢ)/n: what predicted changes gain if the test gradient has λθ̂ in it."""
+    reference: dict[int, Float[np.ndarray, " n"]] = field(default_factory=dict)
+    """By test point, the predicted change of every training point, where no precise method is in the run."""
+
+
+def read_terms(folder: RunFolder, key: str) -> KeptTerms:
+    """What is there for the θ̂ of this key; nothing where the file is missing, damaged or another's."""
+    try:
+        with safe_open(folder.l2_terms, framework="np") as file:
+            if (file.metadata() or {}).get(MODEL) != key:
+                return KeptTerms()
+            found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        reference = {
+            int(name.removeprefix(REFERENCE)): values
+            for name, values in found.items()
+            if name.startswith(REFERENCE)
+        }
+    except (OSError, ValueError, SafetensorError):
+        return KeptTerms()
+    sound = all(
+        one.ndim == 1 and one.dtype == np.float64 and bool(np.isfinite(one).all()) for one in found.values()
+    )
+    return KeptTerms(test_gradient=found.get(TEST_GRADIENT), reference=reference) if sound else KeptTerms()
+
+
+def add_terms(folder: RunFolder, key: str, more: KeptTerms) -> None:
+    """Write what there is now beside what was there for this θ̂."""
+    known = read_terms(folder, key)
+    kept = replace(more, reference=known.reference | more.reference)
+    if kept.test_gradient is None:
+        kept = replace(kept, test_gradient=known.test_gradient)
+    arrays = {f"{REFERENCE}{target}": values for target, values in kept.reference.items()}
+    if kept.test_gradient is not None:
+        arrays[TEST_GRADIENT] = kept.test_gradient
+    arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
+
+    def write(path: object) -> None:
+        try:
+            save_file(arrays, str(path), metadata={MODEL: key})
+        except SafetensorError as error:
+            # What the library makes of a full disk.
+            raise OSError(errno.EIO, str(error), str(path)) from error
+
+    write_result(folder, folder.l2_terms, write)
