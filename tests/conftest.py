@@ -2,14 +2,18 @@
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from jaxtyping import install_import_hook
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 install_import_hook(
     ["diagnosis", "erm", "influence", "parallel", "plots", "report", "retrain", "score"], "beartype.beartype"
@@ -24,6 +28,57 @@ COARSE = 100
 
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)
+
+
+RENDER = Figure.savefig
+rendered = True
+"""Whether figures show what was drawn: in tests with the mark `figures`; a sixth of all time is theirs."""
+
+
+def _savefig(figure: Figure, target: Any, **options: Any) -> None:
+    """Write the figure, or an empty one of its size and format."""
+    RENDER(figure if rendered else Figure(figsize=tuple(figure.get_size_inches())), target, **options)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before the fixtures, which draw too."""
+    global rendered
+    rendered = item.get_closest_marker("figures") is not None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def figures_as_marked() -> Iterator[None]:
+    """See `rendered`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", _savefig)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written has to survive a kill in these tests, and not the end of the machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def any_browser() -> "Iterator[Browser | None]":
+    """One for all tests of a process, since to start it takes seconds; None where there is none."""
+    from tests.browser import launched
+
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture
+def browser(any_browser: "Browser | None") -> "Browser":
+    """A browser, or a skip that says why there is none."""
+    from tests.browser import NAMES
+
+    if any_browser is None:
+        pytest.skip(f"no browser: none of {', '.join(NAMES)} is on the PATH")
+    return any_browser
 
 
 @pytest.fixture(scope="session", autouse=True)

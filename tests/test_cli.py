@@ -28,6 +28,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.figures
 def test_the_figure_on_digits(tmp_path: Path) -> None:
     """The README's first command on the whole data set: influence predicts what retraining finds."""
     folder = tmp_path / "run"
@@ -109,6 +110,7 @@ def test_run_folder_holds_what_the_documentation_lists(finished: Path) -> None:
         *(f"influence/{name}.{suffix}" for name in METHODS for suffix in ("csv", "json")),
         "influence/lissa.safetensors",
         "retrain/record.json",
+        "l2_terms.safetensors",
         "leave_one_out.csv",
         "summary.json",
         *(f"plots/{name}.{suffix}" for name in ("leave_one_out", "errors") for suffix in ("png", "pdf")),

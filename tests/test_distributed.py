@@ -116,6 +116,7 @@ def run_on_two_nodes(*overrides: list[str]) -> list[tuple[str, str]]:
     return ended
 
 
+@pytest.mark.slow
 def test_nodes_that_share_no_disk_leave_everything_with_rank_0(
     predicted: list[str], undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:

@@ -15,6 +15,8 @@ from plots.errors import BARS, CERTIFICATES, COLUMN, PAGE, draw_errors
 from plots.style import save
 from tests.figure_parts import assert_texts_are_apart, rows, texts
 
+pytestmark = pytest.mark.figures
+
 TITLES = {"exact": "Linear (exact)", "lissa": "Linear (approx)"}
 
 

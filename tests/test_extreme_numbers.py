@@ -25,6 +25,8 @@ from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import repro
 
+pytestmark = pytest.mark.figures
+
 SLACK = 1e-12
 """Rounding of a difference of two losses of size 1."""
 

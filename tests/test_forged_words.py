@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from playwright.sync_api import Browser
 from rich.table import Table
 
 from cli.console import complain, say, show, warn
@@ -20,7 +21,7 @@ from diagnosis.verdict import Verdict
 from repro.configuration.compose import parse_overrides
 from repro.folder.paths import RunFolder
 from repro.page.commands import method_overrides
-from tests.browser import NAMES, launched, opened
+from tests.browser import opened
 from tests.command_line import repro
 from tests.forged import SETTINGS, forge_config, forge_facts, forge_json
 
@@ -66,18 +67,20 @@ class Tags(HTMLParser):
         self.text += data
 
 
-def assert_page_draws_text(run: RunFolder) -> None:
+def assert_page_draws_text(run: RunFolder, browser: Browser | None) -> None:
     """In a browser, if there is one: Plotly would make links and bold letters of tags in its texts."""
-    if not any(map(shutil.which, NAMES)):
+    if browser is None:
         return
-    with launched() as browser, opened(browser, run.report) as page:
+    with opened(browser, run.report) as page:
         assert page.locator("svg a, svg [style*='font-weight: bold']").count() == 0
         page.locator("#making details").evaluate_all("parts => parts.forEach((part) => part.open = true)")
         assert page.locator("svg a").count() == 0
         page.locator("#step").press("ArrowRight")
 
 
-def test_records_that_order_are_text_on_terminal_and_page(run: RunFolder) -> None:
+def test_records_that_order_are_text_on_terminal_and_page(
+    run: RunFolder, any_browser: Browser | None
+) -> None:
     """The message of the solver, the label of its trace, versions and machine."""
 
     def forge_record(record: dict[str, Any]) -> None:
@@ -98,10 +101,10 @@ def test_records_that_order_are_text_on_terminal_and_page(run: RunFolder) -> Non
     page = Tags(run.report.read_text(encoding="utf-8"))
     assert not page.tags & {"evil", "onclick", "onerror"}
     assert "touch canary" in page.text
-    assert_page_draws_text(run)
+    assert_page_draws_text(run, any_browser)
 
 
-def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
+def test_a_method_s_name_that_orders_is_a_name(run: RunFolder, any_browser: Browser | None) -> None:
     """On the terminal, in figures, on the page and in the commands that the page prints."""
     name = "".join(METHOD)
     forge_json(run, run.influence_record("cg"), lambda record: record.update(method=name))
@@ -118,7 +121,7 @@ def test_a_method_s_name_that_orders_is_a_name(run: RunFolder) -> None:
     assert not page.tags & {"evil", "onclick"}
     commands = [line for line in page.text.splitlines() if line.strip().startswith("repro ")]
     assert any(name in shlex.split(line) for line in commands)
-    assert_page_draws_text(run)
+    assert_page_draws_text(run, any_browser)
     checked = repro("check", run.path)
     assert checked.exit_code == 0, checked.output
 

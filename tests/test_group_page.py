@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from diagnosis.figure import Method, Retrained
 from diagnosis.group_figure import judge_groups
 from diagnosis.predictions import ONE_STEP
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
-from tests.browser import launched, opened
+from tests.browser import opened
 from tests.command_line import FAST, repro, succeed
 
 METHODS = ("exact", "newton_step", "grad_dot")
@@ -59,12 +59,12 @@ def test_the_page_on_groups_says_all_that_the_page_on_points_says(scored: Path) 
     assert "no record" not in said
 
 
-def test_the_card_of_a_group_has_the_certificate_of_its_prediction(scored: Path) -> None:
+def test_the_card_of_a_group_has_the_certificate_of_its_prediction(scored: Path, browser: Browser) -> None:
     succeed("report", scored)
     table = pd.read_csv(scored / "groups.csv")
     stepped = table[(table["method"] == "newton_step") & (table["test_index"] == 14)]
     first = stepped.sort_values("actual_change").iloc[0]
-    with launched() as browser, opened(browser, scored / "report.html") as page:
+    with opened(browser, scored / "report.html") as page:
         page.locator("#step").fill("1")
         page.locator("#step").fill("0")
         expect(page.locator("#card h3")).to_have_text(f"Group {first['removal']}")

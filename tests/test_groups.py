@@ -11,13 +11,13 @@ import pandas as pd
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from plots.groups import agreement_by_size, draw_agreement_by_size, draw_groups
 from repro.group_agreement import predicted_group_changes
 from retrain.clusters import SKETCHED, gradients
 from retrain.group_kinds import halves, random_groups, study_groups
-from tests.browser import launched, opened
+from tests.browser import opened
 from tests.command_line import FAST, repro, succeed
 
 
@@ -130,7 +130,9 @@ def test_groups_are_exported_with_their_rows(grouped: tuple[Path, list[str]], tm
     assert {(row.test_index, row.rows): row.actual_change for row in exported.itertuples()} == known
 
 
-def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tuple[Path, list[str]]) -> None:
+def test_the_page_shows_groups_by_size_with_their_strongest_members(
+    grouped: tuple[Path, list[str]], browser: Browser
+) -> None:
     folder, overrides = grouped
     assert "report.html" in succeed("report", *overrides)
     assert "good  page: report.html shows this table" in succeed("check", folder)
@@ -141,7 +143,7 @@ def test_the_page_shows_groups_by_size_with_their_strongest_members(grouped: tup
     members = removals[int(largest["removal"])]
     own = by_point(folder / "influence" / "exact.csv", "predicted_change")
     strongest = sorted(members, key=lambda row: -abs(own[14, row]))[:8]
-    with launched() as browser, opened(browser, folder / "report.html") as page:
+    with opened(browser, folder / "report.html") as page:
         expect(page.locator("#count")).to_have_text("15 of 15 groups shown.")
         page.locator("#step").evaluate(
             "step => { step.value = step.max; step.dispatchEvent(new Event('input', {bubbles: true})); }"
@@ -457,7 +459,7 @@ def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
     assert "retrain.l2_scaling=sum is for groups" in result.stderr
 
 
-def test_groups_of_one_size_have_no_colours_no_curve_and_no_range(tmp_path: Path) -> None:
+def test_groups_of_one_size_have_no_colours_no_curve_and_no_range(tmp_path: Path, browser: Browser) -> None:
     folder = tmp_path / "run"
     overrides = [*FAST, "removals=halves", "removals.count=8", f"output_dir={folder}"]
     (folder / "plots").mkdir(parents=True)
@@ -466,7 +468,7 @@ def test_groups_of_one_size_have_no_colours_no_curve_and_no_range(tmp_path: Path
     assert "8 models without a group each and the null control" in " ".join(said.split())
     assert [path.name for path in (folder / "plots").glob("groups*")] == ["groups.png"]
     succeed("report", *overrides)
-    with launched() as browser, opened(browser, folder / "report.html") as page:
+    with opened(browser, folder / "report.html") as page:
         expect(page.locator("header")).to_contain_text("8 groups of 150 rows, removals=halves")
         assert page.locator("#sizes, a[href='#sizes'], #figure .colorbar").count() == 0
         assert page.locator("#figure .point").count() == 8

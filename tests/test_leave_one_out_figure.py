@@ -10,6 +10,8 @@ from plots.leave_one_out import draw_leave_one_out
 from plots.style import DEFAULT
 from tests.figure_parts import draw, rows, texts
 
+pytestmark = pytest.mark.figures
+
 
 def test_one_panel_a_method_in_the_table_s_order() -> None:
     figure = draw(rows("lissa"), rows("exact"), rows("arnoldi"))

@@ -130,7 +130,7 @@ def interruptions(risk: AutogradRisk, start: Tensor) -> Iterator[int]:
     yield from sorted({newton[0] - 1, newton[-1]})
 
 
-@pytest.mark.parametrize("saddle", [False, True])
+@pytest.mark.parametrize("saddle", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_an_interrupted_fit_ends_at_the_same_bits(
     way: str, saddle: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

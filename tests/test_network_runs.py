@@ -14,7 +14,7 @@ from tests.command_line import repro, spawn, succeed
 from tests.test_interruptions import PATIENCE, wait_for_weights, weight_files
 
 NETWORK = (
-    "data=digits", "data.num_train=50", "model=network", "model.hidden=2", "model.l2=0.3", "top_k=12",
+    "data=digits", "data.num_train=100", "model=network", "model.hidden=2", "model.l2=0.3", "top_k=12",
     "retrain.batch_size=4", "plot.formats=[png]",
 )  # fmt: skip
 
@@ -138,13 +138,14 @@ def test_dropout_that_is_left_on_is_warned_of_before_work(own_model: Path) -> No
     assert warned < said.index("training: started")
 
 
-BESIDE = "model=network fit=local model.hidden=2 model.l2=0.05 influence=cg plot.titles={cg:Network}"
+BESIDE = "model=network fit=local model.hidden=2 model.l2=0.3 influence=cg plot.titles={cg:Network}"
 FIGURE2 = (
-    "run", "experiment=figure2", "data=digits", "data.num_train=50", "top_k=4", "plot.limits=null",
+    "run", "experiment=figure2", "data=digits", "data.num_train=100", "top_k=4", "plot.limits=null",
     f"plot.beside=['{BESIDE}']", "plot.formats=[svg]",
 )  # fmt: skip
 
 
+@pytest.mark.figures
 def test_figure2_draws_three_panels_from_two_run_folders(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -199,6 +200,7 @@ def test_runs_beside_of_one_minimiser_share_a_folder() -> None:
     assert [other["output_dir"] for other in found] == ["mine-network", "mine-network", "mine-network-2"]
 
 
+@pytest.mark.figures
 def test_methods_of_one_minimiser_beside_are_a_panel_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

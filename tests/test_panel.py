@@ -12,6 +12,8 @@ from plots.numbers import format_r, format_slope
 from plots.style import save
 from tests.figure_parts import HALF_MARKER, bars, draw, offsets, rows, texts
 
+pytestmark = pytest.mark.figures
+
 
 def test_x_is_the_actual_and_y_the_predicted_change() -> None:
     table = rows()

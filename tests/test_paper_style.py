@@ -15,6 +15,8 @@ from plots.style import DEFAULT, PAPER, STYLES, save
 from repro.configuration.compose import compose
 from tests.figure_parts import assert_texts_are_apart, bars, draw, offsets, rows, texts
 
+pytestmark = pytest.mark.figures
+
 PAGE = 6.75
 
 

@@ -15,6 +15,8 @@ from pandas import DataFrame, concat
 from plots.style import DEFAULT, save
 from tests.figure_parts import assert_texts_are_apart, draw, rows
 
+pytestmark = pytest.mark.figures
+
 
 def render_cases() -> dict[str, DataFrame]:
     grown = 1e200 * rows()["predicted_change"]

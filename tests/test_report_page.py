@@ -15,18 +15,12 @@ from sklearn.datasets import load_digits
 
 from cli.browser import open_in_browser
 from report.images import grey_levels, png_uri
-from tests.browser import PHONE, keep_screenshot, launched, opened
+from tests.browser import PHONE, keep_screenshot, opened
 from tests.command_line import FAST, repro, succeed
 
 TESTS = (14, 3)
 METHODS = ("--method", "cg", "--method", "grad_dot")
 HOSTILE = "</script><script>window.entered = true</script>"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with launched() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

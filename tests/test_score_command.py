@@ -44,6 +44,7 @@ def said(*arguments: str | Path) -> dict[str, object]:
     return found[-1]
 
 
+@pytest.mark.figures
 def test_scores_are_judged_and_the_figures_written(run: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "good.npy", clean(run))
     np.save(tmp_path / "bad.npy", -300 * clean(run))

@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from cli.command import COMMANDS
 from tests.command_line import FAST, PROJECT
 
-pytestmark = pytest.mark.versions
+pytestmark = [pytest.mark.versions, pytest.mark.figures]
 PROGRAM = Path(sys.executable).parent / "repro"
 PATIENCE = 1800
 NAMES = ["exact", "cg", "lissa", "lissa_auto", "grad_dot"]
