@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from cli.console import say, say_wrote, show
@@ -41,7 +42,7 @@ def _(found: ScoredFiles) -> None:
             cells = (_within(getattr(measures, name), form) for name, form in columns.values())
             table.add_row(one.name, str(target), *cells)
     rows = [
-        {"scores": one.name, "test_index": target} | measures.as_json()
+        {"scores": one.name, "test_index": target} | asdict(measures)
         for one in found.scored
         for target, measures in one.score.measures.items()
     ]
