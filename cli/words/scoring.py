@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cli.console import say, say_wrote, show
 from cli.words.registry import result_table, words
@@ -75,7 +75,8 @@ def _say_faults(one: Scored) -> None:
             f"{one.name}: so mended, r {_signed(r, '.4f')} → {_signed(after.pearson.value, '.4f')}, "
             f"slope {_signed(slope, '.4g')} → {_signed(after.slope.value, '.4g')}"
         )
-    say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
+    numbers: dict[str, Any] = score.as_json()
+    say("\n".join(lines), "scored", scores=one.name, file=one.file, **numbers)
 
 
 def _signed(value: float, form: str) -> str:
