@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from diagnosis.predictions import MethodVerdict
 from diagnosis.verdict import Verdict
+from report.points import FigureData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +128,15 @@ class OtherTable:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AxisLimits:
+    """Half-widths of the figure's axes to choose from beside that of the data."""
+
+    paper: float
+    configured: float | None
+    """None where it is the paper's."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """All of it."""
 
@@ -141,8 +150,10 @@ class Page:
     test_points: Sequence[TestPoint]
     judged: Sequence[JudgedScores]
     """Files of scores that `repro score` has judged."""
-    figure: dict[str, Any]
-    """The interactive figure's data, of `report.points`."""
+    figure: FigureData
+    images: Mapping[int, str]
+    """Pictures of the training examples that the figure draws; empty for data that are no images."""
+    limits: AxisLimits
     other: OtherTable | None
     local: bool
     """Whether certificates have a condition: see `retrain/local_certificate.py`."""

@@ -1,8 +1,7 @@
 """The page on groups of training rows as one HTML text, of the same parts as that on single points."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
@@ -11,6 +10,7 @@ from diagnosis.figure import measures
 from diagnosis.limits import CRITERIA
 from diagnosis.verdict import Verdict
 from report.content import Making, Method, OtherTable
+from report.group_points import GroupFigureData
 from report.page import as_json, asset, environment, one_function
 
 SCRIPTS = ("page.js", "groups.js")
@@ -55,8 +55,9 @@ class GroupPage:
     """Of `repro lds`; none where it was not run."""
     certified: Sequence[str]
     """A sentence for each method that certifies its predictions itself."""
-    figure: dict[str, Any]
-    """The interactive figure's data, of `report.group_points`."""
+    figure: GroupFigureData
+    images: Mapping[int, str]
+    """Pictures of the members that the cards show; empty for data that are no images."""
     other: OtherTable | None
     local: bool
     """Whether certificates have a condition."""
@@ -82,6 +83,6 @@ def render_groups(page: GroupPage) -> str:
             styles=Markup(asset("page.css")),
             script=one_function(SCRIPTS),
             plotly=Markup(get_plotlyjs()),
-            figure=as_json(page.figure),
+            figure=as_json(vars(page.figure) | {"images": page.images, "noun": page.example_noun}),
         )
     )

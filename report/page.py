@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
 
@@ -23,6 +24,7 @@ SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.j
 def render(page: Page) -> str:
     """The page. What it says is escaped, whatever a label, a path or a method is called."""
     template = environment().get_template("report.html.jinja")
+    beside = {"images": page.images, "noun": page.example_noun, "limits": page.limits}
     return template.render(
         page=page,
         criteria=CRITERIA,
@@ -33,7 +35,7 @@ def render(page: Page) -> str:
         styles=Markup(asset("page.css")),
         script=one_function(SCRIPTS),
         plotly=Markup(get_plotlyjs()),
-        figure=as_json(page.figure),
+        figure=as_json(vars(page.figure) | beside),
         traces=as_json(_trace_data(page.making.traces)),
     )
 
@@ -70,12 +72,12 @@ def asset(name: str) -> str:
 
 
 def as_json(value: Any) -> Markup:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """JSON that cannot end the script element it stands in; records as objects."""
+    text = json.dumps(value, default=asdict, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
 
 
-def _trace_data(traces: Sequence[Trace]) -> list[dict[str, Any]]:
+def _trace_data(traces: Sequence[Trace]) -> list[dict[str, object]]:
     return [
         {
             "title": trace.title,

@@ -1,7 +1,6 @@
 """What is wrong with scores: the names of faults, in words, and what a change does to the scores."""
 
 from dataclasses import dataclass
-from typing import Any
 
 SIGN = "sign"
 TRANSPOSE = "transpose"
@@ -24,10 +23,6 @@ class Fault:
     """What is wrong and what to do, one line."""
     value: float | None = None
     """Its size where it has one: rows, or the factor by which scores are too large."""
-
-    def as_json(self) -> dict[str, Any]:
-        """By name."""
-        return {"name": self.name, "words": self.words, "value": self.value}
 
 
 def sign() -> Fault:

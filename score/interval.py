@@ -17,15 +17,12 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A statistic of the actual changes as they are known, and between what it lies for certain."""
+    """A statistic of the actual changes as they are known, and between what it lies for certain; NaN where it
+    is undefined."""
 
     value: float
     low: float
     high: float
-
-    def as_json(self) -> dict[str, float]:
-        """By name; NaN where the statistic is undefined."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 UNDEFINED = Interval(math.nan, math.nan, math.nan)

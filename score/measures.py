@@ -1,8 +1,7 @@
 """How well predicted changes of one test point agree with the actual ones, each figure with its interval."""
 
 import math
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -44,13 +43,6 @@ class Measures:
     lds: Interval | None = None
     """The linear datamodeling score: Spearman's r of predicted and actual changes of models of halves (Park
     et al. 2023, "TRAK", section 2); None where there are no such models."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Intervals as value, low and high."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {
-            name: value.as_json() if isinstance(value, Interval) else value for name, value in found.items()
-        }
 
 
 def measure(

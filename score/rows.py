@@ -89,7 +89,13 @@ def _candidates(
         for place in sorted_places
         for moved in [*_shifted(rows, truths, place, width), *_sorted_after(rows, truths, place, width)]
     ]
-    return [found for found in (plain, shifts, both) if found]
+    kept = [[found for found in some if _leaves_enough(found, truths)] for some in (plain, shifts, both)]
+    return [found for found in kept if found]
+
+
+def _leaves_enough(order: RowMap, truths: Sequence[PointTruth]) -> bool:
+    """Whether a shift leaves every test point as many points as tell an order."""
+    return all((order.place[truth.train_index] >= 0).sum() >= LEAST_POINTS for truth in truths)
 
 
 def _class_places(labels: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:

@@ -1,8 +1,7 @@
 """How well scores agree with actual changes, what is wrong with them, and how well they agree once mended."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
@@ -17,8 +16,8 @@ from score.truth import PointTruth, Truth
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """How well scores agree with the truth; the figures are those of the first test point."""
+class Findings:
+    """What is found of scores, as score.json keeps it; the figures are those of the first test point."""
 
     measures: dict[int, Measures]
     """By test point, of the scores as they are."""
@@ -28,11 +27,6 @@ class Score:
     """Whether no fault is named for want of points: more could name one, or rule it out."""
     mended: dict[int, Measures]
     """By test point, with the faults mended; the same as `measures` where there are none."""
-    pairs: pd.DataFrame
-    """One row for each test point and left-out point: test_index, train_index, predicted_change,
-    actual_change, certificate, mended_change."""
-    scores: Laid
-    """All scores, by test point."""
 
     @property
     def fault_names(self) -> list[str]:
@@ -75,22 +69,34 @@ class Score:
     def _first(self) -> Measures:
         return next(iter(self.measures.values()))
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         """The first test point's figures, each as value, low and high; `faults`, a list of names; the changes
         and the figures with them; with several test points each under `test_points`."""
         first = next(iter(self.measures))
-        content: dict[str, Any] = {"test_index": first, **self.measures[first].as_json()}
-        content["faults"] = self.fault_names
-        content["too_few_points"] = self.too_few_points
-        content["changes"] = [fault.as_json() for fault in self.faults]
-        content["mended"] = self.mended[first].as_json() if self.faults else None
-        if len(self.measures) > 1:
-            content["test_points"] = {
-                str(target): found.as_json()
-                | {"mended": self.mended[target].as_json() if self.faults else None}
-                for target, found in self.measures.items()
-            }
-        return content
+        mended = {target: asdict(found) if self.faults else None for target, found in self.mended.items()}
+        points = {
+            str(target): asdict(found) | {"mended": mended[target]} for target, found in self.measures.items()
+        }
+        return {
+            "test_index": first,
+            **asdict(self.measures[first]),
+            "faults": self.fault_names,
+            "too_few_points": self.too_few_points,
+            "changes": [asdict(fault) for fault in self.faults],
+            "mended": mended[first],
+            **({"test_points": points} if len(points) > 1 else {}),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Findings):
+    """How well scores agree with the truth, what is wrong with them, and the scores themselves."""
+
+    pairs: pd.DataFrame
+    """One row for each test point and left-out point: test_index, train_index, predicted_change,
+    actual_change, certificate, mended_change."""
+    scores: Laid
+    """All scores, by test point."""
 
 
 def score_scores(scores: Scores, truth: Truth) -> Score:

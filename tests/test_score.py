@@ -57,6 +57,28 @@ def test_honest_estimators_are_let_be() -> None:
         assert not found.faults, (found.fault_names, found.pearson)
 
 
+def test_scores_that_are_all_alike_are_judged() -> None:
+    """No order of rows follows the truth better than another, whatever would leave no row."""
+    truth, _ = problem(tests=2)
+    found = score_scores(Scores(values=np.zeros((2, N)), form="array"), truth)
+    assert not found.faults
+    assert np.isnan(found.pearson.value)
+
+
+def test_an_order_of_rows_leaves_each_test_point_some() -> None:
+    """The first test point's scores are far down the columns, where the second's have none."""
+    generator = np.random.default_rng(0)
+    points = {}
+    for target, chosen in enumerate((np.arange(300, N), np.arange(12))):
+        change = generator.standard_t(3, len(chosen))
+        points[target] = PointTruth(
+            train_index=chosen, actual_change=change, certificate=np.zeros(len(chosen))
+        )
+    values = np.zeros((2, N))
+    values[0, : N - 300] = points[0].actual_change
+    score_scores(Scores(values=values, form="array"), Truth(points=points, num_train=N))
+
+
 def of_few(truth: Truth, count: int) -> Truth:
     """The same truth, of the points of largest effect alone."""
     whole = truth.points[0]

@@ -110,12 +110,12 @@ def test_scores_by_another_order_of_training_on_do_not_stay(run: Path, tmp_path:
     assert list(json.loads((tmp_path / "score.json").read_text())["scores"]) == ["three"]
 
 
-@pytest.mark.parametrize("entry", [3, [], None, {}])
-def test_a_record_whose_entry_is_no_object_begins_anew(run: Path, tmp_path: Path, entry: object) -> None:
+@pytest.mark.parametrize("entry", ["3", "[]", "null", "{}", pytest.param("[" * 100_000, id="nested")])
+def test_a_record_whose_entry_is_no_object_begins_anew(run: Path, tmp_path: Path, entry: str) -> None:
     np.save(tmp_path / "good.npy", clean(run))
     succeed("score", tmp_path / "good.npy", "--against", run)
     content = json.loads((run / "score.json").read_text())
-    write_text_result(RunFolder(run), run / "score.json", json.dumps(content | {"scores": {"good": entry}}))
+    write_text_result(RunFolder(run), run / "score.json", f'{{"scores": {{"good": {entry}}}}}')
     again = repro("score", tmp_path / "good.npy", "--against", run)
     assert again.exit_code == 0, again.output
     assert "score.json is not as this tool writes it, so that it begins anew" in again.stderr
@@ -365,11 +365,16 @@ def test_the_page_shows_the_scores_that_were_judged(
     np.testing.assert_allclose(mine["mended_change"], mine["predicted_change"] / -300)
     joined = Experiment(str(run)).agreement()
     assert len(judged_scores(folder, joined)) == 2
-    for text, line in (
-        (table.assign(actual_change=0.5).to_csv(index=False), "judged by other actual changes"),
-        ("scores,test_index\n1,2\n", "not as this tool writes it"),
+    undefined = told.replace('"lds": null', '"lds": {"value": null, "low": null, "high": null}')
+    assert undefined != told
+    write_text_result(folder, folder.score, undefined)
+    assert [one.lds for one in judged_scores(folder, joined)] == [None, None]
+    for path, text, line in (
+        (folder.score_table, table.assign(actual_change=0.5).to_csv(index=False), "by other actual changes"),
+        (folder.score_table, "scores,test_index\n1,2\n", "not as this tool writes it"),
+        (folder.score, '{"scores": ' + "[" * 100_000, "not as this tool writes it"),
     ):
-        write_text_result(folder, folder.score_table, text)
+        write_text_result(folder, path, text)
         assert judged_scores(folder, joined) == []
         assert line in caplog.records[-1].message
 

@@ -160,7 +160,7 @@ def _say_point(target: int, point: PointSummary) -> None:
             f"{format_number(basins.smallest_margin)} times faster than measured",
             "basins",
             test_index=target,
-            **basins.as_json(),
+            **asdict(basins),
         )
     say(
         "no certificates: training went on, to no minimum; with nothing removed that changes the loss by "
@@ -170,11 +170,9 @@ def _say_point(target: int, point: PointSummary) -> None:
         f"null control {point.null_control:.1e} (certificate {point.null_control_certificate:.1e})",
         "certified",
         test_index=target,
-        **{
-            name: value
-            for name, value in point.as_json().items()
-            if name not in ("methods", "local_certificates")
-        },
+        max_certificate=point.max_certificate,
+        null_control=point.null_control,
+        null_control_certificate=point.null_control_certificate,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from cli.console import say, say_wrote, show
 from cli.words.registry import result_table, words
@@ -41,7 +42,7 @@ def _(found: ScoredFiles) -> None:
             cells = (_within(getattr(measures, name), form) for name, form in columns.values())
             table.add_row(one.name, str(target), *cells)
     rows = [
-        {"scores": one.name, "test_index": target} | measures.as_json()
+        {"scores": one.name, "test_index": target} | asdict(measures)
         for one in found.scored
         for target, measures in one.score.measures.items()
     ]
@@ -74,7 +75,8 @@ def _say_faults(one: Scored) -> None:
             f"{one.name}: so mended, r {_signed(r, '.4f')} → {_signed(after.pearson.value, '.4f')}, "
             f"slope {_signed(slope, '.4g')} → {_signed(after.slope.value, '.4g')}"
         )
-    say("\n".join(lines), "scored", scores=one.name, file=one.file, **score.as_json())
+    numbers: dict[str, Any] = score.as_json()
+    say("\n".join(lines), "scored", scores=one.name, file=one.file, **numbers)
 
 
 def _signed(value: float, form: str) -> str:

@@ -37,8 +37,7 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
     dataset, config, folder = session.dataset, session.config, session.folder
     model, choice = session.model(), joined.choice
     retrainer = make_retrainer(session, model)
-    titles, pictures = method_titles(config, choice.predictions), Pictures.of(dataset)
-    noun = "image" if dataset.image_shape else "example"
+    titles = method_titles(config, choice.predictions)
     targets, first = list(joined.summary), choice.predictions[0]
     figure = group_figure_data(
         joined.table,
@@ -47,7 +46,6 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         {target: of(first, target) for target in targets},
         titles,
     )
-    figure |= {"images": pictures.by_index(dataset.x_train, shown_members(figure)), "noun": noun}
     selection = describe_groups(config, choice.removals)
     retraining = read_retraining(folder, config, model.key, retrainer, choice.removals)
     scores = datamodeling_scores(folder)
@@ -66,11 +64,12 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         data=f"{config.choices['data']}, {len(dataset.y_train):,} training examples",
         model=retrainer.description,
         selection=selection,
-        example_noun=noun,
+        example_noun="image" if dataset.image_shape else "example",
         test_points=[_test_point(session, joined, retraining, target, titles) for target in targets],
         scores=scores,
         certified=certified_predictions(joined.table),
         figure=figure,
+        images=Pictures.of(dataset).by_index(dataset.x_train, shown_members(figure)),
         other=other_points(session),
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.groups),

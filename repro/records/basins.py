@@ -1,7 +1,6 @@
 """Which minima the models of a table are, and how much their certificates take for granted, in numbers."""
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -19,9 +18,6 @@ class Basins:
     undecided: int
     smallest_margin: float
     """So many times faster than measured the Hessian may change, and every certificate still holds."""
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def basins_of(table: pd.DataFrame) -> Basins | None:

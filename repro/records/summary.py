@@ -36,8 +36,8 @@ class PointSummary:
     basins: Basins | None = None
     """Where certificates are local."""
 
-    def as_json(self) -> dict[str, Any]:
-        local = {} if self.basins is None else {"local_certificates": self.basins.as_json()}
+    def as_json(self) -> dict[str, object]:
+        local = {} if self.basins is None else {"local_certificates": asdict(self.basins)}
         return local | {
             "methods": {name: found.as_json() for name, found in self.methods.items()},
             "max_certificate": self.max_certificate,

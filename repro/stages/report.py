@@ -6,7 +6,7 @@ from io import BytesIO
 from pathlib import Path
 
 from plots.style import save
-from report.content import Page
+from report.content import AxisLimits, Page
 from report.group_page import render_groups
 from report.page import render
 from report.points import drawn_points, figure_data
@@ -56,22 +56,21 @@ def _rendered(session: Session) -> str:
 def _page(session: Session, plotted: Plotted) -> Page:
     dataset, joined, config, folder = session.dataset, plotted.joined, session.config, session.folder
     titles, pictures = method_titles(config, joined.predictions), Pictures.of(dataset)
-    noun = "image" if dataset.image_shape else "example"
-    images = pictures.by_index(dataset.x_train, drawn_points(joined.table))
     retraining = read_retraining(folder, config, joined.model.key, joined.retrainer, joined.removals)
-    figure = figure_data(joined.table, titles)
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
     return Page(
         data=f"{config.choices['data']}, {sizes}",
         model=joined.retrainer.description,
         selection=joined.selection,
-        example_noun=noun,
+        example_noun="image" if dataset.image_shape else "example",
         test_points=[
             describe_test_point(dataset, joined, retraining, target, titles, pictures)
             for target in joined.summary
         ],
         judged=judged_scores(folder, joined),
-        figure=figure | {"images": images, "noun": noun, "limits": _limits(config)},
+        figure=figure_data(joined.table, titles),
+        images=pictures.by_index(dataset.x_train, drawn_points(joined.table)),
+        limits=_limits(config),
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.table),
         printed_figure=_printed_figure(config, plotted, titles),
@@ -89,10 +88,9 @@ def _page(session: Session, plotted: Plotted) -> Page:
     )
 
 
-def _limits(config: Config) -> dict[str, float | None]:
-    """Half-widths of the axes to choose from beside that of the data: the paper's, and the configured one."""
+def _limits(config: Config) -> AxisLimits:
     paper, configured = compose(["plot=paper"])["plot"]["limits"], config["plot"]["limits"]
-    return {"paper": paper, "configured": None if configured == paper else configured}
+    return AxisLimits(paper=paper, configured=None if configured == paper else configured)
 
 
 def _printed_figure(config: Config, plotted: Plotted, titles: dict[str, str]) -> str:

@@ -4,7 +4,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -21,7 +20,7 @@ from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.listener import Listener
 from repro.notices import warn
-from repro.records.scores import COLUMNS, read_scores_found, same_truth
+from repro.records.scores import COLUMNS, FileFindings, read_scores_found, same_truth
 from repro.score_truth import truth_at
 from score.formats.reading import AUTO, LAYOUTS, read_scores
 from score.measures import Measures
@@ -152,8 +151,8 @@ def _write(scored: list[Scored], against: Path, first: Path) -> tuple[list[Path]
     places = _places(against, first)
     table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
     before, rows = _found_before(places, against, {one.name: str(one.file) for one in scored}, table)
-    found = {one.name: {"file": str(one.file), **one.score.as_json()} for one in scored}
-    content = {"against": str(against), "scores": before | found}
+    found = before | {one.name: FileFindings(file=str(one.file), findings=one.score) for one in scored}
+    content = {"against": str(against), "scores": {name: one.as_json() for name, one in found.items()}}
     table = pd.concat([rows, table]) if before else table
     figure = draw_leave_one_out(*_drawn(scored), selection=None)
     folder = places.folder
@@ -167,21 +166,21 @@ def _write(scored: list[Scored], against: Path, first: Path) -> tuple[list[Path]
 
 def _found_before(
     places: _Places, against: Path, files: dict[str, str], table: pd.DataFrame
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[dict[str, FileFindings], pd.DataFrame]:
     """What earlier commands found of other files by the same truth; of the same name only the last counts."""
     try:
         found, rows = read_scores_found(places.record, places.table)
     except FileNotFoundError:
         return {}, table[:0]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         warn(f"{places.record} is not as this tool writes it, so that it begins anew: {error}")
         return {}, table[:0]
     if not same_truth(rows, table):
         warn(f"{places.record} was of other actual changes than those of {against}, so that it begins anew")
         return {}, table[:0]
     for name in files.keys() & found.keys():
-        if found[name]["file"] != files[name]:
-            warn(f"{name} of {found[name]['file']} was judged before; that of {files[name]} takes its place")
+        if found[name].file != files[name]:
+            warn(f"{name} of {found[name].file} was judged before; that of {files[name]} takes its place")
     kept = {name: one for name, one in found.items() if name not in files}
     return kept, rows[rows["scores"].isin(list(kept))]
 
