@@ -1,11 +1,12 @@
 """What scores are held against to see where L2 is: an exact solution, and what L2 in the test gradient adds.
 
-Both take θ̂, the data and torch, which nothing else of `repro score` needs. So they are kept in the run
-folder, and `repro retrain`, which has all three at hand, leaves the second there.
+Both take θ̂, the data and torch, without which scores are judged by the tables of a run. So they are kept in
+the run folder; `repro retrain`, which has all three at hand, leaves the second there if the risk is convex.
 """
 
 import functools
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,8 +18,8 @@ from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord
-from repro.records.l2_terms import KeptTerms, add_terms, read_terms
-from repro.records.model import stored_facts
+from repro.records.l2_terms import KeptTerms, add_terms, has_test_gradient, read_terms, terms_key
+from repro.records.model import ModelFacts, stored_facts
 from score.truth import L2Terms
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ PRECISE_RESIDUAL = 1e-6
 TOLERANCE = 1e-2
 """Relative residual of H⁻¹λθ̂: the question is whether the term's coefficient is nearer to 1 than to 0."""
 
+Found = TypeVar("Found")
 Predicted = dict[int, Float[np.ndarray, " n"]]
 """By test point, the predicted change of every training point."""
 
@@ -42,51 +44,64 @@ def l2_terms_of_run(
     """What is needed to see where L2 is; None where the model has none, or cannot be had."""
     config, facts = compose([str(folder.path)]), stored_facts(folder)
     l2 = config["model"].get("l2")
-    if facts is None or not isinstance(l2, float | int) or l2 <= 0:
+    if not isinstance(l2, float | int) or l2 <= 0:
         return None
     session = functools.cache(lambda: _session(config))
-    kept = read_terms(folder, facts.checksum)
-    try:
-        known = next((table for record, table in tables if _is_precise(record, targets)), None)
-        reference = _predicted(known, targets) if known is not None else kept.reference
-        if not set(targets) <= set(reference):
-            reference = _solved(session(), targets)
-            _keep(folder, facts.checksum, KeptTerms(reference=reference))
-    except (StageError, UsageError) as error:
-        warn(f"L2 is not looked for in the scores: {error}")
-        return None
+    kept = KeptTerms() if facts is None else read_terms(folder, terms_key(facts))
+    known = next((table for record, table in tables if _is_precise(record, targets, facts)), None)
+    reference = kept.reference if known is None else _predicted(known, targets)
+    missing = [target for target in targets if target not in reference]
+    if missing:
+        solved = _unless_it_fails(lambda: _solved(session(), missing))
+        if solved is None:
+            return None
+        _keep(folder, session(), KeptTerms(reference=solved))
+        reference = reference | solved
     num_train = len(reference[targets[0]])
 
     def of_test_gradient() -> Float[np.ndarray, " n"] | None:
         if kept.test_gradient is not None and len(kept.test_gradient) == num_train:
             return kept.test_gradient
-        found = _of_test_gradient(session().risk, session().model().theta)
+        found = _unless_it_fails(lambda: _of_test_gradient(session().risk, session().model().theta))
         if found is not None:
-            _keep(folder, facts.checksum, KeptTerms(test_gradient=found))
+            _keep(folder, session(), KeptTerms(test_gradient=found))
         return found
 
     return L2Terms(reference=reference, of_test_gradient=functools.cache(of_test_gradient))
 
 
-def keep_l2_term(folder: RunFolder, key: str, risk: "EmpiricalRisk", theta: "Tensor") -> None:
-    """Leave λθ̂ᵀH⁻¹∇L(zᵢ)/n in the run folder, where it takes a few passes: of a convex risk with L2.
+def leave_l2_term(session: "Session") -> None:
+    """Keep λθ̂ᵀH⁻¹∇L(zᵢ)/n in the run folder, which is open, if that is a matter of a few passes.
 
-    Args:
-        folder: the run, which is open.
-        key: names θ̂.
-        risk: the empirical risk.
-        theta: its minimiser θ̂.
+    So it is for softmax regression with L2. A failure is told, and costs nothing else.
     """
-    if risk.l2 <= 0 or not risk.curvature(theta).convex or read_terms(folder, key).test_gradient is not None:
+    from erm.softmax import SoftmaxRisk
+
+    risk, model = session.risk, session.model()
+    if not isinstance(risk, SoftmaxRisk) or risk.l2 <= 0:
         return
-    found = _of_test_gradient(risk, theta)
+    if has_test_gradient(session.folder, terms_key(model.facts)):
+        return
+    found = _unless_it_fails(lambda: _of_test_gradient(risk, model.theta))
     if found is not None:
-        add_terms(folder, key, KeptTerms(test_gradient=found))
+        _keep(session.folder, session, KeptTerms(test_gradient=found))
 
 
-def _keep(folder: RunFolder, key: str, more: KeptTerms) -> None:
-    with open_run(folder):
-        add_terms(folder, key, more)
+def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
+    """What is computed; None, and a warning, where it cannot be."""
+    try:
+        return compute()
+    except (StageError, UsageError, ValueError, RuntimeError) as error:
+        warn(f"L2 is not looked for in scores: {error}")
+        return None
+
+
+def _keep(folder: RunFolder, session: "Session", more: KeptTerms) -> None:
+    try:
+        with open_run(folder):
+            add_terms(folder, terms_key(session.model().facts), more)
+    except (StageError, UsageError, OSError) as error:
+        warn(f"{folder.l2_terms} is not written, and computed again where it is needed: {error}")
 
 
 def _session(config: Config) -> "Session":
@@ -96,10 +111,11 @@ def _session(config: Config) -> "Session":
     return Session(config)
 
 
-def _is_precise(record: InfluenceRecord, targets: list[int]) -> bool:
+def _is_precise(record: InfluenceRecord, targets: list[int], facts: ModelFacts | None) -> bool:
     found = {one.test_index: one for one in record.solutions}
     return (
         record.settings.get("_target_") in PRECISE
+        and (facts is None or record.model_checksum == facts.checksum)
         and not record.settings.get("damping")
         and set(targets) <= set(found)
         and all((found[target].relative_residual or 0.0) <= PRECISE_RESIDUAL for target in targets)
@@ -121,15 +137,19 @@ def _solved(session: "Session", targets: list[int]) -> Predicted:
     return dict(zip(targets, rows, strict=True))
 
 
-def _of_test_gradient(risk: "EmpiricalRisk", theta: "Tensor") -> Float[np.ndarray, " n"] | None:
-    """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point; None where H is not positive definite."""
+def _of_test_gradient(risk: "EmpiricalRisk", theta: "Tensor") -> Float[np.ndarray, " n"]:
+    """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point.
+
+    Raises:
+        ValueError: there is no such solution, as where H is not positive definite.
+    """
     from influence.cg import CG
     from retrain.removed_risks import decay_of
 
     solve = CG(tolerance=TOLERANCE, preconditioner="kronecker").at(risk.curvature(theta), lambda *_: None)
     solution = solve(decay_of(risk) * theta)
     if solution.status.failed:
-        return None
+        raise ValueError(solution.message)
     products = risk.per_example_gradient_dot(theta, solution.value)
     found: Float[np.ndarray, " n"] = (products / risk.num_examples).cpu().numpy()
     return found

@@ -89,13 +89,7 @@ def _candidates(
         for place in sorted_places
         for moved in [*_shifted(rows, truths, place, width), *_sorted_after(rows, truths, place, width)]
     ]
-    kept = [[found for found in some if _leaves_enough(found, truths)] for some in (plain, shifts, both)]
-    return [found for found in kept if found]
-
-
-def _leaves_enough(order: RowMap, truths: Sequence[PointTruth]) -> bool:
-    """Whether a shift leaves every test point as many points as tell an order."""
-    return all((order.place[truth.train_index] >= 0).sum() >= LEAST_POINTS for truth in truths)
+    return [found for found in (plain, shifts, both) if found]
 
 
 def _class_places(labels: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
@@ -145,7 +139,10 @@ def _sorted_after(
 def _best_shift(
     rows: Sequence[Float[np.ndarray, " N"]], truths: Sequence[PointTruth], place: Int[np.ndarray, " n"]
 ) -> int:
-    """The k at which column place(i) + k follows the truth of i best, in either sign."""
+    """The k at which column place(i) + k follows the truth of i best, in either sign.
+
+    A k that leaves one of the test points too few columns is none; where none follows, it is 0.
+    """
     width = len(rows[0])
     size = 2 ** math.ceil(math.log2(2 * width))
     total = np.zeros(2 * width - 1)
@@ -156,7 +153,7 @@ def _best_shift(
                 for x, y in ((row, truth.actual_change), (ranks(row), ranks(truth.actual_change)))
             )
         )
-    return int(total.argmax()) - (width - 1)
+    return int(total.argmax()) - (width - 1) if total.max() > 0 else 0
 
 
 def _r_at_all_shifts(
@@ -164,7 +161,7 @@ def _r_at_all_shifts(
 ) -> Float[np.ndarray, " shifts"]:
     """|r| of x[places + k] and y for k = −(N−1) … N−1, over the points that then have a column.
 
-    Where fewer than half of them have one it is 0.
+    Where fewer than half of them have one, or too few, it is −∞.
     """
     x = (x - x.mean()) / (np.abs(x - x.mean()).max() or 1.0)
     y = (y - y.mean()) / (np.abs(y - y.mean()).max() or 1.0)
@@ -188,7 +185,8 @@ def _r_at_all_shifts(
     # A window in which nothing varies has no correlation, only rounding.
     floor = 1e-9 * len(y)
     usable = enough & (var_x > floor * var_x.max()) & (var_y > floor * var_y.max())
-    return np.where(usable, np.abs(cov) / np.sqrt(np.where(usable, var_x * var_y, 1.0)), 0.0)
+    found = np.where(usable, np.abs(cov) / np.sqrt(np.where(usable, var_x * var_y, 1.0)), 0.0)
+    return np.where(enough, found, -np.inf)
 
 
 def _agreement(

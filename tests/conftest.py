@@ -32,7 +32,8 @@ torch.set_num_threads(1)
 
 RENDER = Figure.savefig
 rendered = True
-"""Whether figures show what was drawn: in tests with the mark `figures`; a sixth of all time is theirs."""
+"""Whether figures show what was drawn: in tests with the mark `figures`; a sixth of all time would be theirs.
+Where a fixture of a module draws what a test looks at, the module has the mark."""
 
 
 def _savefig(figure: Figure, target: Any, **options: Any) -> None:

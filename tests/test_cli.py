@@ -139,6 +139,7 @@ def test_several_test_points_stand_side_by_side(tmp_path: Path) -> None:
     assert sorted(table["test_index"].unique()) == [3, 14]
 
 
+@pytest.mark.figures
 def test_the_style_is_the_scatter_s_and_galleries_of_earlier_versions_go(tmp_path: Path) -> None:
     overrides = [*FAST, "test_index=[3,14]", f"output_dir={tmp_path}/run"]
     succeed("run", "--method", "cg", *overrides)
@@ -325,6 +326,7 @@ def test_a_singular_hessian_is_said_with_the_remedy(tmp_path: Path, method: str)
     succeed("influence", "--method", method, *overrides, "influence.damping=0.01")
 
 
+@pytest.mark.figures
 def test_a_method_that_diverges_does_not_keep_the_others_from_the_figure(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     diverging = ("influence.scale=0.5", "influence.allow_divergence=true")

@@ -14,6 +14,8 @@ from repro.configuration.compose import compose
 from repro.stages.compare import COLUMNS, family
 from tests.command_line import FAST, repro, succeed
 
+pytestmark = pytest.mark.figures
+
 SETTINGS = (
     'compare.settings=[grad_dot,"lissa depth=200","cg tolerance=1e-1","cg tolerance=1e-6",'
     '"cg preconditioner=none",exact]'
@@ -59,7 +61,6 @@ def test_the_error_is_that_of_the_table_of_influence(compared: tuple[Path, str])
     assert row["max_abs_error"] == pytest.approx((lissa - exact).abs().max(), rel=1e-9)
 
 
-@pytest.mark.figures
 def test_it_says_what_is_cheapest_and_draws(compared: tuple[Path, str]) -> None:
     folder, said = compared
     cheapest = pd.read_csv(folder / "compare.csv").query("s_test_error <= 0.01").nsmallest(1, "seconds")

@@ -175,6 +175,7 @@ def test_correct_predictions_of_heavy_points_are_no_forgotten_factor(tmp_path: P
     assert diagnosis(run)["trusted"] is None
 
 
+@pytest.mark.figures
 def test_the_default_problem_is_trusted_though_its_points_weigh_something(tmp_path: Path) -> None:
     overrides = (*FAST, f"output_dir={tmp_path}/run")
     said = succeed("diagnose", *CG, *overrides)

@@ -104,6 +104,7 @@ def test_records_that_order_are_text_on_terminal_and_page(
     assert_page_draws_text(run, any_browser)
 
 
+@pytest.mark.figures
 def test_a_method_s_name_that_orders_is_a_name(run: RunFolder, any_browser: Browser | None) -> None:
     """On the terminal, in figures, on the page and in the commands that the page prints."""
     name = "".join(METHOD)

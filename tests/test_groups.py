@@ -260,6 +260,7 @@ def test_sizes_of_the_study_that_cannot_be_are_refused_before_predictions(
     assert not run.exists()
 
 
+@pytest.mark.figures
 def test_the_study_of_2019_in_miniature(tmp_path: Path) -> None:
     """Both test points have the same groups, which their tails choose together; a third needs no model."""
     small = ["experiment=groups2019", "data=digits", "data.num_train=300", "plot.formats=[png]"]
@@ -459,6 +460,7 @@ def test_groups_that_keep_the_sum_of_l2_are_other_models_with_other_predictions(
     assert "retrain.l2_scaling=sum is for groups" in result.stderr
 
 
+@pytest.mark.figures
 def test_groups_of_one_size_have_no_colours_no_curve_and_no_range(tmp_path: Path, browser: Browser) -> None:
     folder = tmp_path / "run"
     overrides = [*FAST, "removals=halves", "removals.count=8", f"output_dir={folder}"]

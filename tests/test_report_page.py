@@ -18,6 +18,8 @@ from report.images import grey_levels, png_uri
 from tests.browser import PHONE, keep_screenshot, opened
 from tests.command_line import FAST, repro, succeed
 
+pytestmark = pytest.mark.figures
+
 TESTS = (14, 3)
 METHODS = ("--method", "cg", "--method", "grad_dot")
 HOSTILE = "</script><script>window.entered = true</script>"

@@ -1,5 +1,6 @@
 """What scores are held against to see where L2 is: what `repro retrain` leaves, and what needs no torch."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -11,14 +12,15 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
+from safetensors.torch import save_file
 
-from erm.autograd import AutogradRisk
+import repro.score_l2
 from repro import score
 from repro.experiment import Experiment
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
-from repro.records.l2_terms import KeptTerms, add_terms, read_terms
-from repro.score_l2 import TOLERANCE, keep_l2_term
+from repro.records.l2_terms import MODEL, KeptTerms, add_terms, read_terms, terms_key
+from repro.score_l2 import TOLERANCE
 from tests.command_line import PROJECT, succeed
 
 TARGET = 3
@@ -84,7 +86,7 @@ def test_judging_needs_no_torch(run: Path, tmp_path: Path) -> None:
 def test_what_is_kept_is_believed_and_what_is_of_another_model_is_not(run: Path, tmp_path: Path) -> None:
     np.save(tmp_path / "mine.npy", predicted(run) + term_of(run))
     folder, other = RunFolder(run), np.random.default_rng(1).permutation(term_of(run))
-    key = Experiment(str(run)).session.model().key
+    key = terms_key(Experiment(str(run)).session.model().facts)
     left = load_file(folder.l2_terms)["test_gradient"]
     for kept_for, term, believed in (
         (key, left, True),
@@ -92,6 +94,7 @@ def test_what_is_kept_is_believed_and_what_is_of_another_model_is_not(run: Path,
         ("f" * 64, other, False),
         (key, other[:-1], False),
         (key, np.full_like(other, np.nan), False),
+        (key, np.full_like(other, 1e306), False),
     ):
         folder.l2_terms.unlink()
         add_terms(folder, kept_for, KeptTerms(test_gradient=term))
@@ -111,22 +114,60 @@ def test_without_a_precise_method_the_exact_solution_is_kept(run: Path, tmp_path
     for suffix in ("csv", "json"):
         (run / "influence" / f"cg.{suffix}").unlink()
     assert score(tmp_path / "mine.npy", run).fault_names == []
-    kept = read_terms(RunFolder(run), Experiment(str(run)).session.model().key)
+    kept = read_terms(RunFolder(run), terms_key(Experiment(str(run)).session.model().facts))
     np.testing.assert_allclose(kept.reference[TARGET], exact, rtol=1e-4, atol=1e-5 * np.abs(exact).max())
     assert kept.test_gradient is not None
     assert judged_alone(run, tmp_path / "mine.npy") == ([], False)
 
 
-def test_a_risk_that_nothing_proves_convex_is_left_alone(run: Path) -> None:
-    """A solution with its H may take many passes, and is made where a score asks for it."""
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"test_gradient": torch.zeros(300, dtype=torch.bfloat16)},
+        {"test_gradient": torch.zeros(300, dtype=torch.int64)},
+        {"test_gradient": torch.zeros(())},
+        {"test_gradient": torch.zeros(2, 300, dtype=torch.float64)},
+        {"reference/three": torch.zeros(300, dtype=torch.float64)},
+        {f"reference/{TARGET}": torch.zeros(7, dtype=torch.float64)},
+    ],
+)
+def test_a_forged_file_is_not_used(run: Path, tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
+    np.save(tmp_path / "mine.npy", near(predicted(run)))
     folder = RunFolder(run)
-    folder.l2_terms.unlink()
-    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 2)).double()
-    risk = AutogradRisk(
-        module=module, x=torch.randn(20, 4, dtype=torch.float64), y=torch.arange(20) % 2, l2=0.1
-    )
-    keep_l2_term(folder, "a" * 64, risk, risk.initial_parameters())
-    assert not folder.l2_terms.exists()
+    metadata = {MODEL: terms_key(Experiment(str(run)).session.model().facts)}
+    write_result(folder, folder.l2_terms, lambda path: save_file(arrays, path, metadata=metadata))
+    (run / "influence" / "cg.json").unlink()
+    assert score(tmp_path / "mine.npy", run).fault_names == []
+
+
+def test_a_solution_that_cannot_be_kept_or_had_costs_no_score(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scores = tmp_path / "mine.npy"
+    np.save(scores, predicted(run) + term_of(run))
+    RunFolder(run).l2_terms.unlink()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(repro.score_l2, "add_terms", full)
+        assert score(scores, run).fault_names == ["l2_test"]
+        assert "is not written" in caplog.records[-1].message
+        succeed("retrain", run)
+    # Without θ̂ the table of the exact solution still tells whether L2 is in the training gradient.
+    (run / "model.safetensors").unlink()
+    np.save(scores, near(predicted(run), 0.05) + 0.2 * np.abs(predicted(run)).max())
+    assert score(scores, run).fault_names == ["l2_train"]
+    assert "L2 is not looked for" in caplog.records[-1].message
+
+
+def test_a_network_is_left_alone(tmp_path: Path) -> None:
+    """A solution with its H may take many passes, and is made where a score asks for it."""
+    small = ("data=digits", "data.num_train=60", "model=network", "model.hidden=2", "model.l2=1")
+    succeed("train", *small, f"output_dir={tmp_path}/run")
+    succeed("retrain", f"{tmp_path}/run", "removals=random", "removals.count=2")
+    assert not RunFolder(tmp_path / "run").l2_terms.exists()
 
 
 def test_retraining_again_keeps_what_is_there(run: Path) -> None:

@@ -126,5 +126,5 @@ def test_another_form_is_no_score(tmp_path: Path, place: tuple[Any, ...], value:
 
 
 def test_nesting_without_end_is_no_score(tmp_path: Path) -> None:
-    with pytest.raises(RecursionError):
+    with pytest.raises(ValueError, match="RecursionError"):
         read_text(tmp_path, '{"scores": ' + "[" * 100_000 + "]" * 100_000 + "}")

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from argparse import Action, ArgumentParser
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hydra.core.singleton import Singleton
 
 from cli.terminal import Terminal
+from plots.style import save
 from plots.sweep import draw_sweep
 from repro.errors import StageError
 from repro.program import program
@@ -55,6 +57,7 @@ def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", run)
 
 
+@pytest.mark.figures
 @pytest.mark.slow
 def test_every_combination_is_a_row_with_the_result_of_its_own_run(swept: Path, tmp_path: Path) -> None:
     table = pd.read_csv(swept / "sweep.csv")
@@ -290,9 +293,12 @@ def test_a_long_table_is_cut_and_says_so(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("run-") == 40
 
 
+@pytest.mark.figures
 def test_slope_one_is_drawn_where_slopes_stand_and_nowhere_else() -> None:
     rows = {"model.l2": [0.1, 0.2], "test_index": 3, "method": "cg", "pearson": 1.0, "slope": [1.2, 1.3]}
-    of_r, of_slope = draw_sweep(pd.DataFrame(rows), ["model.l2"]).axes
+    figure = draw_sweep(pd.DataFrame(rows), ["model.l2"])
+    save(figure, BytesIO())
+    of_r, of_slope = figure.axes
     (ideal,) = (line for line in of_slope.lines if line.get_gid() == "ideal")
     assert np.array_equal(ideal.get_ydata(), [1.0, 1.0])
     assert not [line for line in of_r.lines if line.get_gid() == "ideal"]

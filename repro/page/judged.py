@@ -33,7 +33,7 @@ def judged_scores(folder: RunFolder, joined: JoinedChanges) -> list[JudgedScores
         ]
     except FileNotFoundError:
         return []
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         warn(f"{folder.score} is not as this tool writes it, so that the page leaves it out: {error}")
         return []
 

@@ -44,9 +44,16 @@ def read_scores_found(record: Path, table: Path) -> tuple[dict[str, FileFindings
     """What was found of each file, by its name, and score.csv; both maybe a stranger's.
 
     Raises:
-        OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError: there is none, or it is
-            not of the form that this tool writes.
+        OSError: there is none, or it cannot be read.
+        ValueError: it is not of the form that this tool writes.
     """
+    try:
+        return _read(record, table)
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__} {error}") from error
+
+
+def _read(record: Path, table: Path) -> tuple[dict[str, FileFindings], pd.DataFrame]:
     content = json.loads(record.read_text(encoding="utf-8"), object_hook=_with_nan)
     found = {name: _of_file(entry) for name, entry in printable_strings(content)["scores"].items()}
     rows = pd.read_csv(table, dtype={"scores": str})[list(COLUMNS)]

@@ -26,7 +26,7 @@ from repro.retraining import (
     retrainer_for_key,
     solve_and_record,
 )
-from repro.score_l2 import keep_l2_term
+from repro.score_l2 import leave_l2_term
 from repro.selection import makes_groups, points_without_predictions
 from repro.session import Session
 from retrain.removal import Removal, leave_one_out
@@ -63,6 +63,10 @@ def retrain(session: Session) -> Retrained | None:
             session.config, arguments, lambda group, device: _solve(session, folder, group, device)
         )
         session.remember()
+        # Scores are judged by single points; examples that are shared out are too many for one process.
+        shared_out = session.config["retrain"]["shard"] == "data"
+        if found is not None and not shared_out and not makes_groups(session.config):
+            leave_l2_term(session)
         return found
 
 
@@ -86,7 +90,6 @@ def _solve(session: Session, folder: RunFolder, group: Group, device: torch.devi
         if group.first_here and group.size > group.ranks_here:
             note(f"process 0 of this run, on {host}, has all models in its run folder: go on there")
         return None
-    keep_l2_term(folder, job.key, risk, theta)
     found = Retrained(result=result, weights=folder.weights, tolerance=retrain_settings(config).aim)
     session.listener.result(found)
     if found.missed:

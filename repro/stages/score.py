@@ -172,7 +172,7 @@ def _found_before(
         found, rows = read_scores_found(places.record, places.table)
     except FileNotFoundError:
         return {}, table[:0]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         warn(f"{places.record} is not as this tool writes it, so that it begins anew: {error}")
         return {}, table[:0]
     if not same_truth(rows, table):
