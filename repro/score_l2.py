@@ -84,7 +84,8 @@ def leave_l2_term(session: "Session") -> None:
         return
     found = _unless_it_fails(lambda: _of_test_gradient(risk, model.theta))
     if found is not None:
-        _keep(session.folder, session, KeptTerms(test_gradient=found))
+        # The folder may be open in the process that started this one, and is not to be waited for.
+        _write(session.folder, session, KeptTerms(test_gradient=found))
 
 
 def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
@@ -97,9 +98,13 @@ def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
 
 
 def _keep(folder: RunFolder, session: "Session", more: KeptTerms) -> None:
+    with open_run(folder):
+        _write(folder, session, more)
+
+
+def _write(folder: RunFolder, session: "Session", more: KeptTerms) -> None:
     try:
-        with open_run(folder):
-            add_terms(folder, terms_key(session.model().facts), more)
+        add_terms(folder, terms_key(session.model().facts), more)
     except (StageError, UsageError, OSError) as error:
         warn(f"{folder.l2_terms} is not written, and computed again where it is needed: {error}")
 
