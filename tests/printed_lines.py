@@ -1,6 +1,7 @@
 """Finds every command line that the project prints: in documents, help, messages, Makefile and settings."""
 
 import ast
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -39,6 +40,7 @@ class Printed:
     where: str
 
 
+@functools.cache
 def printed_lines() -> list[Printed]:
     """All of them, in order, each as often as it is printed."""
     found = [*_in_documents(), *_in_help(), *_in_code(), *_in_settings(), *_in_makefile()]
