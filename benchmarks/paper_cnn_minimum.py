@@ -2,13 +2,14 @@
 
 FOLDER is that of `python -m benchmarks.paper_cnn`. Is it a minimum, and what do influence functions predict
 there? One number added to the last biases changes nothing, so H is singular along it; all else is asked of
-the complement, where every gradient lies. Lanczos finds the ends of H in the variables of a Gauss-Newton
-factor, whose signs are those of H. Its basis completes the factor, and in those variables L-BFGS solves the
-models without each of the 100 points of largest predicted change, from θ̂. Resumable: writes curvature.pt,
-minimum.pt, predicted.pt and removals.csv, and draws cnn_minimum.png.
+the complement, where every gradient lies. Lanczos looks for the ends of H in the variables of a Gauss-Newton
+factor, where signs are those of H. Its basis completes the factor, and in those variables L-BFGS follows
+models without one training point from θ̂, those of largest predicted change first. Resumable: writes
+curvature.pt, minimum.pt, predicted.pt and removals.csv.
 """
 
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,15 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from rich.console import Console
 from scipy.optimize import minimize
 from torch import Tensor
 
-from benchmarks.arguments import read_arguments
 from benchmarks.gauss_newton import factor_of_gauss_newton
 from benchmarks.paper_cnn import paper_risk
 from erm.autograd import AutogradRisk
 from erm.files import write_atomically
 from erm.trust_region import Scale
-from plots.agreement import Agreement, agreement
-from plots.style import BLUE, MUTED, save, styled
 from repro.configuration.compose import compose
 from repro.problem import load_dataset
 from retrain.removed_risks import without_rows
@@ -38,10 +35,10 @@ BASIS = 120
 """Products with H that Lanczos may take; in float32, as they only precondition and tell signs."""
 SOLVED, NEWTON_SOLVED, INVERSE_SOLVED, MOST = 1e-6, 1e-4, 1e-2, 100
 """Relative residuals of s_test, a Newton step and inverse iteration, and the products that each may take."""
-REMOVED_TOLERANCE, REST, MOST_STEPS = 1e-8, 1e-6, 1000
-"""Gradient norms of a model without a point: where it ends, and what counts; the iterations it may take."""
-TOLERANCE, NEWTON_STEPS, COUNT = 1e-10, 3, 100
-"""‖∇R(θ̂)‖, the Newton steps that it may take from where L-BFGS ended, and the points that are left out."""
+REMOVED_TOLERANCE, MOST_STEPS = 1e-8, 40
+"""Gradient norm of a model without a point, and the iterations that it may take."""
+TOLERANCE, NEWTON_STEPS = 1e-10, 3
+"""‖∇R(θ̂)‖, and the Newton steps that it may take from where L-BFGS ended."""
 
 
 @dataclass(frozen=True)
@@ -212,13 +209,14 @@ def removals(
     theta: Float[Tensor, " p"],
     curvature: Curvature,
     predicted: Float[Tensor, " n"],
+    rows: list[int],
     test: tuple[Tensor, Tensor],
     path: Path,
 ) -> pd.DataFrame:
     """Predicted and actual change of the test loss, a row for each point that has been left out so far."""
     before = float(risk.losses(theta, *test)[0])
     reach = curvature.root_transposed(risk.loss_gradient(theta, *test)[0])
-    for row in predicted.abs().argsort(descending=True)[:COUNT].tolist():
+    for row in rows:
         # A second process may work on the same rows.
         if path.exists() and row in set(pd.read_csv(path)["train_index"]):
             continue
@@ -236,26 +234,13 @@ def removals(
     return pd.read_csv(path)
 
 
-def draw(table: pd.DataFrame, found: Agreement) -> Figure:
-    """Predicted against actual change, at a minimum."""
-    figure = Figure(figsize=(3.3, 3.1), layout="constrained")
-    axes = figure.subplots()
-    limit = 1.08 * float(table[["actual_change", "predicted_change"]].abs().to_numpy().max())
-    axes.plot([-limit, limit], [-limit, limit], color=MUTED, lw=0.7)
-    axes.plot(table["actual_change"], table["predicted_change"], "o", ms=3, color=BLUE, mew=0)
-    axes.set(
-        xlim=(-limit, limit), ylim=(-limit, limit), aspect="equal",
-        xlabel="actual change in loss", ylabel="predicted change in loss",
-        title=f"The paper's CNN at a minimum: r = {found.pearson:.4f}, slope {found.slope:.3f}",
-    )  # fmt: skip
-    return figure
-
-
 def main() -> None:
     """The command line."""
-    folder = read_arguments(__doc__, sys.argv[1:], target="FOLDER")
-    if folder is None:
-        sys.exit("name the FOLDER of python -m benchmarks.paper_cnn")
+    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", type=Path)
+    parser.add_argument("--models", type=int, default=3, help="so many points of largest prediction")
+    arguments = parser.parse_args(sys.argv[1:])
+    folder: Path = arguments.folder
     torch.set_flush_denormal(True)
     risk, console = paper_risk(), Console()
     start = torch.load(folder / "lbfgs.pt", weights_only=True)["theta"]
@@ -274,19 +259,12 @@ def main() -> None:
     dataset, target = load_dataset(config), int(config["test_index"])
     test = torch.from_numpy(dataset.x_test[[target]]), torch.from_numpy(dataset.y_test[[target]])
     predicted = predictions(risk, theta, curvature, test, folder)
-    table = removals(risk, theta, curvature, predicted, test, folder / "removals.csv")
-    at_rest = table[table["gradient_norm"] <= REST]
-    console.print(f"test point {target}: {len(at_rest)} of {len(table)} models without a point are at rest")
-    if len(at_rest) < 2:
-        return
-    found = agreement(at_rest["predicted_change"], at_rest["actual_change"])
+    rows = predicted.abs().argsort(descending=True)[: arguments.models].tolist()
+    table = removals(risk, theta, curvature, predicted, rows, test, folder / "removals.csv")
     console.print(
-        f"r {found.pearson:.5f}, slope {found.slope:.4f}, intercept {found.intercept:.1e}; what is left of "
-        f"gradients is worth up to {at_rest['error'].max():.1e} of a loss; "
-        f"{at_rest['gradients'].mean():.1f} gradients per model"
+        f"test point {target}, loss {float(risk.losses(theta, *test)[0]):.4f}; without a training point:"
     )
-    with styled():
-        save(draw(at_rest, found), folder / "cnn_minimum.png")
+    console.print(table.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the run folder; `repro retrain`, which has all three at hand, leaves the second 
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -55,7 +56,7 @@ def l2_terms_of_run(
         solved = _unless_it_fails(lambda: _solved(session(), missing))
         if solved is None:
             return None
-        _keep(folder, session(), KeptTerms(reference=solved))
+        _keep(folder, session(), KeptTerms(reference=solved), opened=open_run(folder))
         reference = reference | solved
     num_train = len(reference[targets[0]])
 
@@ -64,7 +65,7 @@ def l2_terms_of_run(
             return kept.test_gradient
         found = _unless_it_fails(lambda: _of_test_gradient(session().risk, session().model().theta))
         if found is not None:
-            _keep(folder, session(), KeptTerms(test_gradient=found))
+            _keep(folder, session(), KeptTerms(test_gradient=found), opened=open_run(folder))
         return found
 
     return L2Terms(reference=reference, of_test_gradient=functools.cache(of_test_gradient))
@@ -85,7 +86,7 @@ def leave_l2_term(session: "Session") -> None:
     found = _unless_it_fails(lambda: _of_test_gradient(risk, model.theta))
     if found is not None:
         # The folder may be open in the process that started this one, and is not to be waited for.
-        _write(session.folder, session, KeptTerms(test_gradient=found))
+        _keep(session.folder, session, KeptTerms(test_gradient=found), opened=nullcontext())
 
 
 def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
@@ -97,14 +98,12 @@ def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
         return None
 
 
-def _keep(folder: RunFolder, session: "Session", more: KeptTerms) -> None:
-    with open_run(folder):
-        _write(folder, session, more)
-
-
-def _write(folder: RunFolder, session: "Session", more: KeptTerms) -> None:
+def _keep(
+    folder: RunFolder, session: "Session", more: KeptTerms, opened: AbstractContextManager[object]
+) -> None:
     try:
-        add_terms(folder, terms_key(session.model().facts), more)
+        with opened:
+            add_terms(folder, terms_key(session.model().facts), more)
     except (StageError, UsageError, OSError) as error:
         warn(f"{folder.l2_terms} is not written, and computed again where it is needed: {error}")
 

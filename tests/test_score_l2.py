@@ -6,9 +6,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -16,12 +16,14 @@ from safetensors.torch import save_file
 
 import repro.score_l2
 from repro import score
+from repro.errors import StageError
 from repro.experiment import Experiment
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
 from repro.records.l2_terms import MODEL, KeptTerms, add_terms, read_terms, terms_key
 from repro.score_l2 import TOLERANCE
 from tests.command_line import PROJECT, succeed
+from tests.test_score_command import clean
 
 TARGET = 3
 
@@ -30,11 +32,6 @@ TARGET = 3
 def run(finished_run: Path, tmp_path: Path) -> Path:
     """A finished run, which may be written into."""
     return Path(shutil.copytree(finished_run, tmp_path / "run"))
-
-
-def predicted(run: Path) -> np.ndarray:
-    """What CG predicts for every training point."""
-    return pd.read_csv(run / "influence" / "cg.csv")["predicted_change"].to_numpy(dtype=np.float64)
 
 
 def near(values: np.ndarray, way: float = 0.1) -> np.ndarray:
@@ -79,12 +76,12 @@ def test_retraining_leaves_the_term_of_the_test_gradient(run: Path) -> None:
 
 def test_judging_needs_no_torch(run: Path, tmp_path: Path) -> None:
     """Which would be half of its time: what the run folder holds is enough."""
-    np.save(tmp_path / "mine.npy", -300 * near(predicted(run)))
+    np.save(tmp_path / "mine.npy", -300 * near(clean(run)))
     assert judged_alone(run, tmp_path / "mine.npy") == (["sign", "factor_n"], False)
 
 
 def test_what_is_kept_is_believed_and_what_is_of_another_model_is_not(run: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "mine.npy", predicted(run) + term_of(run))
+    np.save(tmp_path / "mine.npy", clean(run) + term_of(run))
     folder, other = RunFolder(run), np.random.default_rng(1).permutation(term_of(run))
     key = terms_key(Experiment(str(run)).session.model().facts)
     left = load_file(folder.l2_terms)["test_gradient"]
@@ -109,7 +106,7 @@ def test_what_is_kept_is_believed_and_what_is_of_another_model_is_not(run: Path,
 
 
 def test_without_a_precise_method_the_exact_solution_is_kept(run: Path, tmp_path: Path) -> None:
-    exact = predicted(run)
+    exact = clean(run)
     np.save(tmp_path / "mine.npy", near(exact))
     for suffix in ("csv", "json"):
         (run / "influence" / f"cg.{suffix}").unlink()
@@ -132,19 +129,22 @@ def test_without_a_precise_method_the_exact_solution_is_kept(run: Path, tmp_path
     ],
 )
 def test_a_forged_file_is_not_used(run: Path, tmp_path: Path, arrays: dict[str, torch.Tensor]) -> None:
-    np.save(tmp_path / "mine.npy", near(predicted(run)))
+    np.save(tmp_path / "mine.npy", near(clean(run)))
     folder = RunFolder(run)
+    left = load_file(folder.l2_terms)["test_gradient"]
     metadata = {MODEL: terms_key(Experiment(str(run)).session.model().facts)}
     write_result(folder, folder.l2_terms, lambda path: save_file(arrays, path, metadata=metadata))
     (run / "influence" / "cg.json").unlink()
     assert score(tmp_path / "mine.npy", run).fault_names == []
+    if f"reference/{TARGET}" not in arrays:
+        np.testing.assert_allclose(load_file(folder.l2_terms)["test_gradient"], left, rtol=1e-12)
 
 
 def test_a_solution_that_cannot_be_kept_or_had_costs_no_score(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     scores = tmp_path / "mine.npy"
-    np.save(scores, predicted(run) + term_of(run))
+    np.save(scores, clean(run) + term_of(run))
     RunFolder(run).l2_terms.unlink()
 
     def full(*_: object) -> None:
@@ -155,9 +155,17 @@ def test_a_solution_that_cannot_be_kept_or_had_costs_no_score(
         assert score(scores, run).fault_names == ["l2_test"]
         assert "is not written" in caplog.records[-1].message
         succeed("retrain", run)
+
+    in_use = MagicMock()
+    in_use.return_value.__enter__.side_effect = StageError("another command has it open")
+    RunFolder(run).l2_terms.unlink(missing_ok=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(repro.score_l2, "open_run", in_use)
+        assert score(scores, run).fault_names == ["l2_test"]
+        assert "another command has it open" in caplog.records[-1].message
     # Without θ̂ the table of the exact solution still tells whether L2 is in the training gradient.
     (run / "model.safetensors").unlink()
-    np.save(scores, near(predicted(run), 0.05) + 0.2 * np.abs(predicted(run)).max())
+    np.save(scores, near(clean(run), 0.05) + 0.2 * np.abs(clean(run)).max())
     assert score(scores, run).fault_names == ["l2_train"]
     assert "L2 is not looked for" in caplog.records[-1].message
 
