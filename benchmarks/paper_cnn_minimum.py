@@ -4,8 +4,9 @@ FOLDER is that of `python -m benchmarks.paper_cnn`. Is it a minimum, and what do
 there? One number added to the last biases changes nothing, so H is singular along it; all else is asked of
 the complement, where every gradient lies. Lanczos looks for the ends of H in the variables of a Gauss-Newton
 factor, where signs are those of H. Its basis completes the factor, and in those variables L-BFGS follows
-models without one training point from θ̂, those of largest predicted change first. Resumable: writes
-curvature.pt, minimum.pt, predicted.pt and removals.csv.
+models without one training point from θ̂: points drawn as `removals=random` draws them, or those of largest
+predicted change. Resumable: writes curvature.pt, minimum.pt, predicted.pt and removals.csv, and draws
+cnn_minimum.png.
 """
 
 import sys
@@ -27,15 +28,19 @@ from benchmarks.paper_cnn import paper_risk
 from erm.autograd import AutogradRisk
 from erm.files import write_atomically
 from erm.trust_region import Scale
+from plots.agreement import CONTINUED, agreement
+from plots.leave_one_out import draw_leave_one_out
+from plots.style import save
 from repro.configuration.compose import compose
 from repro.problem import load_dataset
+from retrain.removal_kinds import random_points
 from retrain.removed_risks import without_rows
 
-BASIS = 120
+BASIS = 400
 """Products with H that Lanczos may take; in float32, as they only precondition and tell signs."""
 SOLVED, NEWTON_SOLVED, INVERSE_SOLVED, MOST = 1e-6, 1e-4, 1e-2, 100
 """Relative residuals of s_test, a Newton step and inverse iteration, and the products that each may take."""
-REMOVED_TOLERANCE, MOST_STEPS = 1e-8, 40
+REMOVED_TOLERANCE, MOST_STEPS = 5e-8, 60
 """Gradient norm of a model without a point, and the iterations that it may take."""
 TOLERANCE, NEWTON_STEPS = 1e-10, 3
 """‖∇R(θ̂)‖, and the Newton steps that it may take from where L-BFGS ended."""
@@ -229,16 +234,33 @@ def removals(
             "error": float(reach.norm() * curvature.root_transposed(gradient).norm()),
             "gradient_norm": float(gradient.norm()),
             "gradients": gradients,
+            "distance": float((found - theta).norm()),
         }
         pd.DataFrame([line]).to_csv(path, mode="a", header=not path.exists(), index=False)
     return pd.read_csv(path)
+
+
+def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> None:
+    """The figure of the drawn points, and how well predictions agree."""
+    found = agreement(table["predicted_change"], table["actual_change"])
+    console.print(
+        f"{found.points} drawn points: r {found.pearson:.4f}, Spearman's {found.spearman:.4f}, slope "
+        f"{found.slope:.3f}, largest ‖∇R₋ᵢ‖ {table['gradient_norm'].max():.1e}"
+    )
+    # No certificate: the error is of first order, and not proven.
+    columns = {"method": "cg", "test_index": target, "predicted_stderr": 0.0, "certificate": np.nan}
+    figure = draw_leave_one_out(
+        table.assign(**columns, truth=CONTINUED), {("cg", target): found}, {"cg": "CNN at its minimum"}
+    )
+    save(figure, folder / "cnn_minimum.png")
 
 
 def main() -> None:
     """The command line."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", metavar="FOLDER", type=Path)
-    parser.add_argument("--models", type=int, default=3, help="so many points of largest prediction")
+    parser.add_argument("--random", type=int, default=100, help="so many points, drawn")
+    parser.add_argument("--largest", type=int, default=0, help="so many points of largest prediction")
     arguments = parser.parse_args(sys.argv[1:])
     folder: Path = arguments.folder
     torch.set_flush_denormal(True)
@@ -259,8 +281,11 @@ def main() -> None:
     dataset, target = load_dataset(config), int(config["test_index"])
     test = torch.from_numpy(dataset.x_test[[target]]), torch.from_numpy(dataset.y_test[[target]])
     predicted = predictions(risk, theta, curvature, test, folder)
-    rows = predicted.abs().argsort(descending=True)[: arguments.models].tolist()
+    drawn = random_points(num_examples=risk.num_examples, count=arguments.random, seed=0)
+    largest = predicted.abs().argsort(descending=True)[: arguments.largest].tolist()
+    rows = [*(row for (row,) in drawn), *largest]
     table = removals(risk, theta, curvature, predicted, rows, test, folder / "removals.csv")
+    draw(table[table["train_index"].isin([row for (row,) in drawn])], target, folder, console)
     console.print(
         f"test point {target}, loss {float(risk.losses(theta, *test)[0]):.4f}; without a training point:"
     )

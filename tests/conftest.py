@@ -11,6 +11,8 @@ import pytest
 import torch
 from jaxtyping import install_import_hook
 from matplotlib.figure import Figure
+from scipy import linalg  # noqa: F401, which brings the second OpenBLAS
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -28,6 +30,7 @@ COARSE = 100
 
 # The problems are small: a second thread would cost more in waiting than it gains.
 torch.set_num_threads(1)
+threadpool_limits(1)
 
 
 RENDER = Figure.savefig

@@ -1,5 +1,6 @@
 """scikit-learn's bundled digits: 1,797 real handwritten digits of 8 × 8 pixels, without any download."""
 
+import functools
 import importlib.util
 from pathlib import Path
 
@@ -39,10 +40,12 @@ def load_digits(*, num_train: NumTrain = None) -> Dataset:
     return first_training_rows(dataset, num_train)
 
 
+@functools.cache
 def _read() -> Float[np.ndarray, "1797 65"]:
     """Pixels and the label of each image, from the file that scikit-learn has them in.
 
-    Its own function would import all of scikit-learn, which takes longer than the fit.
+    Its own function would import all of scikit-learn, which takes longer than the fit. Read once: a sweep
+    asks for it again, and so does every `Experiment` of a process.
     """
     spec = importlib.util.find_spec("sklearn")
     folders = [] if spec is None else spec.submodule_search_locations or []
