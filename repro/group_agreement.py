@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from influence.solution import small_sample_factor
-from repro.agreement import known_changes, summarise
+from repro.agreement import known_changes, known_of, summarise
 from repro.errors import StageError
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
@@ -22,7 +22,6 @@ from repro.records.repeats import read_repeats
 from repro.records.summary import Summary
 from repro.selection import selection_name
 from repro.session import Session
-from retrain.changes import Changes
 from retrain.removal import Removal
 
 COLUMNS = (
@@ -58,7 +57,7 @@ def join_groups(session: Session) -> JoinedGroups:
     predictions = _with_predictions_of_groups(session, choice)
     parts = [
         _part(session, model, prediction, target, choice.groups[prediction.method, target], place_of).assign(
-            **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
+            **known_of(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
         )
         for prediction in predictions
         for row, target in enumerate(targets)
@@ -196,12 +195,3 @@ def l2_part(record: InfluenceRecord, target: int, num_examples: int, scaling: st
             "retrain.l2_scaling=sum needs: predict again by the same method"
         )
     return found / num_examples
-
-
-def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:
-    return {
-        "actual_change": truth.actual_change[row, columns],
-        "certificate": truth.bound[row, columns],
-        "truth": np.array(truth.truth, dtype=object)[columns],
-        "margin": truth.margin[columns],
-    }

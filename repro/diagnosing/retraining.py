@@ -9,6 +9,7 @@ import pandas as pd
 from diagnosis.figure import FigureVerdict, Retrained, judge_figure
 from diagnosis.tolerance import tolerance_that_tells
 from diagnosis.verdict import Verdict
+from repro.agreement import actual_changes
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
 from repro.retraining import RetrainingJob, retrain_settings, retrainer_for_key, solve_and_record
@@ -58,7 +59,7 @@ def judge_by_retraining(
     solve_and_record(folder, config, retrainer, job, report)
     wanted = with_null_control(job.removals)
     truth, models = retrainer.changes(*subject.test_point, wanted), retrainer.models(wanted)
-    rows, nothing = _rows(panels, truth), truth.null_control
+    rows, nothing = _rows(panels, subject.target, truth), truth.null_control
     retrained = Retrained(
         null_control=float(truth.actual_change[0, nothing]),
         null_certificate=float(truth.bound[0, nothing]),
@@ -83,19 +84,11 @@ def _affordable(shown: list[int], panels: list[Panel], retrainer: Retrainer) -> 
     return sorted({*(known & set(shown)), *(int(index) for index in order[places])})
 
 
-def _rows(panels: list[Panel], truth: Changes) -> pd.DataFrame:
+def _rows(panels: list[Panel], target: int, truth: Changes) -> pd.DataFrame:
     """The columns of `leave_one_out.csv` that the judge reads."""
-    found = pd.DataFrame(
-        {
-            "train_index": truth.points,
-            "actual_change": truth.actual_change[0, truth.is_point],
-            "certificate": truth.bound[0, truth.is_point],
-            "truth": np.array(truth.truth, dtype=object)[truth.is_point],
-            "margin": truth.margin[truth.is_point],
-        }
-    )
     predicted = pd.concat([panel.rows.assign(method=panel.method.name) for panel in panels])
-    return predicted.merge(found, on="train_index", validate="many_to_one")
+    found = actual_changes(truth, [target])
+    return predicted.merge(found, on=["test_index", "train_index"], validate="many_to_one")
 
 
 def _advice(subject: Subject, retrainer: Retrainer, rows: pd.DataFrame, models: SolvedModels) -> str:

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from repro.agreement import actual_changes
+from repro.agreement import actual_changes, known_of
 from repro.dattri_files import check_folder, check_one_size, dattri_truth, halves_of, write_dattri
 from repro.errors import StageError, UsageError
 from repro.retraining import make_retrainer
@@ -144,10 +143,7 @@ def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
                     "test_index": target,
                     "rows": [json.dumps(list(rows)) for rows in groups],
                     "size": [len(rows) for rows in groups],
-                    "actual_change": truth.actual_change[row, columns],
-                    "certificate": truth.bound[row, columns],
-                    "truth": np.array(truth.truth, dtype=object)[columns],
-                    "margin": truth.margin[columns],
+                    **known_of(truth, row, columns),
                 }
             )
             for row, target in enumerate(targets)
