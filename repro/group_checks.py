@@ -22,7 +22,7 @@ from repro.group_agreement import l2_part, predicted_group_changes
 from repro.listener import Listener
 from repro.printable import printable
 from repro.records.group_rows import read_removals
-from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.influence import InfluenceRecord, read_predicted
 from repro.records.removals import own_predictions, read_removals_of
 from repro.records.summary import read_summary
 from retrain.removal import Removal, removal
@@ -91,11 +91,11 @@ def _check_predictions(
     """Predictions of groups are the sums of their members' in the methods' own tables."""
     faults = []
     for method, rows in table.groupby("method"):
-        record = read_record(folder, str(method))
-        own = None if record is None else read_table(folder, record)
-        if record is None or own is None or record.model_checksum != key:
+        known = read_predicted(folder, str(method))
+        if known is None or known[0].model_checksum != key:
             faults.append(f"{method} has no predictions of this θ̂")
             continue
+        record, own = known
         for target, part in rows.groupby("test_index"):
             members = [groups[place] for place in part["removal"]]
             sums = _predicted(folder, record, own[own["test_index"] == target], members, scaling)

@@ -266,7 +266,6 @@ def forged(table: pd.DataFrame, how: str) -> pd.DataFrame:
 def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
     finished: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    from repro.diagnosing import panels
     from repro.records import influence as influence_files
 
     overrides = (*FAST, "model.l2=0.1", f"output_dir={finished}")
@@ -276,7 +275,7 @@ def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
         found = true_table(*arguments)
         return None if found is None else forged(found, how)
 
-    for module in (panels, sys.modules["repro.predictions"]):
+    for module in (influence_files, sys.modules["repro.predictions"]):
         monkeypatch.setattr(module, "read_table", read_table)
     result = repro("diagnose", *overrides)
     assert result.exit_code == 1, result.output

@@ -16,7 +16,7 @@ from repro.diagnosing.subject import Subject
 from repro.explaining import Question, by_removals, by_s_test
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
-from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.influence import InfluenceRecord, read_predicted, read_record
 from repro.records.removals import as_stated
 from repro.removal_predictions import Chosen, predict_removals
 from retrain.removal import leave_one_out
@@ -41,12 +41,11 @@ def stored_panels(subject: Subject) -> list[Panel]:
     """The methods that were computed at this θ̂ for this test point, as the page of this run shows them."""
     found = []
     for name in sorted(subject.folder.methods(), key=panel_order(subject.config)):
-        record = read_record(subject.folder, name)
-        table = None if record is None else read_table(subject.folder, record)
-        if record is None or table is None or record.model_checksum != subject.model_key:
+        if (known := read_predicted(subject.folder, name)) is None:
             continue
+        record, table = known
         table = table[table["test_index"] == subject.target]
-        if len(table):
+        if record.model_checksum == subject.model_key and len(table):
             found.append(_stored(subject, name, record, table))
     return found
 

@@ -155,6 +155,13 @@ def read_table(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame | Non
     return pd.read_csv(BytesIO(content))
 
 
+def read_predicted(folder: RunFolder, method: str) -> tuple[InfluenceRecord, pd.DataFrame] | None:
+    """A method's record and the table that it vouches for; None where one of them cannot be had."""
+    record = read_record(folder, method)
+    table = None if record is None else read_table(folder, record)
+    return None if record is None or table is None else (record, table)
+
+
 def as_read_back(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Numbers as `read_table` finds them: what they choose must not depend on whether they are written."""
     text = pd.DataFrame({"value": values}).to_csv(index=False)
@@ -174,10 +181,8 @@ def write_predictions(folder: RunFolder, record: InfluenceRecord, table: pd.Data
 
 def kept_predictions(folder: RunFolder, record: InfluenceRecord) -> InfluenceRecord | None:
     """The record of sound predictions that the method has made before at the same θ̂, if there is one."""
-    earlier = read_record(folder, record.method)
-    if earlier is None or earlier.model_checksum != record.model_checksum:
-        return None
-    return None if read_table(folder, earlier) is None else earlier
+    earlier = read_predicted(folder, record.method)
+    return earlier[0] if earlier and earlier[0].model_checksum == record.model_checksum else None
 
 
 def write_failure(folder: RunFolder, record: InfluenceRecord) -> None:

@@ -26,8 +26,8 @@ from repro.records.influence import (
     SolutionRecord,
     as_read_back,
     kept_predictions,
+    read_predicted,
     read_record,
-    read_table,
     write_failure,
     write_predictions,
 )
@@ -208,10 +208,9 @@ def _earlier(
     folder: RunFolder, session: Session, model_key: str
 ) -> tuple[list[SolutionRecord], pd.DataFrame, pd.DataFrame]:
     """What the same method with the same settings has found for others: it is kept."""
-    nothing = list[SolutionRecord](), pd.DataFrame(columns=list(COLUMNS)), NO_REMOVALS
-    record = read_record(folder, session.config.method)
-    if record is None:
-        return nothing
-    same = record.settings == session.config.solver_settings and record.model_checksum == model_key
-    table = read_table(folder, record) if same else None
-    return nothing if table is None else (record.solutions, table, read_removals_of(folder, record))
+    known = read_predicted(folder, session.config.method)
+    if known is not None:
+        record, table = known
+        if record.settings == session.config.solver_settings and record.model_checksum == model_key:
+            return record.solutions, table, read_removals_of(folder, record)
+    return [], pd.DataFrame(columns=list(COLUMNS)), NO_REMOVALS
