@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from diagnosis.figure import Retrained
-from diagnosis.group_figure import judge_groups
+from diagnosis.figure import Retrained, judge_figure
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.retraining import Judged, judge_by_retraining
 from repro.diagnosing.subject import Subject
@@ -47,7 +46,7 @@ def _judge_groups(subject: Subject, joined: JoinedGroups, panels: list[Panel]) -
     records = {one.method: one.record for one in joined.choice.predictions}
     methods = [panel.method for panel in panels if panel.method.name in records]
     wholes = {name for name, record in records.items() if record.predicts_groups}
-    verdict = judge_groups(rows, retrained, methods, wholes)
+    verdict = judge_figure(rows, retrained, methods, wholes)
     groups = rows["removal"].nunique()
     told = verdict.truth[0].passed is not False
     return Judged(

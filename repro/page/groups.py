@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from diagnosis.figure import Method as JudgedMethod
-from diagnosis.figure import Retrained
-from diagnosis.group_figure import judge_groups
+from diagnosis.figure import Retrained, judge_figure
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
 from plots.style import save
@@ -102,7 +101,7 @@ def _test_point(
     session: Session, joined: JoinedGroups, retraining: Retraining, target: int, titles: dict[str, str]
 ) -> GroupTestPoint:
     summary, predictions = joined.summary[target], joined.choice.predictions
-    verdict = judge_groups(
+    verdict = judge_figure(
         joined.table[joined.table["test_index"] == target],
         Retrained(
             null_control=summary.null_control,
