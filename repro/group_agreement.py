@@ -1,6 +1,6 @@
 """Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,10 +35,17 @@ COLUMNS = (
 class JoinedGroups:
     """Predicted beside actual change, for every method, test point and group."""
 
-    choice: GroupChoice
+    predictions: list[Prediction]
+    removals: list[Removal]
+    """All groups: what `removal` of the table counts."""
     table: pd.DataFrame
     """The columns of groups.csv."""
     summary: Summary
+
+    @property
+    def wholes(self) -> set[str]:
+        """The methods that predict a group as a whole, and do not sum what its members do."""
+        return {one.method for one in self.predictions if one.record.predicts_groups}
 
 
 def join_groups(session: Session) -> JoinedGroups:
@@ -65,7 +72,7 @@ def join_groups(session: Session) -> JoinedGroups:
     table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
     table = table[list(COLUMNS)]
     summary = summarise(table, predictions, truth, targets)
-    return JoinedGroups(choice=replace(choice, predictions=predictions), table=table, summary=summary)
+    return JoinedGroups(predictions=predictions, removals=removals, table=table, summary=summary)
 
 
 def predicted_group_changes(
@@ -101,7 +108,7 @@ def predicted_group_changes(
 def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
     """groups.csv, and removals.json with the rows that each `removal` of it names."""
     write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
-    write_removals(folder, joined.choice.removals)
+    write_removals(folder, joined.removals)
 
 
 def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[Prediction]:

@@ -13,6 +13,7 @@ from influence.estimator import RemovalEstimator, RemovalPredictor
 from influence.lissa import LiSSA
 from influence.solution import Solution, is_baseline
 from repro.diagnosing.subject import Subject
+from repro.errors import StageError
 from repro.explaining import Question, by_removals, by_s_test
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
@@ -45,7 +46,7 @@ def stored_panels(subject: Subject) -> list[Panel]:
             continue
         record, table = known
         table = table[table["test_index"] == subject.target]
-        if record.model_checksum == subject.model_key and len(table):
+        if record.model_checksum == subject.model.key and len(table):
             found.append(_stored(subject, name, record, table))
     return found
 
@@ -58,10 +59,20 @@ def _stored(subject: Subject, name: str, record: InfluenceRecord, table: pd.Data
     return Panel(method=method, lissa=_stored_lissa(record.settings), solution=None, rows=rows)
 
 
-def has_asked_settings(subject: Subject) -> bool:
-    """Whether the configured method was computed with just the settings that this configuration has."""
-    record = read_record(subject.folder, subject.config.method)
-    return record is not None and bool(record.settings == subject.config.solver_settings)
+def must_be_computed(subject: Subject, stored: list[Panel], asked: bool) -> bool:
+    """Whether the configured method has to be computed now: as nothing is stored, or not as it is asked for.
+
+    Raises:
+        StageError: it would be judged by groups that it has not predicted.
+    """
+    method, record = subject.config.method, read_record(subject.folder, subject.config.method)
+    as_asked = record is not None and record.settings == subject.config.solver_settings
+    if stored and (as_asked or not asked):
+        return False
+    if subject.groups is not None:
+        again = subject.session.command("run", "--method", method)
+        raise StageError(f"{method} has not predicted these groups as it is asked to. Run first: {again}")
+    return True
 
 
 def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tuple[Panel, Verdict | None]:

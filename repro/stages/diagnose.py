@@ -12,10 +12,9 @@ from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative
 from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
-from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
-from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
+from repro.diagnosing.panels import Panel, computed_panel, must_be_computed, stored_panels
 from repro.diagnosing.repair import repair
-from repro.diagnosing.retraining import Judged, no_truth
+from repro.diagnosing.retraining import Judged, judge_figure_of, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
@@ -78,8 +77,7 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
 def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
     folder, config = subject.folder, subject.config
     stored = stored_panels(subject)
-    if computed := not stored or (asked and not has_asked_settings(subject)):
-        refuse_to_compute_groups(subject)
+    computed = must_be_computed(subject, stored, asked)
     with subject.session.progress("diagnosing") as tell:
         steps = Steps(tell, _shares(subject, stored, computed))
         spectra = _spectra(subject, steps)

@@ -67,7 +67,7 @@ def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> Datamode
     run(session, methods)
     with session.opened() as folder:
         joined = join_groups(session)
-        noisy = sgd_losses(session, joined.choice.removals, sgd_seeds) if sgd_seeds else None
+        noisy = sgd_losses(session, joined.removals, sgd_seeds) if sgd_seeds else None
         found = DatamodelingScores(
             methods=_scores(joined, {one.method for one in methods}, noisy),
             models=comparable(joined.table)["removal"].nunique(),

@@ -64,7 +64,7 @@ def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
     """
     with session.opened() as folder:
         joined = join_groups(session)
-        config, predictions = session.config, joined.choice.predictions
+        config, predictions = session.config, joined.predictions
         write_groups(folder, joined)
         write_summary(
             folder,
@@ -75,7 +75,7 @@ def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
         )
         session.remember()
         titles = method_titles(config, predictions)
-        selection = describe_groups(config, joined.choice.removals)
+        selection = describe_groups(config, joined.removals)
         figures = [
             *write_figure(folder, config, draw_groups(joined.table, titles, selection), "groups"),
             *_by_size(folder, config, joined, titles),
