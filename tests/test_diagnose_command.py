@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from report import content
+from repro.agreement import JoinedChanges
 from repro.configuration.compose import compose
 from repro.configuration.files import shipped_targets
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.retraining import read_retraining
 from repro.records.influence import InfluenceRecord
 from repro.session import Session
-from repro.stages.plot import plot_points
+from repro.stages.plot import plot
 from tests.command_line import FAST, repro, succeed
 
 CG = ("--method", "cg")
@@ -52,7 +53,8 @@ def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
     """What the report page of a run says of its first test point."""
     session = Session(compose(list(overrides)))
     with session.opened() as folder:
-        joined = plot_points(session).joined
+        joined = plot(session).joined
+        assert isinstance(joined, JoinedChanges)
         retraining = read_retraining(
             folder, session.config, joined.model.key, joined.retrainer, joined.removals
         )

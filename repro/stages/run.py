@@ -23,13 +23,13 @@ from repro.selection import (
 )
 from repro.session import Session
 from repro.stages.influence import influence
-from repro.stages.plot import Plotted, PlottedGroups, plot
+from repro.stages.plot import Plotted, plot
 from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
 
-def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
+def run(session: Session, methods: list[Config]) -> Plotted:
     """Train, predict by each method, retrain, plot.
 
     Args:
