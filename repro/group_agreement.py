@@ -11,7 +11,7 @@ from repro.agreement import known_changes, known_of, summarise
 from repro.errors import StageError
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
-from repro.group_choice import GroupChoice, choose_groups
+from repro.group_choice import by_size, choose_groups
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction
@@ -56,18 +56,19 @@ def join_groups(session: Session) -> JoinedGroups:
     """
     model = session.model()
     targets = session.targets(model)
-    choice = choose_groups(session, model)
-    removals = choice.removals
+    predictions, groups = choose_groups(session, model)
+    removals = by_size(rows for own in groups.values() for rows in own)
     truth = known_changes(session, model, removals)
     place_of = {rows: place for place, rows in enumerate(removals)}
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
-    predictions = _with_predictions_of_groups(session, choice)
+    predictions = _with_predictions_of_groups(session, predictions, groups)
     parts = [
-        _part(session, model, prediction, target, choice.groups[prediction.method, target], place_of).assign(
-            **known_of(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
+        _part(session, model, prediction, target, own, place_of).assign(
+            **known_of(truth, row, [column_of[rows] for rows in own])
         )
         for prediction in predictions
         for row, target in enumerate(targets)
+        for own in [groups[prediction.method, target]]
     ]
     table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
     table = table[list(COLUMNS)]
@@ -111,7 +112,9 @@ def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
     write_removals(folder, joined.removals)
 
 
-def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[Prediction]:
+def _with_predictions_of_groups(
+    session: Session, predictions: list[Prediction], groups: dict[tuple[str, int], list[Removal]]
+) -> list[Prediction]:
     """The methods, less those that predict groups as wholes and have not predicted these.
 
     Raises:
@@ -119,15 +122,13 @@ def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[P
     """
     scaling = session.config["retrain"]["l2_scaling"]
     found, lacking = [], []
-    for prediction in choice.predictions:
-        own = [groups for (method, _), groups in choice.groups.items() if method == prediction.method]
-        targets = [target for method, target in choice.groups if method == prediction.method]
+    for prediction in predictions:
         known = read_removals_of(session.folder, prediction.record)
-        lacks = prediction.record.predicts_groups and any(
-            own_predictions(known, target, groups, scaling) is None
-            for target, groups in zip(targets, own, strict=True)
-        )
-        if lacks:
+        if prediction.record.predicts_groups and any(
+            own_predictions(known, target, own, scaling) is None
+            for (method, target), own in groups.items()
+            if method == prediction.method
+        ):
             again = session.command("influence", "--method", prediction.method)
             lacking.append(f"{prediction.method} has not predicted these groups. Run: {again}")
         else:

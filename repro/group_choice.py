@@ -2,8 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -15,24 +14,15 @@ from repro.session import Session
 from retrain.removal import Removal
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupChoice:
-    """The groups of each method and test point, beside what the methods predict of all training points."""
-
-    predictions: list[Prediction]
-    """Each with all training points, in order, of every test point."""
-    groups: dict[tuple[str, int], list[Removal]]
-    """By method and test point."""
-
-    @property
-    def removals(self) -> list[Removal]:
-        """All of them, by size; the place in this list is what `removal` of groups.csv names."""
-        union = {rows for groups in self.groups.values() for rows in groups}
-        return sorted(union, key=lambda rows: (len(rows), rows))
+def by_size(removals: Iterable[Removal]) -> list[Removal]:
+    """Each once, small ones first; the place in this order is what `removal` of groups.csv names."""
+    return sorted(set(removals), key=lambda rows: (len(rows), rows))
 
 
-def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
-    """Read the predictions, and choose.
+def choose_groups(
+    session: Session, model: TrainedModel
+) -> tuple[list[Prediction], dict[tuple[str, int], list[Removal]]]:
+    """What the methods predict of all training points, in order, and the groups by method and test point.
 
     Raises:
         StageError: no method fits this configuration.
@@ -41,16 +31,13 @@ def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
     config, targets = session.config, session.targets(model)
     everything = list(range(session.risk.num_examples))
     predictions = read_predictions(session.folder, config, model.key, targets, everything)
-    return GroupChoice(
-        predictions=predictions,
-        groups={
-            (found.method, target): groups
-            for found in predictions
-            for target, groups in groups_by_test_point(
-                session, model, {target: of(found, target) for target in targets}
-            ).items()
-        },
-    )
+    return predictions, {
+        (found.method, target): groups
+        for found in predictions
+        for target, groups in groups_by_test_point(
+            session, model, {target: of(found, target) for target in targets}
+        ).items()
+    }
 
 
 def groups_by_test_point(
@@ -86,11 +73,10 @@ def groups_by_test_point(
 def groups_to_retrain(session: Session, model: TrainedModel) -> list[Removal]:
     """The groups alone, for which predictions are read only where these choose them. Raises as above."""
     if needs_influence(session.config):
-        return choose_groups(session, model).removals
+        _, groups = choose_groups(session, model)
+        return by_size(rows for own in groups.values() for rows in own)
     at = session.risk_on(model.theta.device), model.theta
-    return sorted(
-        chosen_groups(session.config, session.dataset, model=at), key=lambda rows: (len(rows), rows)
-    )
+    return by_size(chosen_groups(session.config, session.dataset, model=at))
 
 
 def of(prediction: Prediction, target: int) -> np.ndarray:
