@@ -19,7 +19,7 @@ from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord
-from repro.records.l2_terms import KeptTerms, add_terms, has_test_gradient, read_terms, terms_key
+from repro.records.l2_terms import KeptTerms, add_terms, read_terms, terms_key
 from repro.records.model import ModelFacts, stored_facts
 from score.truth import L2Terms
 
@@ -81,7 +81,7 @@ def leave_l2_term(session: "Session") -> None:
     risk, model = session.risk, session.model()
     if not isinstance(risk, SoftmaxRisk) or risk.l2 <= 0:
         return
-    if has_test_gradient(session.folder, terms_key(model.facts)):
+    if read_terms(session.folder, terms_key(model.facts)).test_gradient is not None:
         return
     found = _unless_it_fails(lambda: _of_test_gradient(risk, model.theta))
     if found is not None:

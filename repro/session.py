@@ -10,18 +10,19 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 from repro.command_line import command
 from repro.configuration.compose import Config
+from repro.folder.manifest import write_text_result
 from repro.folder.naming import run_folder
 from repro.folder.opening import open_run_folder, speaks_for_all
 from repro.folder.paths import RunFolder
 from repro.listener import Listener, Report
 from repro.model_file import TrainedModel, load_model
 from repro.problem import compute_device, load_dataset, make_risk, test_indices
-from repro.records.configuration import write_configuration
 from retrain.removal import Removal
 
 
@@ -153,3 +154,10 @@ class Session:
     def command(self, stage: str, *options: str) -> str:
         """The command line that runs a stage under this configuration."""
         return command(stage, self.config, *options)
+
+
+def write_configuration(folder: RunFolder, config: Config) -> None:
+    """Write config.yaml, that of the last command that changed what the folder shows, unless it says this."""
+    text = OmegaConf.to_yaml(OmegaConf.create(config.values))
+    if not folder.config.exists() or folder.config.read_bytes() != text.encode():
+        write_text_result(folder, folder.config, text)

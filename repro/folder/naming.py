@@ -15,6 +15,7 @@ from erm.paths import expanded
 from repro.configuration.compose import Config
 from repro.configuration.schema import FIRST_NAMES
 from repro.errors import StageError, UsageError
+from repro.folder.manifest import file_checksum
 from repro.folder.paths import RunFolder
 from repro.folder.stored_config import StoredConfigError, read_stored_config
 from repro.printable import printable
@@ -58,8 +59,8 @@ def _content(values: dict[str, Any]) -> str | None:
 
 @functools.cache
 def _checksum(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Kept while the file's size and time of change stay."""
+    return file_checksum(path)
 
 
 def run_folder(config: Config) -> RunFolder:

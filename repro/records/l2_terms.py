@@ -57,15 +57,6 @@ def read_terms(folder: RunFolder, key: str) -> KeptTerms:
     return KeptTerms(test_gradient=found.get(TEST_GRADIENT), reference=reference)
 
 
-def has_test_gradient(folder: RunFolder, key: str) -> bool:
-    """Whether `test_gradient` is there for this key, without reading it."""
-    try:
-        with safe_open(folder.l2_terms, framework="np") as file:
-            return (file.metadata() or {}).get(MODEL) == key and TEST_GRADIENT in file.keys()  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return False
-
-
 def _vector(file: Any, name: str) -> Float[np.ndarray, " n"]:
     """One of the file, which may be a stranger's.
 
