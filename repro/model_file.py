@@ -1,6 +1,5 @@
 """model.safetensors: θ̂ and the facts about it."""
 
-import errno
 import hashlib
 import json
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -54,15 +53,7 @@ def save_model(
     if moments is not None:
         tensors["moments"] = moments.cpu().contiguous()
     metadata = {"facts": json.dumps(facts.model_dump())}
-    write_result(folder, folder.model, lambda temporary: _save(tensors, temporary, metadata))
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        # What the library makes of a full disk.
-        raise OSError(errno.EIO, str(error), str(path)) from error
+    write_result(folder, folder.model, lambda path: save_file(tensors, path, metadata=metadata))
 
 
 def load_model(folder: RunFolder, config: Config, data_checksum: str, device: torch.device) -> TrainedModel:

@@ -4,11 +4,14 @@ Before a result is replaced, the new bytes are entered beside those that are the
 leaves a file that the manifest knows. Weight files are not in it: they are many and vouch for themselves.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from erm.files import set_aside, write_atomically, write_json
 from repro.errors import UsageError
@@ -38,7 +41,11 @@ def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) ->
         manifest[name] = [*manifest.get(name, [])[-1:], file_checksum(temporary)]
         _write_manifest(folder, manifest)
 
-    write_atomically(path, write, before_replacing=vouch)
+    try:
+        write_atomically(path, write, before_replacing=vouch)
+    except SafetensorError as error:
+        # What the library makes of a full disk.
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def remove_result(folder: RunFolder, path: Path) -> None:
