@@ -12,7 +12,7 @@ from pandas import DataFrame
 from diagnosis.limits import SLOPE
 from diagnosis.measures import Pairs
 from diagnosis.predictions import ONE_STEP, ORDERS, OUTCOMES, ROUGHLY, MethodVerdict, judge_method
-from diagnosis.truth import Truth, judge_truth
+from diagnosis.truth import Retrained, Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
 from plots.agreement import NO_BASIN, OTHER_BASINS, QUADRATIC, comparable
 
@@ -29,20 +29,6 @@ SECOND_ORDER = (
     "r and slope against size show from which size on. --method newton_step takes the Hessian without the "
     "group"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retrained:
-    """What is known of the leave-one-out models of a figure beside its table."""
-
-    null_control: float
-    """The change of this test loss that is found when nothing is removed."""
-    null_certificate: float
-    models: int
-    missed: int
-    """Models whose gradient norm is above the tolerance."""
-    amplification: Mapping[int, float]
-    """What `retrain.leverage.amplification` found, by training point; 1 where there is nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,12 +139,9 @@ def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
     """The actual changes of a table, one row for each removal, and what vouches for them."""
     local = "truth" in rows and not rows["truth"].isin(NO_BASIN).all()
     return Truth(
+        **vars(retrained),
         actual=rows["actual_change"].to_numpy(np.float64, copy=True),
         certificate=rows["certificate"].to_numpy(np.float64, copy=True),
-        null_control=retrained.null_control,
-        null_certificate=retrained.null_certificate,
-        models=retrained.models,
-        missed=retrained.missed,
         margin=float(rows["margin"].min()) if local else None,
         others={name: int((rows["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
         quadratic="truth" in rows and bool((rows["truth"] == QUADRATIC).all()),

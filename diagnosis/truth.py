@@ -12,19 +12,27 @@ from plots.numbers import format_number, format_times
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """The actual changes of the points that the figure shows, each point once, and what vouches for them."""
+class Retrained:
+    """What is known of the retrained models of a figure beside its table."""
 
-    actual: Float[np.ndarray, " k"]
-    certificate: Float[np.ndarray, " k"]
-    """Bounds on their errors."""
     null_control: float
-    """The change that is found when nothing is removed, which should be 0."""
+    """The change of this test loss that is found when nothing is removed, which should be 0."""
     null_certificate: float
     """The bound on its error."""
     models: int
     missed: int
     """Models whose gradient norm is above the tolerance."""
+    amplification: Mapping[int, float] = field(default_factory=dict)
+    """What `retrain.leverage.amplification` found, by training point; 1 where there is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth(Retrained):
+    """The actual changes of what the figure shows, each removal once, and what vouches for them."""
+
+    actual: Float[np.ndarray, " k"]
+    certificate: Float[np.ndarray, " k"]
+    """Bounds on their errors."""
     margin: float | None = None
     """Where certificates are local: how many times faster than measured the Hessian may change."""
     others: Mapping[str, int] = field(default_factory=dict)

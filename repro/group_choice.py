@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from repro.model_file import TrainedModel
 from repro.predictions import Prediction, read_predictions
-from repro.selection import chosen_groups, needs_influence, shares_groups
+from repro.selection import asked_by_kind, chosen_groups, needs_influence
 from repro.session import Session
 from retrain.removal import Removal
 
@@ -65,7 +65,7 @@ def groups_by_test_point(
 
     if not needs_influence(config):
         return dict.fromkeys(influence, choose([]))
-    if shares_groups(config):
+    if "influences" in asked_by_kind(config):
         return dict.fromkeys(influence, choose(list(influence)))
     return {target: choose([target]) for target in influence}
 

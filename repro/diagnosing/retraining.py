@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from diagnosis.figure import FigureVerdict, Retrained, judge_figure
+from diagnosis.figure import FigureVerdict, judge_figure
 from diagnosis.tolerance import tolerance_that_tells
+from diagnosis.truth import Retrained
 from diagnosis.verdict import Verdict
 from repro.agreement import actual_changes
 from repro.diagnosing.panels import Panel
@@ -93,7 +94,6 @@ def _judge_groups(
         null_certificate=found.null_control_certificate,
         models=len(models),
         missed=_missed(subject, models),
-        amplification={},
     )
     methods = [panel.method for panel in panels if panel.method.name in found.methods]
     verdict = judge_figure(rows, retrained, methods, joined.wholes)

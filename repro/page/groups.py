@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from diagnosis.figure import Method as JudgedMethod
-from diagnosis.figure import Retrained, judge_figure
+from diagnosis.figure import judge_figure
+from diagnosis.truth import Retrained
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
 from plots.style import save
@@ -108,7 +109,6 @@ def _test_point(
             null_certificate=summary.null_control_certificate,
             models=retraining.models,
             missed=len(retraining.missed),
-            amplification={},
         ),
         [JudgedMethod(name=one.method, baseline=one.record.declares_baseline) for one in predictions],
         joined.wholes,
