@@ -13,7 +13,7 @@ from repro.errors import StageError
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
-from repro.records.age import age_in_words
+from repro.records.influence import age_in_words
 from repro.records.removals import certified_points, corrects
 from repro.records.retraining import recorded
 from repro.records.summary import MethodSummary, PointSummary, Summary, basins_of

@@ -19,11 +19,11 @@ from repro.model_file import TrainedModel, not_converged
 from repro.notices import warn
 from repro.problem import asks_for_minima, fit_to_a_minimum, make_solver
 from repro.ranks import run_in_ranks
-from repro.records.age import different_settings
 from repro.records.influence import (
     InfluenceRecord,
     SolutionRecord,
     as_read_back,
+    different_settings,
     kept_predictions,
     read_predicted,
     write_failure,
