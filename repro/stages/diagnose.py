@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from diagnosis.convergence import check_convergence, what_is_left
+from diagnosis.convergence import check_convergence, check_training_noise, what_is_left
 from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
-from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
 from repro.diagnosing.panels import Panel, computed_panel, must_be_computed, stored_panels
