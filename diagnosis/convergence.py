@@ -35,7 +35,6 @@ def what_is_left(gradient: Float[Tensor, " p"], s_test: Float[Tensor, " p"], dam
     Args:
         gradient: ∇R(θ̂), L2 inside.
         s_test: (H + damping·I)⁻¹∇ℓ(z_test, θ̂).
-        damping: as there.
     """
     norm = float(gradient.norm())
     return Left(
@@ -53,7 +52,6 @@ def check_convergence(left: Left, typical_effect: float, fit: str = "newton") ->
     large as they like.
 
     Args:
-        left: what is left.
         typical_effect: the median size of the predicted changes of the points that the figure shows.
         fit: which one ends at a minimum of such a model.
     """

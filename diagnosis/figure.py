@@ -79,7 +79,6 @@ def judge_figure(
 
     Args:
         rows: of `leave_one_out.csv`, one per method and training point, or of `groups.csv`.
-        retrained: what is known of the models.
         methods: those to judge, in the order to say them in.
         wholes: of groups, names of methods that predict each as a whole; the others sum what its members do.
     """

@@ -46,8 +46,6 @@ def groups_by_test_point(
     """The groups of one method for each test point, which may be those of all.
 
     Args:
-        session: names the kind of removals.
-        model: θ̂.
         influence: I_up,loss of all training points by test point.
 
     Raises:

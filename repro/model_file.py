@@ -59,12 +59,6 @@ def save_model(
 def load_model(folder: RunFolder, config: Config, data_checksum: str, device: torch.device) -> TrainedModel:
     """Read θ̂, which must have been trained under this configuration and on these very examples.
 
-    Args:
-        folder: the run.
-        config: what is asked for.
-        data_checksum: of the examples that are here.
-        device: where θ̂ is to lie.
-
     Raises:
         StageError: it was not trained yet, is damaged, or belongs to another configuration or other data.
     """
@@ -115,8 +109,6 @@ def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str
     """Why a θ̂ that is not a minimiser is of no use, and what to do.
 
     Args:
-        facts: of θ̂.
-        config: that it was trained under.
         fit: which one ends at a minimum of such a model.
     """
     said = f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}"

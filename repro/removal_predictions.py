@@ -41,8 +41,6 @@ def chosen_removals(
     """What an experiment leaves out.
 
     Args:
-        session: names the kind of removals.
-        model: θ̂.
         influence: I_up,loss of all training points by test point, of one method.
 
     Raises:

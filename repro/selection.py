@@ -94,8 +94,6 @@ def chosen_groups(
     """The groups that `removals` makes, each once, in the order in which it names them.
 
     Args:
-        config: names the kind.
-        dataset: the examples.
         influences: I_up,loss of one method for the test points that choose, for a kind that needs it: as
             `influences` all of them, as `influence` the first.
         model: the empirical risk and θ̂, for a kind that needs gradients there.

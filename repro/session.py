@@ -112,7 +112,6 @@ class Session:
 
         Args:
             name: of all that the choice depends on beside the examples.
-            choose: makes them.
         """
         if name not in self._kept.groups:
             self._kept.groups[name] = choose()
@@ -146,7 +145,6 @@ class Session:
         """Long work begins; what the block is given tells the listener how far it has come.
 
         Args:
-            task: what the work is.
             shown: whether this process is the one that speaks.
         """
         return (self.listener if shown else Listener()).progress(task)

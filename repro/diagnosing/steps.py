@@ -11,7 +11,6 @@ class Steps:
     """Steps with their shares of the work, told as one.
 
     Args:
-        tell: called with every change.
         shares: how much of the work each step is, roughly, by name and in order; in any unit.
     """
 

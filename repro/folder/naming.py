@@ -79,9 +79,7 @@ def folder_beside(config: Config, name: str, other: Config) -> Path | None:
     """Where the run of another configuration belongs that stands beside a run.
 
     Args:
-        config: of the run.
         name: tells the other from all others beside this run.
-        other: its configuration.
 
     Returns:
         FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
@@ -117,7 +115,6 @@ def check_writable(path: Path, typed: str) -> None:
     """Refuse before any work what could not be written after it. Writes nothing itself.
 
     Args:
-        path: the folder.
         typed: what stands before it on the command line.
 
     Raises:
@@ -136,8 +133,6 @@ def check_same_configuration(folder: RunFolder, config: Config, content: str | N
     """Refuse a folder whose `config.yaml` says that its θ̂ is another one.
 
     Args:
-        folder: the run.
-        config: what is asked for.
         content: of the file of data that θ̂ was trained on, as its facts have it; None where they have none.
 
     Raises:

@@ -37,7 +37,6 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     aside first. Ranks other than the first of a launched run rely on the first.
 
     Args:
-        config: names the folder.
         create: make it if need be; otherwise one that is not there yet is neither made nor locked.
 
     Raises:

@@ -81,7 +81,6 @@ def models_key(key: str, settings: SolverSettings | RetrainSettings) -> str:
     """Names the models of a θ̂ that these settings ask for: those of another question never pass for them.
 
     Args:
-        key: names θ̂.
         settings: how accurately and in what batches models are solved does not change which they are.
     """
     # Models of another L2 minimise another risk.

@@ -102,7 +102,6 @@ def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None
     """summary.json, or another file of this form, maybe a stranger's; what it has as null is NaN.
 
     Args:
-        folder: the run.
         targets: the test points of its table.
         path: the file, if not summary.json.
 

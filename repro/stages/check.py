@@ -74,9 +74,7 @@ def check(path: Path, data_root: str | None, listener: Listener) -> Checked:
     """Check a run folder. Nothing in it is changed.
 
     Args:
-        path: the run folder.
         data_root: where the data lie now, a folder or for data=npz a file; None for where they lay.
-        listener: given each verdict as it comes.
 
     Raises:
         UsageError: there is no run in the folder, or it leads out of it, or names code that is neither this

@@ -62,7 +62,6 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
     """Check the figure of this configuration; write diagnosis.json and the spectrum.
 
     Args:
-        session: what is asked about.
         asked: whether the method was named, and is not only the default: then it is judged beside those that
             were computed, and else in their absence.
     """

@@ -38,7 +38,6 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     """Write one row for each test point and each training point that has been left out.
 
     Args:
-        session: of the run.
         out: the file, or the folder of a layout of several files.
         layout: "auto" by the name of the file, or "dattri".
 

@@ -50,8 +50,6 @@ def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> Datamode
     """Run what is missing, then score each method over the models; writes lds.json.
 
     Args:
-        session: of the first method.
-        methods: one configuration per method.
         sgd_seeds: how often each model is trained by SGD too, to be compared with; 0: not at all.
 
     Raises:

@@ -43,7 +43,6 @@ def plot(session: Session, with_page: bool = False) -> Plotted:
     """Write tables, summary and figures: of single points, or of groups where `removals` makes these.
 
     Args:
-        session: what to plot.
         with_page: whether the report's page is written next; else one of another table is named as old.
 
     Raises:

@@ -33,7 +33,6 @@ def run(session: Session, methods: list[Config]) -> Plotted:
     """Train, predict by each method, retrain, plot.
 
     Args:
-        session: of the first method.
         methods: one configuration per method; they differ in the influence group alone.
 
     Raises:

@@ -59,11 +59,9 @@ def score_files(
     commands found of other files by the same truth stays in the first two.
 
     Args:
-        files: what other tools wrote.
         against: a run folder, or a file of `repro ground-truth`.
         tool: whose layout the files have; "auto" for what they say themselves.
         into: a run folder in which the scores become methods like any other.
-        listener: given the result.
 
     Raises:
         UsageError: a file cannot be read or cannot be compared with this truth; nothing is written then.
