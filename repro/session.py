@@ -3,8 +3,8 @@
 What is expensive is made once per process and kept: a stage asks the session, and loads nothing itself.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -130,11 +130,9 @@ class Session:
             kept.dataset, kept.checksum = self._kept.dataset, self._kept.checksum
         return Session(config, self.listener, kept)
 
-    @contextmanager
-    def opened(self, create: bool = False) -> Iterator[RunFolder]:
+    def opened(self, create: bool = False) -> AbstractContextManager[RunFolder]:
         """The run folder, for this command alone until the block ends: see `open_run_folder`."""
-        with open_run_folder(self.config, create) as folder:
-            yield folder
+        return open_run_folder(self.config, create)
 
     def remember(self) -> None:
         """Write the configuration into the open run folder: what a command finds that is given the folder."""

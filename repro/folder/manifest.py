@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
 from safetensors import SafetensorError
 
 from erm.files import set_aside, write_atomically, write_json
@@ -30,6 +31,7 @@ FORMAT = 1
 
 Manifest = dict[str, list[str]]
 """By path inside the folder, the SHA-256 of the contents it may have: the last two that were written."""
+_FILES = TypeAdapter(Manifest)
 
 
 def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) -> None:
@@ -94,9 +96,8 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
     """
     try:
         content = json.loads(folder.manifest.read_text(encoding="utf-8"))
-        files = content["files"]
-        sound = content["format"] == FORMAT and content["checksum"] == _checksum(files)
-        if not sound or not _is_manifest(files):
+        files = _FILES.validate_python(content["files"], strict=True)
+        if content["format"] != FORMAT or content["checksum"] != _checksum(files):
             return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -106,15 +107,7 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
                 f"{folder.manifest} names {printable(name)}, which is not in the run folder; this tool has "
                 "not written that. Nothing was done"
             )
-    return dict(files)
-
-
-def _is_manifest(files: object) -> bool:
-    """Whether names have lists of checksums."""
-    return isinstance(files, dict) and all(
-        isinstance(known, list) and all(isinstance(checksum, str) for checksum in known)
-        for known in files.values()
-    )
+    return files
 
 
 def file_checksum(path: Path) -> str:

@@ -47,8 +47,12 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     """
     if layout not in FORMATS:
         raise UsageError(f"--format {layout}: expected {' or '.join(FORMATS)}")
-    if layout == DATTRI:
-        return _export_dattri(session, out)
+    found = (_export_dattri if layout == DATTRI else _export_tables)(session, out)
+    session.listener.result(found)
+    return found
+
+
+def _export_tables(session: Session, out: Path) -> Exported:
     grouped = makes_groups(session.config)
     check_suffix(out, grouped)
     truth, targets = changes_so_far(session)
@@ -63,7 +67,7 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     if (table["truth"] == PROVEN).all():
         table = table.drop(columns=["truth", "margin"])
     write_truth(table, out)
-    found = Exported(
+    return Exported(
         file=out,
         test_points=table["test_index"].nunique(),
         training_points=0 if grouped else len(truth.points),
@@ -71,8 +75,6 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
         examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
     )
-    session.listener.result(found)
-    return found
 
 
 def _export_dattri(session: Session, out: Path) -> Exported:
@@ -94,7 +96,7 @@ def _export_dattri(session: Session, out: Path) -> Exported:
             f"Run first: {session.command('retrain')}"
         )
     write_dattri(metrics, targets, out)
-    found = Exported(
+    return Exported(
         file=out,
         test_points=len(targets),
         training_points=len(truth.points),
@@ -102,8 +104,6 @@ def _export_dattri(session: Session, out: Path) -> Exported:
         examples=num_train,
         max_certificate=max(float(one.certificates.max()) for one in metrics),
     )
-    session.listener.result(found)
-    return found
 
 
 def _named_groups(session: Session) -> list[Removal] | None:
