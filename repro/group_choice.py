@@ -43,10 +43,7 @@ def choose_groups(
 def groups_by_test_point(
     session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
 ) -> dict[int, list[Removal]]:
-    """The groups of one method for each test point, which may be those of all.
-
-    Args:
-        influence: I_up,loss of all training points by test point.
+    """The groups that a method's I_up,loss of all training points choose for each test point, maybe for all.
 
     Raises:
         UsageError: the kind makes no groups that can be left out.

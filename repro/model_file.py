@@ -106,11 +106,7 @@ def read_facts(folder: RunFolder, config: Config) -> ModelFacts:
 
 
 def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str:
-    """Why a θ̂ that is not a minimiser is of no use, and what to do.
-
-    Args:
-        fit: which one ends at a minimum of such a model.
-    """
+    """Why a θ̂ that is no minimiser is of no use, and what to do: `fit` ends at a minimum of such a model."""
     said = f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}"
     without_l2 = config["model"].get("l2") == 0
     no_minimiser = "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0"

@@ -38,10 +38,7 @@ class Chosen:
 def chosen_removals(
     session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
 ) -> Chosen:
-    """What an experiment leaves out.
-
-    Args:
-        influence: I_up,loss of all training points by test point, of one method.
+    """What an experiment leaves out, by one method's I_up,loss of all training points for each test point.
 
     Raises:
         UsageError: the kind makes no removals that can be left out.

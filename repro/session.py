@@ -108,10 +108,9 @@ class Session:
         return test_indices(self.config, self.dataset, risk, model.theta)
 
     def kept_groups(self, name: str, choose: Callable[[], list[Removal]]) -> list[Removal]:
-        """Groups that are chosen once: clustering takes minutes on MNIST, and several stages ask for it.
+        """Groups that are chosen once, named by all that the choice depends on beside the examples.
 
-        Args:
-            name: of all that the choice depends on beside the examples.
+        Clustering takes minutes on MNIST, and several stages ask for it.
         """
         if name not in self._kept.groups:
             self._kept.groups[name] = choose()
@@ -140,11 +139,7 @@ class Session:
             write_configuration(self.folder, self.config)
 
     def progress(self, task: str, shown: bool = True) -> AbstractContextManager[Report]:
-        """Long work begins; what the block is given tells the listener how far it has come.
-
-        Args:
-            shown: whether this process is the one that speaks.
-        """
+        """Long work; the block is given what tells the listener, if this process speaks, how far it is."""
         return (self.listener if shown else Listener()).progress(task)
 
     def command(self, stage: str, *options: str) -> str:

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from diagnosis.figure import FigureVerdict, judge_figure
-from diagnosis.tolerance import tolerance_that_tells
-from diagnosis.truth import Retrained
+from diagnosis.truth import Retrained, tolerance_that_tells
 from diagnosis.verdict import Verdict
 from repro.agreement import actual_changes
 from repro.diagnosing.panels import Panel

@@ -8,14 +8,11 @@ from repro.listener import ProgressReport, Report
 
 @dataclass(slots=True)
 class Steps:
-    """Steps with their shares of the work, told as one.
-
-    Args:
-        shares: how much of the work each step is, roughly, by name and in order; in any unit.
-    """
+    """Steps told as one."""
 
     tell: Report
     shares: Mapping[str, float]
+    """How much of the work each step is, roughly, by name and in order; in any unit."""
     at: str = field(default="", init=False)
 
     def begin(self, step: str) -> None:

@@ -76,14 +76,10 @@ def run_folder(config: Config) -> RunFolder:
 
 
 def folder_beside(config: Config, name: str, other: Config) -> Path | None:
-    """Where the run of another configuration belongs that stands beside a run.
+    """Where the run of another configuration belongs that stands beside a run, under a name of its own there.
 
-    Args:
-        name: tells the other from all others beside this run.
-
-    Returns:
-        FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
-        where neither has a name yet.
+    FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
+    where neither has a name yet.
     """
     if config["output_dir"] is None:
         return None
@@ -112,10 +108,7 @@ def _with_digest(config: Config, determines: dict[str, Any]) -> Path:
 
 
 def check_writable(path: Path, typed: str) -> None:
-    """Refuse before any work what could not be written after it. Writes nothing itself.
-
-    Args:
-        typed: what stands before it on the command line.
+    """Refuse before any work what could not be written after it, `typed` being what stands before the path.
 
     Raises:
         UsageError: a file is in the way, or the user may not write there.

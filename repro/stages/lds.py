@@ -49,8 +49,7 @@ class DatamodelingScores:
 def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> DatamodelingScores:
     """Run what is missing, then score each method over the models; writes lds.json.
 
-    Args:
-        sgd_seeds: how often each model is trained by SGD too, to be compared with; 0: not at all.
+    Each model is trained by SGD with so many seeds too, to be compared with.
 
     Raises:
         UsageError: `removals` makes single points.

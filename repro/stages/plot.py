@@ -42,8 +42,7 @@ class Plotted:
 def plot(session: Session, with_page: bool = False) -> Plotted:
     """Write tables, summary and figures: of single points, or of groups where `removals` makes these.
 
-    Args:
-        with_page: whether the report's page is written next; else one of another table is named as old.
+    Unless the report's page is written next, one of another table is named as old.
 
     Raises:
         StageError: an earlier stage is missing.
