@@ -16,14 +16,8 @@ from diagnosis.truth import Retrained, Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
 from plots.agreement import NO_BASIN, OTHER_BASINS, QUADRATIC, comparable
 
-PLURALS = {
-    "predicts": "predict",
-    "agrees": "agree",
-    "follows": "follow",
-    "gets": "get",
-    "does": "do",
-    "has": "have",
-}
+PLURALS = {"does": "do", "has": "have"}
+"""Of verbs that do more than lose an s."""
 SECOND_ORDER = (
     "a sum of what single rows do leaves out what they do together, and that grows with the size of a group: "
     "r and slope against size show from which size on. --method newton_step takes the Hessian without the "
@@ -178,4 +172,4 @@ def _sentence(names: Sequence[str], outcome: str, baseline: bool) -> str:
         return f"{names[0]}{', a baseline,' if baseline else ''} {outcome}"
     verb, rest = outcome.split(" ", 1)
     who = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{who}{', baselines,' if baseline else ''} {PLURALS.get(verb, verb)} {rest}"
+    return f"{who}{', baselines,' if baseline else ''} {PLURALS.get(verb, verb.removesuffix('s'))} {rest}"

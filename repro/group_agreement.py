@@ -9,13 +9,10 @@ from jaxtyping import Float
 from influence.solution import small_sample_factor
 from repro.agreement import known_changes, known_of, summarise
 from repro.errors import StageError
-from repro.folder.manifest import write_result
-from repro.folder.paths import RunFolder
 from repro.group_choice import by_size, choose_groups
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction
-from repro.records.group_rows import write_removals
 from repro.records.influence import InfluenceRecord
 from repro.records.removals import own_predictions, read_removals_of
 from repro.records.repeats import read_repeats
@@ -104,12 +101,6 @@ def predicted_group_changes(
     exact = np.array([not errors[list(rows)].any() for rows in groups])
     single = np.array([errors[rows[0]] if len(rows) == 1 else np.nan for rows in groups])
     return sums, np.where(exact, 0.0, single)
-
-
-def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
-    """groups.csv, and removals.json with the rows that each `removal` of it names."""
-    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
-    write_removals(folder, joined.removals)
 
 
 def _with_predictions_of_groups(

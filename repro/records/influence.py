@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -159,13 +160,17 @@ def read_record(folder: RunFolder, method: str) -> InfluenceRecord | None:
 
 def read_table(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame | None:
     """The table that the record vouches for, with `COLUMNS`; None when it is missing or another."""
+    content = vouched_for(folder.influence_table(record.method), record.table_checksum)
+    return None if content is None else pd.read_csv(content)
+
+
+def vouched_for(path: Path, checksum: str | None) -> BytesIO | None:
+    """The content of a file, if its SHA-256 is the one that a record has."""
     try:
-        content = folder.influence_table(record.method).read_bytes()
+        content = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content).hexdigest() != record.table_checksum:
-        return None
-    return pd.read_csv(BytesIO(content))
+    return BytesIO(content) if hashlib.sha256(content).hexdigest() == checksum else None
 
 
 def read_predicted(folder: RunFolder, method: str) -> tuple[InfluenceRecord, pd.DataFrame] | None:

@@ -19,9 +19,10 @@ from repro.drawing.figures import (
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
-from repro.group_agreement import JoinedGroups, join_groups, write_groups
+from repro.group_agreement import JoinedGroups, join_groups
 from repro.notices import warn
 from repro.panels_beside import with_panels_beside
+from repro.records.group_rows import write_removals
 from repro.records.summary import write_summary
 from repro.selection import describe_groups, makes_groups
 from repro.session import Session
@@ -76,7 +77,8 @@ def _plot_points(session: Session, folder: RunFolder) -> Plotted:
 def _plot_groups(session: Session, folder: RunFolder) -> Plotted:
     """`groups.csv`, `removals.json`, `groups.json` and the figures."""
     joined, config = join_groups(session), session.config
-    write_groups(folder, joined)
+    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
+    write_removals(folder, joined.removals)
     write_summary(
         folder,
         joined.summary,
