@@ -79,8 +79,7 @@ def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tupl
     """The configured method, computed now and not stored; and why not, if it failed.
 
     Raises:
-        UsageError: its settings are wrong.
-        ValueError: its settings do not fit the model.
+        UsageError: its settings are wrong, or do not fit the model.
     """
     name, solver = subject.config.method, make_solver(subject.config)
     question = Question(

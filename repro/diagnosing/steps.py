@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from repro.listener import ProgressReport, Report
+from retrain.settings import RetrainingProgress
 
 
 @dataclass(slots=True)
@@ -27,3 +28,13 @@ class Steps:
         done = (before + min(max(share, 0.0), 1.0) * self.shares[self.at]) / sum(self.shares.values())
         stage = f"{self.at}, {detail}" if detail else self.at
         self.tell(ProgressReport(stage=stage, done=round(100 * done, 1), total=100, unit="per cent"))
+
+    def counted(self, done: int, total: int) -> None:
+        """The same in numbers, as solvers tell it."""
+        self.inside(done / max(total, 1))
+
+    def retraining(self, progress: RetrainingProgress) -> None:
+        """The same of models."""
+        counted = f"{progress.models_done:,} of {progress.models_total:,}" if progress.models_total else ""
+        share = progress.models_done / max(progress.models_total, 1)
+        self.inside(share, f"{progress.stage} {counted}".strip())

@@ -1,6 +1,5 @@
 """`repro diagnose`: can the figure of this configuration be trusted, and if not, why not?"""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from repro.diagnosing.retraining import Judged, judge_figure_of, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
-from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
@@ -25,7 +23,6 @@ from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
 PROBE_DAMPING = 1e-2
@@ -139,7 +136,7 @@ def _judge(
     panels = stored
     if computed:
         steps.begin(_solver_step(subject.config.method))
-        panel, failure = _computed(subject, steps)
+        panel, failure = computed_panel(subject, steps.counted)
         panels = [*(other for other in stored if other.method.name != panel.method.name), panel]
         panels.sort(key=lambda found: panel_order(subject.config)(found.method.name))
         # LiSSA's own check says the same with more.
@@ -182,13 +179,6 @@ def _outranked(settings: dict[str, Verdict], figure: list[Verdict]) -> list[Verd
     ]
 
 
-def _computed(subject: Subject, steps: Steps) -> tuple[Panel, Verdict | None]:
-    try:
-        return computed_panel(subject, lambda done, total: steps.inside(done / max(total, 1)))
-    except ValueError as error:
-        raise UsageError(f"{subject.config.method}: {error}") from error
-
-
 def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Reference, steps: Steps) -> Verdict:
     """LiSSA with the settings of a panel, measured by the exact solution with the same damping."""
     solver = panel.lissa
@@ -196,7 +186,7 @@ def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Referenc
     curvature, v = subject.risk.curvature(subject.theta), subject.test_gradient
     solution = panel.solution
     if solution is None:
-        solution = solver.at(curvature, lambda done, total: steps.inside(done / max(total, 1)))(v)
+        solution = solver.at(curvature, steps.counted)(v)
     truth = exact.solution if exact.damping == solver.damping else exact_solution(subject, solver.damping)
     ends = Ends(
         smallest=finest.smallest if finest.smallest > finest.resolution else 0.0, largest=finest.largest
@@ -226,15 +216,6 @@ def _against_retraining(
     if reason:
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
-    judged = judge_figure_of(subject, panels, _report(steps))
+    judged = judge_figure_of(subject, panels, steps.retraining)
     signal, *others = judged.verdict.verdicts
     return [replace(signal, remedy=signal.remedy or judged.advice), *others], judged
-
-
-def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
-    def report(progress: RetrainingProgress) -> None:
-        total = max(progress.models_total, 1)
-        counted = f"{progress.models_done:,} of {progress.models_total:,}" if progress.models_total else ""
-        steps.inside(progress.models_done / total, f"{progress.stage} {counted}".strip())
-
-    return report
