@@ -13,10 +13,11 @@ from repro.errors import StageError
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
+from repro.records.basins import basins_of
 from repro.records.influence import age_in_words
 from repro.records.removals import certified_points, corrects
 from repro.records.retraining import recorded
-from repro.records.summary import MethodSummary, PointSummary, Summary, basins_of
+from repro.records.summary import MethodSummary, PointSummary, Summary
 from repro.retraining import make_retrainer, retrain_settings
 from repro.selection import describe_selection, points_without_predictions, selection_name
 from repro.session import Session

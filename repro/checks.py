@@ -13,10 +13,11 @@ from plots.agreement import agreement, comparable
 from plots.numbers import format_number
 from repro.folder.paths import RunFolder
 from repro.listener import Listener, ProgressReport
+from repro.records.basins import basins_of
 from repro.records.influence import read_record, read_table
 from repro.records.model import ModelFacts
 from repro.records.removals import as_stated
-from repro.records.summary import Summary, basins_of
+from repro.records.summary import Summary
 from retrain.changes import Changes
 from retrain.recheck import Rechecked
 from retrain.removal import Removal

@@ -6,42 +6,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from pydantic import TypeAdapter
 
 from plots.agreement import Agreement
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from repro.printable import printable_strings
-from retrain.changes import NO_BASIN
-from retrain.continuation import LEFT, SAME, UNDECIDED
-
-
-@dataclass(frozen=True, kw_only=True)
-class Basins:
-    """Of the models of one test point, whose certificates are local."""
-
-    same_basin: int
-    """Models that are the minimum that θ̂ becomes: r, slope and error are over these."""
-    left_it: int
-    undecided: int
-    smallest_margin: float
-    """So many times faster than measured the Hessian may change, and every certificate still holds."""
-
-
-def basins_of(table: pd.DataFrame) -> Basins | None:
-    """Of the rows of one test point, single points or groups; None where certificates have no condition."""
-    key = "train_index" if "train_index" in table else "removal"
-    if "truth" not in table or table["truth"].isin(NO_BASIN).all():
-        return None
-    models = table.drop_duplicates(key)
-    counts = models["truth"].value_counts()
-    return Basins(
-        same_basin=int(counts.get(SAME, 0)),
-        left_it=int(counts.get(LEFT, 0)),
-        undecided=int(counts.get(UNDECIDED, 0)),
-        smallest_margin=float(models["margin"].min()),
-    )
+from repro.records.basins import Basins
 
 
 @dataclass(frozen=True, kw_only=True)
