@@ -1,7 +1,8 @@
 """Is θ̂ a minimiser, measured against what the figure shows: the effects of single removals?
 
 An actual change is ℓ(θ̂₋ᵢ) − ℓ(θ̂). If θ̂ is not the minimiser, every one of them is off by what a step to it
-would still change: a shift, common to all points.
+would still change: a shift, common to all points. Where training is stochastic, so is another order of the
+examples.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diagnosis.limits import LEFT, LEFT_UNREADABLE
+from diagnosis.limits import LEFT, LEFT_UNREADABLE, TRAINING_NOISE
 from diagnosis.verdict import Verdict
 
 
@@ -34,7 +35,6 @@ def what_is_left(gradient: Float[Tensor, " p"], s_test: Float[Tensor, " p"], dam
     Args:
         gradient: ∇R(θ̂), L2 inside.
         s_test: (H + damping·I)⁻¹∇ℓ(z_test, θ̂).
-        damping: as there.
     """
     norm = float(gradient.norm())
     return Left(
@@ -52,7 +52,6 @@ def check_convergence(left: Left, typical_effect: float, fit: str = "newton") ->
     large as they like.
 
     Args:
-        left: what is left.
         typical_effect: the median size of the predicted changes of the points that the figure shows.
         fit: which one ends at a minimum of such a model.
     """
@@ -102,3 +101,34 @@ def _remedy(left: Left, typical_effect: float, fit: str) -> str:
     # Damped, H is not positive definite, and the check of its curvature says how much is enough.
     other = "" if left.damping else "; retrain=quadratic asks what the quadratic around θ̂ would do instead"
     return f"train further, to ‖∇R(θ̂)‖ ≤ {wanted:.0e}: fit={fit} does{other}"
+
+
+def check_training_noise(change: float, largest_effect: float, fit: str = "newton") -> Verdict:
+    """Compare what another order of the examples does to the test loss with what a removal should do.
+
+    Args:
+        change: of the test loss between two trainings that differ in their seed alone, nothing removed.
+        largest_effect: the largest predicted change when one example is removed.
+        fit: which one ends at a minimum of such a model.
+    """
+    numbers = {"change_with_another_seed": change, "largest_effect": largest_effect}
+    moved = f"trained again with another seed and nothing removed, the test loss moves by {abs(change):.1e}"
+    if not largest_effect > 0:
+        return Verdict(
+            check="training noise",
+            passed=None,
+            evidence=f"{moved}; no removal is predicted to, so there is nothing to hold that against",
+            numbers=numbers,
+        )
+    ratio = abs(change) / largest_effect
+    passed = ratio <= TRAINING_NOISE
+    return Verdict(
+        check="training noise",
+        passed=passed,
+        evidence=(
+            f"{moved}; the largest predicted effect of a removal is {largest_effect:.1e}, so the noise of "
+            f"retraining is {ratio:.2g} times the effect"
+        ),
+        remedy="" if passed else f"retrain to a gradient norm, not for a number of steps: fit={fit}",
+        numbers=numbers | {"ratio": ratio},
+    )

@@ -1,40 +1,28 @@
-"""Can the figure of one test point be believed? Truth and methods together, for page and `diagnose`."""
+"""Can the figure of one test point be believed? Truth and methods together, for page and `diagnose`.
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Groups of rows have the limits of single points, less what one step from θ̂ misses.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
 from pandas import DataFrame
 
+from diagnosis.limits import SLOPE
 from diagnosis.measures import Pairs
-from diagnosis.predictions import OUTCOMES, MethodVerdict, judge_method
-from diagnosis.truth import Truth, judge_truth
+from diagnosis.predictions import ONE_STEP, ORDERS, OUTCOMES, ROUGHLY, MethodVerdict, judge_method
+from diagnosis.truth import Retrained, Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
 from plots.agreement import NO_BASIN, OTHER_BASINS, QUADRATIC, comparable
 
-PLURALS = {
-    "predicts": "predict",
-    "agrees": "agree",
-    "follows": "follow",
-    "gets": "get",
-    "does": "do",
-    "has": "have",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Retrained:
-    """What is known of the leave-one-out models of a figure beside its table."""
-
-    null_control: float
-    """The change of this test loss that is found when nothing is removed."""
-    null_certificate: float
-    models: int
-    missed: int
-    """Models whose gradient norm is above the tolerance."""
-    amplification: Mapping[int, float]
-    """What `retrain.leverage.amplification` found, by training point; 1 where there is nothing."""
+PLURALS = {"does": "do", "has": "have"}
+"""Of verbs that do more than lose an s."""
+SECOND_ORDER = (
+    "a sum of what single rows do leaves out what they do together, and that grows with the size of a group: "
+    "r and slope against size show from which size on. --method newton_step takes the Hessian without the "
+    "group"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,28 +66,51 @@ class FigureVerdict:
         return "; ".join(_sentences(self.methods)) + "."
 
 
-def judge_figure(rows: DataFrame, retrained: Retrained, methods: Sequence[Method]) -> FigureVerdict:
+def judge_figure(
+    rows: DataFrame, retrained: Retrained, methods: Sequence[Method], wholes: Collection[str] = ()
+) -> FigureVerdict:
     """Judge the rows of one test point.
 
     Args:
-        rows: of `leave_one_out.csv`, one per method and training point.
-        retrained: what is known of the models.
+        rows: of `leave_one_out.csv`, one per method and training point, or of `groups.csv`.
         methods: those to judge, in the order to say them in.
+        wholes: of groups, names of methods that predict each as a whole; the others sum what its members do.
     """
-    truth = truth_of(rows.drop_duplicates("train_index"), retrained)
-    return FigureVerdict(
-        truth=judge_truth(truth),
-        methods=tuple(
-            judge_method(
-                method.name,
-                pairs_of(comparable(rows[rows["method"] == method.name]), retrained.amplification),
-                baseline=method.baseline,
-                factors=method.factors,
-                otherwise=_why_off(truth),
-            )
-            for method in methods
-        ),
+    key = _key(rows)
+    truth = truth_of(rows.drop_duplicates(key), retrained)
+    found = []
+    for method in methods:
+        verdict = judge_method(
+            method.name,
+            pairs_of(comparable(rows[rows["method"] == method.name]), retrained.amplification),
+            baseline=method.baseline,
+            factors=method.factors,
+            otherwise="" if key == "removal" else _why_off(truth),
+        )
+        found.append(_as_one_step(verdict, method.name in wholes) if key == "removal" else verdict)
+    return FigureVerdict(truth=judge_truth(truth), methods=tuple(found))
+
+
+def _key(rows: DataFrame) -> str:
+    """The column that names what a row leaves out, a group or a point."""
+    return "removal" if "removal" in rows else "train_index"
+
+
+def _as_one_step(verdict: MethodVerdict, whole: bool) -> MethodVerdict:
+    """The verdict on groups by one step from θ̂, which is undecided where it errs as a right step does.
+
+    The sum of what members do falls short of what a large group does, so that changes exceed it; a step that
+    sees the group itself has their scale. A sign that is turned, a wrong order or predictions that are too
+    large are as bad as they are for single points.
+    """
+    slope = verdict.agreement.slope
+    as_a_step = abs(slope - 1) <= SLOPE if whole else slope > 1
+    if verdict.baseline or verdict.outcome not in (ROUGHLY, ORDERS) or not as_a_step:
+        return verdict
+    findings = tuple(
+        finding if finding.passed else replace(finding, passed=None) for finding in verdict.findings
     )
+    return replace(verdict, outcome=ONE_STEP, findings=findings, remedy="" if whole else SECOND_ORDER)
 
 
 def _why_off(truth: Truth) -> str:
@@ -121,12 +132,9 @@ def truth_of(rows: DataFrame, retrained: Retrained) -> Truth:
     """The actual changes of a table, one row for each removal, and what vouches for them."""
     local = "truth" in rows and not rows["truth"].isin(NO_BASIN).all()
     return Truth(
+        **vars(retrained),
         actual=rows["actual_change"].to_numpy(np.float64, copy=True),
         certificate=rows["certificate"].to_numpy(np.float64, copy=True),
-        null_control=retrained.null_control,
-        null_certificate=retrained.null_certificate,
-        models=retrained.models,
-        missed=retrained.missed,
         margin=float(rows["margin"].min()) if local else None,
         others={name: int((rows["truth"] == name).sum()) for name in OTHER_BASINS} if local else {},
         quadratic="truth" in rows and bool((rows["truth"] == QUADRATIC).all()),
@@ -140,15 +148,10 @@ def measures(methods: Sequence[MethodVerdict]) -> list[str]:
 
 def pairs_of(rows: DataFrame, amplification: Mapping[int, float]) -> Pairs:
     """The columns predicted_change, actual_change and certificate, and what leverage is known of the rows."""
-    factors = [amplification.get(int(index), 1.0) for index in rows["train_index"]]
-    return as_pairs(rows, np.array(factors, np.float64))
-
-
-def as_pairs(rows: DataFrame, amplification: Float[np.ndarray, " k"]) -> Pairs:
-    """The columns that a panel shows, with the amplification of each row."""
+    factors = np.array([amplification.get(int(index), 1.0) for index in rows[_key(rows)]], np.float64)
     columns = ("predicted_change", "actual_change", "certificate")
     predicted, actual, certificate = (rows[name].to_numpy(np.float64, copy=True) for name in columns)
-    return Pairs(predicted=predicted, actual=actual, certificate=certificate, amplification=amplification)
+    return Pairs(predicted=predicted, actual=actual, certificate=certificate, amplification=factors)
 
 
 def _sentences(methods: Sequence[MethodVerdict]) -> list[str]:
@@ -169,4 +172,4 @@ def _sentence(names: Sequence[str], outcome: str, baseline: bool) -> str:
         return f"{names[0]}{', a baseline,' if baseline else ''} {outcome}"
     verb, rest = outcome.split(" ", 1)
     who = f"{', '.join(names[:-1])} and {names[-1]}"
-    return f"{who}{', baselines,' if baseline else ''} {PLURALS.get(verb, verb)} {rest}"
+    return f"{who}{', baselines,' if baseline else ''} {PLURALS.get(verb, verb.removesuffix('s'))} {rest}"

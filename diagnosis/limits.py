@@ -1,7 +1,5 @@
 """The one table of limits: `repro diagnose` and the report page judge by these numbers and by no others."""
 
-from dataclasses import dataclass
-
 PEARSON = 0.95
 """Pearson's r below which the points no longer lie on a line."""
 FOLLOWS = 0.5
@@ -27,47 +25,26 @@ TRAINING_NOISE = 0.01
 LISSA_ERROR = 0.25
 """Relative error of s_test up to which LiSSA's settings do: the paper's err by 0.11 on MNIST."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """A row of the table."""
-
-    name: str
-    good: str
-    """What is good, in words with the number."""
-    judged: str
-    """By whom: the page and `diagnose`, or `diagnose` alone."""
-
-
-BOTH, DIAGNOSE = "page and `diagnose`", "`diagnose`"
-TABLE = (
-    Limit(name="Pearson's r", good=f"at least {PEARSON}", judged=BOTH),
-    Limit(name="Spearman's r", good=f"at least {SPEARMAN}", judged=BOTH),
-    Limit(
-        name="slope",
-        good=f"within {SLOPE} of 1; a wrong sign where r is below 0 by {FOLLOWS} or more",
-        judged=BOTH,
-    ),
-    Limit(name="intercept", good=f"at most {INTERCEPT:.0%} of the largest actual change", judged=BOTH),
-    Limit(name="largest error", good=f"at most {ERROR:.0%} of the largest actual change", judged=BOTH),
-    Limit(name="points", good=f"at least {FEWEST_POINTS}", judged=BOTH),
-    Limit(name="changes no larger than their certificates", good=f"at most {UNDECIDED:.0%}", judged=BOTH),
-    Limit(name="models above their tolerance", good="none", judged=BOTH),
-    Limit(name="null control", good="within its certificate", judged=BOTH),
-    Limit(name="models that left θ̂'s basin, or may have", good=f"at most {UNDECIDED:.0%}", judged=BOTH),
-    Limit(
-        name="what training has left",
-        good=f"moves the test loss by at most {LEFT:.0%} of the median predicted change of the points shown; "
-        f"bad above {LEFT_UNREADABLE:.0%}",
-        judged=DIAGNOSE,
-    ),
-    Limit(
-        name="another seed of a stochastic fit",
-        good=f"moves the test loss by at most {TRAINING_NOISE:.0%} of the largest predicted change",
-        judged=DIAGNOSE,
-    ),
-    Limit(name="LiSSA's error of s_test", good=f"at most {LISSA_ERROR:.0%}", judged=DIAGNOSE),
-)
+_BOTH = "page and `diagnose`"
+TABLE = f"""\
+| measure | good | judged by |
+|---|---|---|
+| Pearson's r | at least {PEARSON} | {_BOTH} |
+| Spearman's r | at least {SPEARMAN} | {_BOTH} |
+| slope | within {SLOPE} of 1; a wrong sign where r is below 0 by {FOLLOWS} or more | {_BOTH} |
+| intercept | at most {INTERCEPT:.0%} of the largest actual change | {_BOTH} |
+| largest error | at most {ERROR:.0%} of the largest actual change | {_BOTH} |
+| points | at least {FEWEST_POINTS} | {_BOTH} |
+| changes no larger than their certificates | at most {UNDECIDED:.0%} | {_BOTH} |
+| models above their tolerance | none | {_BOTH} |
+| null control | within its certificate | {_BOTH} |
+| models that left θ̂'s basin, or may have | at most {UNDECIDED:.0%} | {_BOTH} |
+| what training has left | moves the test loss by at most {LEFT:.0%} of the median predicted change of \
+the points shown; bad above {LEFT_UNREADABLE:.0%} | `diagnose` |
+| another seed of a stochastic fit | moves the test loss by at most {TRAINING_NOISE:.0%} of the largest \
+predicted change | `diagnose` |
+| LiSSA's error of s_test | at most {LISSA_ERROR:.0%} | `diagnose` |"""
+"""As docs/method.md shows it."""
 
 CRITERIA = (
     f"Pearson r at least {PEARSON}, Spearman r at least {SPEARMAN}, slope within {SLOPE} of 1, "
@@ -77,9 +54,3 @@ CRITERIA = (
     "every model at its tolerance, and the null control within its certificate"
 )
 """What the page says that its marks mean."""
-
-
-def as_markdown() -> str:
-    """The table as docs/method.md shows it."""
-    rows = [f"| {limit.name} | {limit.good} | {limit.judged} |" for limit in TABLE]
-    return "\n".join(["| measure | good | judged by |", "|---|---|---|", *rows])

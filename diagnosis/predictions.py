@@ -92,8 +92,6 @@ def judge_method(
     """Judge how well predictions match the truth.
 
     Args:
-        method: its name.
-        pairs: its points.
         baseline: whether the method declares that it is there for comparison.
         factors: what may have been forgotten, by name, such as {"1/n": n}: named in the remedy where the
             slope is its inverse.

@@ -70,9 +70,6 @@ def check_recursion(
     undecided.
 
     Args:
-        solver: the settings.
-        batches: curvature of its batches.
-        ends: of the spectrum of H.
         solution: what the solver returned for the test gradient.
         error: of that, after `relative_error`.
     """

@@ -1,5 +1,6 @@
 """Are the retrained models known well enough to judge by? The one judge of the page and of `diagnose`."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -10,21 +11,32 @@ from diagnosis.limits import UNDECIDED
 from diagnosis.verdict import Verdict
 from plots.numbers import format_number, format_times
 
+FINEST = 1e-12
+"""Below this a gradient norm is rounding on most problems, and a tolerance cannot be reached."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """The actual changes of the points that the figure shows, each point once, and what vouches for them."""
+class Retrained:
+    """What is known of the retrained models of a figure beside its table."""
 
-    actual: Float[np.ndarray, " k"]
-    certificate: Float[np.ndarray, " k"]
-    """Bounds on their errors."""
     null_control: float
-    """The change that is found when nothing is removed, which should be 0."""
+    """The change of this test loss that is found when nothing is removed, which should be 0."""
     null_certificate: float
     """The bound on its error."""
     models: int
     missed: int
     """Models whose gradient norm is above the tolerance."""
+    amplification: Mapping[int, float] = field(default_factory=dict)
+    """What `retrain.leverage.amplification` found, by training point; 1 where there is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth(Retrained):
+    """The actual changes of what the figure shows, each removal once, and what vouches for them."""
+
+    actual: Float[np.ndarray, " k"]
+    certificate: Float[np.ndarray, " k"]
+    """Bounds on their errors."""
     margin: float | None = None
     """Where certificates are local: how many times faster than measured the Hessian may change."""
     others: Mapping[str, int] = field(default_factory=dict)
@@ -141,3 +153,33 @@ def _judge_basins(truth: Truth) -> Verdict:
         remedy="" if not others else "more model.l2 keeps models in the basin of θ̂",
         numbers={"points": count, **{f"basin_{name}": number for name, number in truth.others.items()}},
     )
+
+
+def tolerance_that_tells(
+    actual: Float[np.ndarray, " k"],
+    certificate: Float[np.ndarray, " k"],
+    gradient_norm: Float[np.ndarray, " k"],
+    certificate_per_norm: float,
+) -> float | None:
+    """The largest power of ten at which enough effects exceed their certificates for a figure to be judged.
+
+    A certificate is certificate_per_norm · ‖∇R₋ᵢ‖ and a rest of rounding and of θ̂, which stays.
+
+    Args:
+        actual: actual changes.
+        certificate: bounds on their errors.
+        gradient_norm: ‖∇R₋ᵢ‖ of their models.
+        certificate_per_norm: √2‖x_test‖/λ.
+
+    Returns:
+        The tolerance; None where the rest alone hides the effects, or only one below `FINEST` would do.
+    """
+    if not 0 < certificate_per_norm < math.inf or not len(actual):
+        return None
+    rest = certificate - certificate_per_norm * gradient_norm
+    room = np.sort((np.abs(actual) - rest) / certificate_per_norm)
+    # Half of it, because an effect must exceed its certificate; the allowed share may stay undecided.
+    wanted = float(room[math.floor(UNDECIDED * len(room))]) / 2
+    if not wanted >= FINEST:
+        return None
+    return float(f"1e{math.floor(math.log10(wanted))}")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from erm.risk import EmpiricalRisk
 from plots.agreement import Agreement, agreement, comparable
@@ -12,8 +13,8 @@ from repro.errors import StageError
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction, read_predictions, selected_removals
-from repro.records.age import age_in_words
 from repro.records.basins import basins_of
+from repro.records.influence import age_in_words
 from repro.records.removals import certified_points, corrects
 from repro.records.retraining import recorded
 from repro.records.summary import MethodSummary, PointSummary, Summary
@@ -122,15 +123,22 @@ def actual_changes(truth: Changes, targets: list[int]) -> pd.DataFrame:
             {
                 "test_index": target,
                 "train_index": truth.points,
-                "actual_change": truth.actual_change[row, truth.is_point],
-                "certificate": truth.bound[row, truth.is_point],
-                "truth": np.array(truth.truth, dtype=object)[truth.is_point],
-                "margin": truth.margin[truth.is_point],
+                **known_of(truth, row, truth.is_point),
             }
         )
         for row, target in enumerate(targets)
     ]
     return pd.concat(parts, ignore_index=True)
+
+
+def known_of(truth: Changes, row: int, columns: list[int] | Bool[np.ndarray, " B"]) -> dict[str, np.ndarray]:
+    """What is known of some removals and one test point, as tables of points and of groups have it."""
+    return {
+        "actual_change": truth.actual_change[row, columns],
+        "certificate": truth.bound[row, columns],
+        "truth": np.array(truth.truth, dtype=object)[columns],
+        "margin": truth.margin[columns],
+    }
 
 
 def summarise(

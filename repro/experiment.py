@@ -16,7 +16,7 @@ from repro.session import Session
 from repro.stages.diagnose import Diagnosis
 from repro.stages.diagnose import diagnose as diagnose_stage
 from repro.stages.influence import influence as influence_stage
-from repro.stages.plot import Plotted, PlottedGroups
+from repro.stages.plot import Plotted
 from repro.stages.plot import plot as plot_stage
 from repro.stages.report import report as report_stage
 from repro.stages.retrain import Retrained
@@ -119,7 +119,7 @@ class Experiment:
         titles = method_titles(self.session.config, joined.predictions)
         return scatter(self.session.config, joined.table, joined.agreements, titles, joined.selection)
 
-    def plot(self) -> Plotted | PlottedGroups:
+    def plot(self) -> Plotted:
         """Write the table, its summary and the figures into the run folder."""
         return plot_stage(self.session)
 

@@ -1,28 +1,24 @@
 """Predicted and actual changes of groups joined into one table, and how well they agree: drawn elsewhere."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from influence.solution import small_sample_factor
-from repro.agreement import known_changes, summarise
+from repro.agreement import known_changes, known_of, summarise
 from repro.errors import StageError
-from repro.folder.manifest import write_result
-from repro.folder.paths import RunFolder
-from repro.group_choice import GroupChoice, choose_groups
+from repro.group_choice import by_size, choose_groups
 from repro.model_file import TrainedModel
 from repro.notices import warn
 from repro.predictions import Prediction
-from repro.records.group_rows import write_removals
 from repro.records.influence import InfluenceRecord
 from repro.records.removals import own_predictions, read_removals_of
 from repro.records.repeats import read_repeats
 from repro.records.summary import Summary
 from repro.selection import selection_name
 from repro.session import Session
-from retrain.changes import Changes
 from retrain.removal import Removal
 
 COLUMNS = (
@@ -36,10 +32,17 @@ COLUMNS = (
 class JoinedGroups:
     """Predicted beside actual change, for every method, test point and group."""
 
-    choice: GroupChoice
+    predictions: list[Prediction]
+    removals: list[Removal]
+    """All groups: what `removal` of the table counts."""
     table: pd.DataFrame
     """The columns of groups.csv."""
     summary: Summary
+
+    @property
+    def wholes(self) -> set[str]:
+        """The methods that predict a group as a whole, and do not sum what its members do."""
+        return {one.method for one in self.predictions if one.record.predicts_groups}
 
 
 def join_groups(session: Session) -> JoinedGroups:
@@ -50,23 +53,24 @@ def join_groups(session: Session) -> JoinedGroups:
     """
     model = session.model()
     targets = session.targets(model)
-    choice = choose_groups(session, model)
-    removals = choice.removals
+    predictions, groups = choose_groups(session, model)
+    removals = by_size(rows for own in groups.values() for rows in own)
     truth = known_changes(session, model, removals)
     place_of = {rows: place for place, rows in enumerate(removals)}
     column_of = {rows: column for column, rows in enumerate(truth.removals)}
-    predictions = _with_predictions_of_groups(session, choice)
+    predictions = _with_predictions_of_groups(session, predictions, groups)
     parts = [
-        _part(session, model, prediction, target, choice.groups[prediction.method, target], place_of).assign(
-            **_actual(truth, row, [column_of[rows] for rows in choice.groups[prediction.method, target]])
+        _part(session, model, prediction, target, own, place_of).assign(
+            **known_of(truth, row, [column_of[rows] for rows in own])
         )
         for prediction in predictions
         for row, target in enumerate(targets)
+        for own in [groups[prediction.method, target]]
     ]
     table = pd.concat(parts, ignore_index=True).assign(selection=selection_name(session.config))
     table = table[list(COLUMNS)]
     summary = summarise(table, predictions, truth, targets)
-    return JoinedGroups(choice=replace(choice, predictions=predictions), table=table, summary=summary)
+    return JoinedGroups(predictions=predictions, removals=removals, table=table, summary=summary)
 
 
 def predicted_group_changes(
@@ -99,13 +103,9 @@ def predicted_group_changes(
     return sums, np.where(exact, 0.0, single)
 
 
-def write_groups(folder: RunFolder, joined: JoinedGroups) -> None:
-    """groups.csv, and removals.json with the rows that each `removal` of it names."""
-    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
-    write_removals(folder, joined.choice.removals)
-
-
-def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[Prediction]:
+def _with_predictions_of_groups(
+    session: Session, predictions: list[Prediction], groups: dict[tuple[str, int], list[Removal]]
+) -> list[Prediction]:
     """The methods, less those that predict groups as wholes and have not predicted these.
 
     Raises:
@@ -113,15 +113,13 @@ def _with_predictions_of_groups(session: Session, choice: GroupChoice) -> list[P
     """
     scaling = session.config["retrain"]["l2_scaling"]
     found, lacking = [], []
-    for prediction in choice.predictions:
-        own = [groups for (method, _), groups in choice.groups.items() if method == prediction.method]
-        targets = [target for method, target in choice.groups if method == prediction.method]
+    for prediction in predictions:
         known = read_removals_of(session.folder, prediction.record)
-        lacks = prediction.record.predicts_groups and any(
-            own_predictions(known, target, groups, scaling) is None
-            for target, groups in zip(targets, own, strict=True)
-        )
-        if lacks:
+        if prediction.record.predicts_groups and any(
+            own_predictions(known, target, own, scaling) is None
+            for (method, target), own in groups.items()
+            if method == prediction.method
+        ):
             again = session.command("influence", "--method", prediction.method)
             lacking.append(f"{prediction.method} has not predicted these groups. Run: {again}")
         else:
@@ -196,12 +194,3 @@ def l2_part(record: InfluenceRecord, target: int, num_examples: int, scaling: st
             "retrain.l2_scaling=sum needs: predict again by the same method"
         )
     return found / num_examples
-
-
-def _actual(truth: Changes, row: int, columns: list[int]) -> dict[str, np.ndarray]:
-    return {
-        "actual_change": truth.actual_change[row, columns],
-        "certificate": truth.bound[row, columns],
-        "truth": np.array(truth.truth, dtype=object)[columns],
-        "margin": truth.margin[columns],
-    }

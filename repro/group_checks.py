@@ -4,44 +4,22 @@ import json
 
 import numpy as np
 import pandas as pd
-import torch
 
 from diagnosis.verdict import Verdict
 from erm.dataset import Dataset
-from repro.checks import (
-    check_actual_changes,
-    check_basins,
-    check_gradients,
-    check_places,
-    check_predicted_certificates,
-    check_summary,
-    recheck_all,
-)
+from repro.checks import check_places
 from repro.folder.paths import RunFolder
 from repro.group_agreement import l2_part, predicted_group_changes
-from repro.listener import Listener
 from repro.printable import printable
 from repro.records.group_rows import read_removals
-from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.influence import InfluenceRecord, read_predicted
 from repro.records.removals import own_predictions, read_removals_of
-from repro.records.summary import read_summary
 from retrain.removal import Removal, removal
-from retrain.retrainer import Retrainer, with_null_control
 from retrain.settings import L2Scaling
 
 
-def check_groups(
-    folder: RunFolder, dataset: Dataset, retrainer: Retrainer, key: str, scaling: str, listener: Listener
-) -> list[Verdict]:
-    """What groups.csv and removals.json say, against the weights.
-
-    Args:
-        folder: the run.
-        dataset: its examples.
-        retrainer: has its weights.
-        key: names θ̂.
-        scaling: which L2 the groups have: `recorded_scaling`.
-        listener: told how far it is.
+def read_groups(folder: RunFolder, dataset: Dataset) -> tuple[pd.DataFrame, list[Removal]]:
+    """groups.csv, and the rows that each `removal` of it leaves out.
 
     Raises:
         OSError, ValueError, LookupError, TypeError: a file is missing, or not of the form that this tool
@@ -50,26 +28,9 @@ def check_groups(
     table = pd.read_csv(folder.groups)
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     groups = [removal(rows, len(dataset.y_train)) for rows in read_removals(folder)]
-    targets = list(dict.fromkeys(table["test_index"].tolist()))
     check_places(table, "removal", len(groups))
     check_places(table, "test_index", len(dataset.y_test))
-    removed = [groups[place] for place in table["removal"]]
-    x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    wanted = with_null_control(removed)
-    plain = recheck_all(retrainer, x_test, y_test, wanted, listener, "checking groups")
-    truth = retrainer.changes(x_test, y_test, wanted)
-    summary = read_summary(folder, targets, folder.group_summary)
-    return [
-        _of_groups(verdict)
-        for verdict in (
-            check_gradients(plain, "models"),
-            *check_basins(plain),
-            check_actual_changes(table, removed, targets, truth, plain),
-            _check_predictions(folder, table, groups, key, scaling),
-            *check_predicted_certificates(table),
-            check_summary(table, targets, summary, truth),
-        )
-    ]
+    return table, groups
 
 
 def recorded_scaling(folder: RunFolder) -> L2Scaling:
@@ -85,17 +46,17 @@ def recorded_scaling(folder: RunFolder) -> L2Scaling:
     return "sum" if found == "sum" else "mean"
 
 
-def _check_predictions(
+def check_group_predictions(
     folder: RunFolder, table: pd.DataFrame, groups: list[Removal], key: str, scaling: str
 ) -> Verdict:
     """Predictions of groups are the sums of their members' in the methods' own tables."""
     faults = []
     for method, rows in table.groupby("method"):
-        record = read_record(folder, str(method))
-        own = None if record is None else read_table(folder, record)
-        if record is None or own is None or record.model_checksum != key:
+        known = read_predicted(folder, str(method))
+        if known is None or known[0].model_checksum != key:
             faults.append(f"{method} has no predictions of this θ̂")
             continue
+        record, own = known
         for target, part in rows.groupby("test_index"):
             members = [groups[place] for place in part["removal"]]
             sums = _predicted(folder, record, own[own["test_index"] == target], members, scaling)
@@ -121,7 +82,3 @@ def _predicted(
         return None if found is None else found["predicted_change"].to_numpy(np.float64)
     sums, _ = predicted_group_changes(own, members, None, l2_part(record, target, len(own), scaling))
     return sums
-
-
-def _of_groups(verdict: Verdict) -> Verdict:
-    return Verdict(check=f"groups: {verdict.check}", passed=verdict.passed, evidence=verdict.evidence)

@@ -2,37 +2,27 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from jaxtyping import Float
 
 from repro.model_file import TrainedModel
 from repro.predictions import Prediction, read_predictions
-from repro.selection import chosen_groups, needs_influence, shares_groups
+from repro.selection import asked_by_kind, chosen_groups, needs_influence
 from repro.session import Session
 from retrain.removal import Removal
 
 
-@dataclass(frozen=True, kw_only=True)
-class GroupChoice:
-    """The groups of each method and test point, beside what the methods predict of all training points."""
-
-    predictions: list[Prediction]
-    """Each with all training points, in order, of every test point."""
-    groups: dict[tuple[str, int], list[Removal]]
-    """By method and test point."""
-
-    @property
-    def removals(self) -> list[Removal]:
-        """All of them, by size; the place in this list is what `removal` of groups.csv names."""
-        union = {rows for groups in self.groups.values() for rows in groups}
-        return sorted(union, key=lambda rows: (len(rows), rows))
+def by_size(removals: Iterable[Removal]) -> list[Removal]:
+    """Each once, small ones first; the place in this order is what `removal` of groups.csv names."""
+    return sorted(set(removals), key=lambda rows: (len(rows), rows))
 
 
-def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
-    """Read the predictions, and choose.
+def choose_groups(
+    session: Session, model: TrainedModel
+) -> tuple[list[Prediction], dict[tuple[str, int], list[Removal]]]:
+    """What the methods predict of all training points, in order, and the groups by method and test point.
 
     Raises:
         StageError: no method fits this configuration.
@@ -41,27 +31,19 @@ def choose_groups(session: Session, model: TrainedModel) -> GroupChoice:
     config, targets = session.config, session.targets(model)
     everything = list(range(session.risk.num_examples))
     predictions = read_predictions(session.folder, config, model.key, targets, everything)
-    return GroupChoice(
-        predictions=predictions,
-        groups={
-            (found.method, target): groups
-            for found in predictions
-            for target, groups in groups_by_test_point(
-                session, model, {target: of(found, target) for target in targets}
-            ).items()
-        },
-    )
+    return predictions, {
+        (found.method, target): groups
+        for found in predictions
+        for target, groups in groups_by_test_point(
+            session, model, {target: of(found, target) for target in targets}
+        ).items()
+    }
 
 
 def groups_by_test_point(
     session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
 ) -> dict[int, list[Removal]]:
-    """The groups of one method for each test point, which may be those of all.
-
-    Args:
-        session: names the kind of removals.
-        model: θ̂.
-        influence: I_up,loss of all training points by test point.
+    """The groups that a method's I_up,loss of all training points choose for each test point, maybe for all.
 
     Raises:
         UsageError: the kind makes no groups that can be left out.
@@ -78,7 +60,7 @@ def groups_by_test_point(
 
     if not needs_influence(config):
         return dict.fromkeys(influence, choose([]))
-    if shares_groups(config):
+    if "influences" in asked_by_kind(config):
         return dict.fromkeys(influence, choose(list(influence)))
     return {target: choose([target]) for target in influence}
 
@@ -86,11 +68,10 @@ def groups_by_test_point(
 def groups_to_retrain(session: Session, model: TrainedModel) -> list[Removal]:
     """The groups alone, for which predictions are read only where these choose them. Raises as above."""
     if needs_influence(session.config):
-        return choose_groups(session, model).removals
+        _, groups = choose_groups(session, model)
+        return by_size(rows for own in groups.values() for rows in own)
     at = session.risk_on(model.theta.device), model.theta
-    return sorted(
-        chosen_groups(session.config, session.dataset, model=at), key=lambda rows: (len(rows), rows)
-    )
+    return by_size(chosen_groups(session.config, session.dataset, model=at))
 
 
 def of(prediction: Prediction, target: int) -> np.ndarray:

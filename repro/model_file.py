@@ -1,6 +1,5 @@
 """model.safetensors: θ̂ and the facts about it."""
 
-import errno
 import hashlib
 import json
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -54,25 +53,11 @@ def save_model(
     if moments is not None:
         tensors["moments"] = moments.cpu().contiguous()
     metadata = {"facts": json.dumps(facts.model_dump())}
-    write_result(folder, folder.model, lambda temporary: _save(tensors, temporary, metadata))
-
-
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str]) -> None:
-    try:
-        save_file(tensors, path, metadata=metadata)
-    except SafetensorError as error:
-        # What the library makes of a full disk.
-        raise OSError(errno.EIO, str(error), str(path)) from error
+    write_result(folder, folder.model, lambda path: save_file(tensors, path, metadata=metadata))
 
 
 def load_model(folder: RunFolder, config: Config, data_checksum: str, device: torch.device) -> TrainedModel:
     """Read θ̂, which must have been trained under this configuration and on these very examples.
-
-    Args:
-        folder: the run.
-        config: what is asked for.
-        data_checksum: of the examples that are here.
-        device: where θ̂ is to lie.
 
     Raises:
         StageError: it was not trained yet, is damaged, or belongs to another configuration or other data.
@@ -121,13 +106,7 @@ def read_facts(folder: RunFolder, config: Config) -> ModelFacts:
 
 
 def not_converged(facts: ModelFacts, config: Config, fit: str = "newton") -> str:
-    """Why a θ̂ that is not a minimiser is of no use, and what to do.
-
-    Args:
-        facts: of θ̂.
-        config: that it was trained under.
-        fit: which one ends at a minimum of such a model.
-    """
+    """Why a θ̂ that is no minimiser is of no use, and what to do: `fit` ends at a minimum of such a model."""
     said = f"the fit has not converged: ‖∇R(θ̂)‖ = {facts.gradient_norm:.1e}"
     without_l2 = config["model"].get("l2") == 0
     no_minimiser = "With model.l2=0 the risk may have no minimiser at all: set model.l2 > 0"

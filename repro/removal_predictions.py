@@ -14,7 +14,7 @@ from jaxtyping import Float
 from erm.softmax import SoftmaxRisk
 from influence.estimator import GroupPredictor, ParameterPredictor, RemovalPredictor
 from repro.explaining import Question
-from repro.group_choice import groups_by_test_point
+from repro.group_choice import by_size, groups_by_test_point
 from repro.model_file import TrainedModel
 from repro.records.influence import InfluenceRecord, read_table
 from repro.records.removals import KEYS, name_of, own_predictions, read_removals_of
@@ -34,22 +34,11 @@ class Chosen:
     removals: dict[int, list[Removal]]
     scaling: str
 
-    @property
-    def union(self) -> list[Removal]:
-        """Of all test points, by size."""
-        found = {rows for removals in self.removals.values() for rows in removals}
-        return sorted(found, key=lambda rows: (len(rows), rows))
-
 
 def chosen_removals(
     session: Session, model: TrainedModel, influence: Mapping[int, Float[np.ndarray, " n"]]
 ) -> Chosen:
-    """What an experiment leaves out.
-
-    Args:
-        session: names the kind of removals.
-        model: θ̂.
-        influence: I_up,loss of all training points by test point, of one method.
+    """What an experiment leaves out, by one method's I_up,loss of all training points for each test point.
 
     Raises:
         UsageError: the kind makes no removals that can be left out.
@@ -92,7 +81,8 @@ def predict_removals(question: Question, predictor: RemovalPredictor, chosen: Ch
     Raises:
         NotDefiniteError: a Hessian is singular up to rounding.
     """
-    removals, scales_l2 = chosen.union, chosen.scaling == "sum"
+    removals = by_size(rows for own in chosen.removals.values() for rows in own)
+    scales_l2 = chosen.scaling == "sum"
     if isinstance(predictor, ParameterPredictor):
         changes, certificates = _certified(question, predictor, removals, scales_l2)
     else:

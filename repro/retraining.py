@@ -72,12 +72,7 @@ def retrainer_for_key(
     """The retrainer of the configured model, with the run's weights and settings.
 
     Args:
-        folder: the run.
-        config: has the settings, and names the model.
-        risk: the empirical risk.
-        theta: its minimiser θ̂.
         key: names θ̂.
-        group: the ranks.
         warn: told of weights that are set aside; by the first rank alone.
         l2_scaling: in place of the configured one.
 

@@ -7,7 +7,7 @@ the run folder; `repro retrain`, which has all three at hand, leaves the second 
 import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,24 +19,17 @@ from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.notices import warn
 from repro.records.influence import InfluenceRecord
-from repro.records.l2_terms import KeptTerms, add_terms, has_test_gradient, read_terms, terms_key
+from repro.records.l2_terms import KeptTerms, add_terms, read_terms, terms_key
 from repro.records.model import ModelFacts, stored_facts
 from score.truth import L2Terms
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from erm.risk import EmpiricalRisk
     from repro.session import Session
 
 PRECISE = ("influence.exact.Exact", "influence.cg.CG")
 PRECISE_RESIDUAL = 1e-6
 TOLERANCE = 1e-2
 """Relative residual of H⁻¹λθ̂: the question is whether the term's coefficient is nearer to 1 than to 0."""
-
-Found = TypeVar("Found")
-Predicted = dict[int, Float[np.ndarray, " n"]]
-"""By test point, the predicted change of every training point."""
 
 
 def l2_terms_of_run(
@@ -53,20 +46,17 @@ def l2_terms_of_run(
     reference = kept.reference if known is None else _predicted(known, targets)
     missing = [target for target in targets if target not in reference]
     if missing:
-        solved = _unless_it_fails(lambda: _solved(session(), missing))
+        solved = _computed(folder, session, lambda at: _solved(at, missing), open_run(folder))
         if solved is None:
             return None
-        _keep(folder, session(), KeptTerms(reference=solved), opened=open_run(folder))
-        reference = reference | solved
+        reference = reference | solved.reference
     num_train = len(reference[targets[0]])
 
     def of_test_gradient() -> Float[np.ndarray, " n"] | None:
         if kept.test_gradient is not None and len(kept.test_gradient) == num_train:
             return kept.test_gradient
-        found = _unless_it_fails(lambda: _of_test_gradient(session().risk, session().model().theta))
-        if found is not None:
-            _keep(folder, session(), KeptTerms(test_gradient=found), opened=open_run(folder))
-        return found
+        found = _computed(folder, session, _of_test_gradient, open_run(folder))
+        return None if found is None else found.test_gradient
 
     return L2Terms(reference=reference, of_test_gradient=functools.cache(of_test_gradient))
 
@@ -78,34 +68,31 @@ def leave_l2_term(session: "Session") -> None:
     """
     from erm.softmax import SoftmaxRisk
 
-    risk, model = session.risk, session.model()
-    if not isinstance(risk, SoftmaxRisk) or risk.l2 <= 0:
+    if not isinstance(session.risk, SoftmaxRisk) or session.risk.l2 <= 0:
         return
-    if has_test_gradient(session.folder, terms_key(model.facts)):
-        return
-    found = _unless_it_fails(lambda: _of_test_gradient(risk, model.theta))
-    if found is not None:
+    if read_terms(session.folder, terms_key(session.model().facts)).test_gradient is None:
         # The folder may be open in the process that started this one, and is not to be waited for.
-        _keep(session.folder, session, KeptTerms(test_gradient=found), opened=nullcontext())
+        _computed(session.folder, lambda: session, _of_test_gradient, nullcontext())
 
 
-def _unless_it_fails(compute: Callable[[], Found]) -> Found | None:
-    """What is computed; None, and a warning, where it cannot be."""
+def _computed(
+    folder: RunFolder,
+    session: "Callable[[], Session]",
+    compute: "Callable[[Session], KeptTerms]",
+    opened: AbstractContextManager[object],
+) -> KeptTerms | None:
+    """What is computed, and kept in the folder once it is open; None, and a warning, where it cannot be."""
     try:
-        return compute()
+        found, key = compute(session()), terms_key(session().model().facts)
     except (StageError, UsageError, ValueError, RuntimeError) as error:
         warn(f"L2 is not looked for in scores: {error}")
         return None
-
-
-def _keep(
-    folder: RunFolder, session: "Session", more: KeptTerms, opened: AbstractContextManager[object]
-) -> None:
     try:
         with opened:
-            add_terms(folder, terms_key(session.model().facts), more)
+            add_terms(folder, key, found)
     except (StageError, UsageError, OSError) as error:
         warn(f"{folder.l2_terms} is not written, and computed again where it is needed: {error}")
+    return found
 
 
 def _session(config: Config) -> "Session":
@@ -126,22 +113,22 @@ def _is_precise(record: InfluenceRecord, targets: list[int], facts: ModelFacts |
     )
 
 
-def _predicted(table: pd.DataFrame, targets: list[int]) -> Predicted:
+def _predicted(table: pd.DataFrame, targets: list[int]) -> dict[int, Float[np.ndarray, " n"]]:
     return {
         target: table.loc[table["test_index"] == target, "predicted_change"].to_numpy(dtype=np.float64)
         for target in targets
     }
 
 
-def _solved(session: "Session", targets: list[int]) -> Predicted:
+def _solved(session: "Session", targets: list[int]) -> KeptTerms:
     from repro.functions import influence
 
     theta = session.model().theta
     rows = influence(session.risk, theta, *session.test_examples(targets)).cpu().numpy()
-    return dict(zip(targets, rows, strict=True))
+    return KeptTerms(reference=dict(zip(targets, rows, strict=True)))
 
 
-def _of_test_gradient(risk: "EmpiricalRisk", theta: "Tensor") -> Float[np.ndarray, " n"]:
+def _of_test_gradient(session: "Session") -> KeptTerms:
     """λθ̂ᵀH⁻¹∇L(zᵢ)/n for every training point.
 
     Raises:
@@ -150,10 +137,10 @@ def _of_test_gradient(risk: "EmpiricalRisk", theta: "Tensor") -> Float[np.ndarra
     from influence.cg import CG
     from retrain.removed_risks import decay_of
 
+    risk, theta = session.risk, session.model().theta
     solve = CG(tolerance=TOLERANCE, preconditioner="kronecker").at(risk.curvature(theta), lambda *_: None)
     solution = solve(decay_of(risk) * theta)
     if solution.status.failed:
         raise ValueError(solution.message)
     products = risk.per_example_gradient_dot(theta, solution.value)
-    found: Float[np.ndarray, " n"] = (products / risk.num_examples).cpu().numpy()
-    return found
+    return KeptTerms(test_gradient=(products / risk.num_examples).cpu().numpy())

@@ -17,7 +17,7 @@ from repro.errors import UsageError
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.records.group_rows import read_removals
-from repro.records.influence import read_record, read_table
+from repro.records.influence import read_predicted
 from repro.score_l2 import l2_terms_of_run
 from score.formats.tables import MAGIC, parquet_table
 from score.predicted import ScoresError
@@ -65,8 +65,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 
 def _truth_of_run(folder: RunFolder) -> Truth:
-    records = [record for name in folder.methods() if (record := read_record(folder, name)) is not None]
-    tables = [(record, table) for record in records if (table := read_table(folder, record)) is not None]
+    tables = [known for name in folder.methods() if (known := read_predicted(folder, name)) is not None]
     labels = _labels([table for _, table in tables])
     try:
         table = pd.read_csv(folder.table)

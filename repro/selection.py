@@ -48,14 +48,14 @@ def makes_groups(config: Config) -> bool:
     return getattr(getattr(kind, "func", kind), "makes_groups", False) is True
 
 
+def asked_by_kind(config: Config) -> set[str]:
+    """What the kind of removals asks for by name; "influences": predictions of all test points together."""
+    return _parameters(make_removal_kind(config))
+
+
 def needs_influence(config: Config) -> bool:
     """Whether predictions choose the removals."""
-    return not _parameters(make_removal_kind(config)).isdisjoint({"influence", "influences"})
-
-
-def shares_groups(config: Config) -> bool:
-    """Whether a method's predictions of all test points choose the groups together, one choice for all."""
-    return "influences" in _parameters(make_removal_kind(config))
+    return not asked_by_kind(config).isdisjoint({"influence", "influences"})
 
 
 def refuse_groups(config: Config, stage: str) -> None:
@@ -69,7 +69,7 @@ def refuse_groups(config: Config, stage: str) -> None:
 
 def needs_model(config: Config) -> bool:
     """Whether θ̂ has to be known for the removals to be chosen: by predictions, or by gradients there."""
-    return needs_influence(config) or "gradient_factors" in _parameters(make_removal_kind(config))
+    return needs_influence(config) or "gradient_factors" in asked_by_kind(config)
 
 
 def refuse_impossible_groups(config: Config, num_train: int) -> None:
@@ -94,8 +94,6 @@ def chosen_groups(
     """The groups that `removals` makes, each once, in the order in which it names them.
 
     Args:
-        config: names the kind.
-        dataset: the examples.
         influences: I_up,loss of one method for the test points that choose, for a kind that needs it: as
             `influences` all of them, as `influence` the first.
         model: the empirical risk and θ̂, for a kind that needs gradients there.
@@ -125,8 +123,7 @@ def chosen_groups(
 
 def refuse_gradients_of(config: Config, risk: object) -> None:
     """Raise UsageError where the kind clusters gradients of another model than this one."""
-    clusters = "gradient_factors" in _parameters(make_removal_kind(config))
-    if clusters and not isinstance(risk, SoftmaxRisk):
+    if "gradient_factors" in asked_by_kind(config) and not isinstance(risk, SoftmaxRisk):
         raise UsageError(
             f"removals={selection_name(config)} clusters gradients of softmax regression: use "
             "model=logistic, or another kind of removals"

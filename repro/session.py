@@ -3,25 +3,26 @@
 What is expensive is made once per process and kept: a stage asks the session, and loads nothing itself.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
 from repro.command_line import command
 from repro.configuration.compose import Config
+from repro.folder.manifest import write_text_result
 from repro.folder.naming import run_folder
 from repro.folder.opening import open_run_folder, speaks_for_all
 from repro.folder.paths import RunFolder
 from repro.listener import Listener, Report
 from repro.model_file import TrainedModel, load_model
 from repro.problem import compute_device, load_dataset, make_risk, test_indices
-from repro.records.configuration import write_configuration
 from retrain.removal import Removal
 
 
@@ -107,11 +108,9 @@ class Session:
         return test_indices(self.config, self.dataset, risk, model.theta)
 
     def kept_groups(self, name: str, choose: Callable[[], list[Removal]]) -> list[Removal]:
-        """Groups that are chosen once: clustering takes minutes on MNIST, and several stages ask for it.
+        """Groups that are chosen once, named by all that the choice depends on beside the examples.
 
-        Args:
-            name: of all that the choice depends on beside the examples.
-            choose: makes them.
+        Clustering takes minutes on MNIST, and several stages ask for it.
         """
         if name not in self._kept.groups:
             self._kept.groups[name] = choose()
@@ -130,11 +129,9 @@ class Session:
             kept.dataset, kept.checksum = self._kept.dataset, self._kept.checksum
         return Session(config, self.listener, kept)
 
-    @contextmanager
-    def opened(self, create: bool = False) -> Iterator[RunFolder]:
+    def opened(self, create: bool = False) -> AbstractContextManager[RunFolder]:
         """The run folder, for this command alone until the block ends: see `open_run_folder`."""
-        with open_run_folder(self.config, create) as folder:
-            yield folder
+        return open_run_folder(self.config, create)
 
     def remember(self) -> None:
         """Write the configuration into the open run folder: what a command finds that is given the folder."""
@@ -142,14 +139,16 @@ class Session:
             write_configuration(self.folder, self.config)
 
     def progress(self, task: str, shown: bool = True) -> AbstractContextManager[Report]:
-        """Long work begins; what the block is given tells the listener how far it has come.
-
-        Args:
-            task: what the work is.
-            shown: whether this process is the one that speaks.
-        """
+        """Long work; the block is given what tells the listener, if this process speaks, how far it is."""
         return (self.listener if shown else Listener()).progress(task)
 
     def command(self, stage: str, *options: str) -> str:
         """The command line that runs a stage under this configuration."""
         return command(stage, self.config, *options)
+
+
+def write_configuration(folder: RunFolder, config: Config) -> None:
+    """Write config.yaml, that of the last command that changed what the folder shows, unless it says this."""
+    text = OmegaConf.to_yaml(OmegaConf.create(config.values))
+    if not folder.config.exists() or folder.config.read_bytes() != text.encode():
+        write_text_result(folder, folder.config, text)

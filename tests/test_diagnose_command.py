@@ -11,13 +11,14 @@ import pandas as pd
 import pytest
 
 from report import content
+from repro.agreement import JoinedChanges
 from repro.configuration.compose import compose
 from repro.configuration.files import shipped_targets
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.retraining import read_retraining
 from repro.records.influence import InfluenceRecord
 from repro.session import Session
-from repro.stages.plot import plot_points
+from repro.stages.plot import plot
 from tests.command_line import FAST, repro, succeed
 
 CG = ("--method", "cg")
@@ -52,7 +53,8 @@ def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
     """What the report page of a run says of its first test point."""
     session = Session(compose(list(overrides)))
     with session.opened() as folder:
-        joined = plot_points(session).joined
+        joined = plot(session).joined
+        assert isinstance(joined, JoinedChanges)
         retraining = read_retraining(
             folder, session.config, joined.model.key, joined.retrainer, joined.removals
         )
@@ -266,7 +268,6 @@ def forged(table: pd.DataFrame, how: str) -> pd.DataFrame:
 def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
     finished: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    from repro.diagnosing import panels
     from repro.records import influence as influence_files
 
     overrides = (*FAST, "model.l2=0.1", f"output_dir={finished}")
@@ -276,7 +277,7 @@ def test_wrong_predictions_are_bad_in_the_diagnosis_and_on_the_page(
         found = true_table(*arguments)
         return None if found is None else forged(found, how)
 
-    for module in (panels, sys.modules["repro.predictions"]):
+    for module in (influence_files, sys.modules["repro.predictions"]):
         monkeypatch.setattr(module, "read_table", read_table)
     result = repro("diagnose", *overrides)
     assert result.exit_code == 1, result.output

@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from diagnosis.convergence import Left, check_convergence, what_is_left
+from diagnosis.convergence import Left, check_convergence, check_training_noise, what_is_left
 from diagnosis.curvature import check_curvature
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
-from diagnosis.tolerance import tolerance_that_tells
-from diagnosis.training_noise import check_training_noise
-from diagnosis.truth import Truth, judge_truth
+from diagnosis.truth import Truth, judge_truth, tolerance_that_tells
 from erm.fit import NewtonFit
 from erm.sgd import StochasticFit
 from influence import spectrum as spectrum_module

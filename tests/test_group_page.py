@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, expect
 
-from diagnosis.figure import Method, Retrained
-from diagnosis.group_figure import judge_groups
+from diagnosis.figure import Method, judge_figure
 from diagnosis.predictions import ONE_STEP
+from diagnosis.truth import Retrained
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
 from tests.browser import opened
@@ -131,9 +131,9 @@ def test_what_first_order_leaves_out_of_a_group_is_no_fault_and_a_wrong_sign_is(
         "scaled": predicted * 10,
     }
     rows = pd.concat([table.assign(method=name, predicted_change=values) for name, values in parts.items()])
-    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=41, missed=0, amplification={})
+    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=41, missed=0)
     wholes = {"step", "rough_step", "wrong_step"}
-    found = judge_groups(rows, retrained, [Method(name=name) for name in parts], wholes)
+    found = judge_figure(rows, retrained, [Method(name=name) for name in parts], wholes)
     by_name = {method.method: method for method in found.methods}
     assert by_name["sum"].outcome == ONE_STEP
     assert by_name["sum"].passed is None
@@ -142,5 +142,5 @@ def test_what_first_order_leaves_out_of_a_group_is_no_fault_and_a_wrong_sign_is(
     assert by_name["rough_step"].outcome == ONE_STEP
     assert [by_name[name].passed for name in ("turned", "wrong_step", "scaled")] == [False] * 3
     assert ONE_STEP.removeprefix("gets ") in found.summary
-    only = judge_groups(rows[rows["method"] == "sum"], retrained, [Method(name="sum")], set())
+    only = judge_figure(rows[rows["method"] == "sum"], retrained, [Method(name="sum")], set())
     assert only.passed is None

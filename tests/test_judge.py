@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diagnosis.figure import FigureVerdict, Method, Retrained, judge_figure
+from diagnosis.figure import FigureVerdict, Method, judge_figure
 from diagnosis.measures import Pairs
 from diagnosis.predictions import (
     DIVERGED,
@@ -22,7 +22,7 @@ from diagnosis.predictions import (
     MethodVerdict,
     judge_method,
 )
-from diagnosis.truth import Truth, judge_truth
+from diagnosis.truth import Retrained, Truth, judge_truth
 from diagnosis.verdict import Verdict, conclude
 from plots.numbers import format_number, format_signed
 
@@ -309,9 +309,7 @@ def figure(
             for name, predicted in predictions.items()
         ]
     )
-    retrained = Retrained(
-        null_control=0.0, null_certificate=1e-9, models=len(ACTUAL) + 1, missed=missed, amplification={}
-    )
+    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=len(ACTUAL) + 1, missed=missed)
     return judge_figure(
         rows, retrained, [Method(name=name, baseline=name in baselines) for name in predictions]
     )
@@ -336,7 +334,7 @@ def test_predictions_of_models_that_are_no_minima_are_told_why(label: str, certi
             "margin": np.nan,
         }
     )
-    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=9, missed=0, amplification={})
+    retrained = Retrained(null_control=0.0, null_certificate=1e-9, models=9, missed=0)
     (found,) = judge_figure(rows, retrained, [Method(name="m")]).methods
     assert found.passed is False
     assert ("retrain=default" if label == "continued" else "retrain.damping") in found.remedy

@@ -5,20 +5,20 @@ import ast
 import pytest
 
 from diagnosis import limits
-from diagnosis.limits import CRITERIA, as_markdown
+from diagnosis.limits import CRITERIA, TABLE
 from tests.command_line import PROJECT
 
 LIMITS = {name: value for name, value in vars(limits).items() if isinstance(value, int | float)}
 
 
 def test_the_method_page_has_the_table_of_the_code() -> None:
-    assert as_markdown() in (PROJECT / "docs" / "method.md").read_text(encoding="utf-8")
+    assert TABLE in (PROJECT / "docs" / "method.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", sorted(LIMITS))
 def test_every_limit_is_in_the_table(name: str) -> None:
     value = LIMITS[name]
-    assert any(text in as_markdown() for text in (f" {value} ", f"{value:.0%}")), name
+    assert any(text in TABLE for text in (f" {value} ", f"{value:.0%}")), name
 
 
 @pytest.mark.parametrize("name", ["PEARSON", "SPEARMAN", "SLOPE"])

@@ -13,8 +13,7 @@ import pytest
 from cli import progress
 from repro.folder.paths import RunFolder
 from repro.listener import ProgressReport
-from repro.records.age import age_in_words
-from repro.records.influence import read_record
+from repro.records.influence import age_in_words, read_record
 from tests.command_line import repro, succeed
 
 SMALL = ("data=digits", "data.num_train=60", "top_k=5", "plot.formats=[png]")

@@ -271,7 +271,7 @@ def test_standard_errors_of_groups_are_those_of_the_repeats_sums(tmp_path: Path)
     experiment.retrain()
     with experiment.session.opened():
         joined = join_groups(experiment.session)
-    table, removals = joined.table, joined.choice.removals
+    table, removals = joined.table, joined.removals
     repeats = load_file(folder / "influence" / "lissa.safetensors")["14"]
     risk, theta = experiment.session.risk, experiment.session.model().theta
     x, y = (getattr(risk, name) for name in ("x", "y"))

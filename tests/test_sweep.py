@@ -250,7 +250,7 @@ def test_a_run_that_explained_another_point_is_not_done(tmp_path: Path) -> None:
 def test_runs_of_other_test_points_are_not_joined(tmp_path: Path) -> None:
     statistics = ("pearson", "spearman", "slope", "intercept", "max_abs_error", "points", "seconds")
     known = {"max_certificate": 0.0, "null_control": 0.0, "null_control_certificate": 0.0}
-    point = {"methods": {"cg": dict.fromkeys(statistics, 1.0)}} | known
+    point = {"methods": {"cg": dict.fromkeys(statistics, 1)}} | known
     records = []
     for number, test_index in enumerate((29, 14)):
         run = tmp_path / f"run-{number}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from repro.records.summary import PointSummary
     from repro.stages.influence import Explained
-    from repro.stages.plot import Plotted, PlottedGroups
+    from repro.stages.plot import Plotted
     from repro.stages.report import Reported
     from repro.stages.retrain import Retrained
     from repro.stages.train import Trained
@@ -115,11 +115,10 @@ def _aim(tolerance: float) -> str:
 def _(found: Plotted) -> None:
     for target, point in found.joined.summary.items():
         _say_point(target, point)
-    folder = found.folder
     say(
-        f"wrote {folder.table}, {folder.summary} and the figures in {folder.figures}",
+        f"wrote {', '.join(map(str, found.tables))} and the figures in {found.folder.figures}",
         "wrote",
-        files=[folder.table, folder.summary, *found.figures],
+        files=[*found.tables, *found.figures],
     )
     for other in found.beside:
         there = "; their table and figures are there" if RunFolder(other).table.is_file() else ""
@@ -128,19 +127,6 @@ def _(found: Plotted) -> None:
             "beside",
             folder=other,
         )
-
-
-@words
-def _(found: PlottedGroups) -> None:
-    for target, point in found.joined.summary.items():
-        _say_point(target, point)
-    folder = found.folder
-    tables = [folder.groups, folder.removals, folder.group_summary]
-    say(
-        f"wrote {', '.join(map(str, tables))} and the figures in {folder.figures}",
-        "wrote",
-        files=[*tables, *found.figures],
-    )
 
 
 def _say_point(target: int, point: PointSummary) -> None:

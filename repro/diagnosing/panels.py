@@ -13,10 +13,11 @@ from influence.estimator import RemovalEstimator, RemovalPredictor
 from influence.lissa import LiSSA
 from influence.solution import Solution, is_baseline
 from repro.diagnosing.subject import Subject
+from repro.errors import StageError
 from repro.explaining import Question, by_removals, by_s_test
 from repro.predictions import panel_order, select_rows
 from repro.problem import make_solver
-from repro.records.influence import InfluenceRecord, read_record, read_table
+from repro.records.influence import InfluenceRecord, read_predicted, read_record
 from repro.records.removals import as_stated
 from repro.removal_predictions import Chosen, predict_removals
 from retrain.removal import leave_one_out
@@ -41,12 +42,11 @@ def stored_panels(subject: Subject) -> list[Panel]:
     """The methods that were computed at this θ̂ for this test point, as the page of this run shows them."""
     found = []
     for name in sorted(subject.folder.methods(), key=panel_order(subject.config)):
-        record = read_record(subject.folder, name)
-        table = None if record is None else read_table(subject.folder, record)
-        if record is None or table is None or record.model_checksum != subject.model_key:
+        if (known := read_predicted(subject.folder, name)) is None:
             continue
+        record, table = known
         table = table[table["test_index"] == subject.target]
-        if len(table):
+        if record.model_checksum == subject.model.key and len(table):
             found.append(_stored(subject, name, record, table))
     return found
 
@@ -59,18 +59,27 @@ def _stored(subject: Subject, name: str, record: InfluenceRecord, table: pd.Data
     return Panel(method=method, lissa=_stored_lissa(record.settings), solution=None, rows=rows)
 
 
-def has_asked_settings(subject: Subject) -> bool:
-    """Whether the configured method was computed with just the settings that this configuration has."""
-    record = read_record(subject.folder, subject.config.method)
-    return record is not None and bool(record.settings == subject.config.solver_settings)
+def must_be_computed(subject: Subject, stored: list[Panel], asked: bool) -> bool:
+    """Whether the configured method has to be computed now: as nothing is stored, or not as it is asked for.
+
+    Raises:
+        StageError: it would be judged by groups that it has not predicted.
+    """
+    method, record = subject.config.method, read_record(subject.folder, subject.config.method)
+    as_asked = record is not None and record.settings == subject.config.solver_settings
+    if stored and (as_asked or not asked):
+        return False
+    if subject.groups is not None:
+        again = subject.session.command("run", "--method", method)
+        raise StageError(f"{method} has not predicted these groups as it is asked to. Run first: {again}")
+    return True
 
 
 def computed_panel(subject: Subject, report: Callable[[int, int], None]) -> tuple[Panel, Verdict | None]:
     """The configured method, computed now and not stored; and why not, if it failed.
 
     Raises:
-        UsageError: its settings are wrong.
-        ValueError: its settings do not fit the model.
+        UsageError: its settings are wrong, or do not fit the model.
     """
     name, solver = subject.config.method, make_solver(subject.config)
     question = Question(

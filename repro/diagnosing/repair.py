@@ -10,8 +10,6 @@ def repair(config: Config, failed: list[Verdict], fit: str) -> str:
     """The fewest overrides that answer the failed checks; empty where there are none.
 
     Args:
-        config: that is diagnosed.
-        failed: those that are bad.
         fit: the file of the group that ends at a minimum of such a model.
     """
     checks = {verdict.check for verdict in failed}

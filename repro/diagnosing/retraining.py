@@ -1,4 +1,4 @@
-"""What retraining finds for the points of the figure, and the judge's word on it."""
+"""What retraining finds for the points or groups of the figure, and the judge's word on it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from diagnosis.figure import FigureVerdict, Retrained, judge_figure
-from diagnosis.tolerance import tolerance_that_tells
+from diagnosis.figure import FigureVerdict, judge_figure
+from diagnosis.truth import Retrained, tolerance_that_tells
 from diagnosis.verdict import Verdict
+from repro.agreement import actual_changes
 from repro.diagnosing.panels import Panel
 from repro.diagnosing.subject import Subject
-from repro.retraining import RetrainingJob, retrain_settings, retrainer_for_key, solve_and_record
+from repro.group_agreement import JoinedGroups
+from repro.retraining import RetrainingJob, make_retrainer, retrain_settings, solve_and_record
 from retrain.changes import Changes
 from retrain.choice import is_judgeable
 from retrain.removal import leave_one_out
@@ -42,33 +44,66 @@ def no_truth(subject: Subject, found: list[Verdict]) -> str:
     return ""
 
 
-def judge_by_retraining(
+def judge_figure_of(
     subject: Subject, panels: list[Panel], report: Callable[[RetrainingProgress], None]
 ) -> Judged:
-    """Retrain without each point of the panels, with the configured settings, and judge as the page does.
+    """Judge as the page does: points by models that are solved now, as configured; groups by those there are.
 
     Raises:
         StageError: these models cannot be certified.
     """
-    folder, config, key = subject.folder, subject.config, subject.model_key
-    retrainer = retrainer_for_key(folder, config, subject.risk, subject.theta, key)
+    retrainer = make_retrainer(subject.session, subject.model)
+    if subject.groups is not None:
+        return _judge_groups(subject, subject.groups, panels, retrainer)
+    return _judge_points(subject, panels, retrainer, report)
+
+
+def _judge_points(
+    subject: Subject,
+    panels: list[Panel],
+    retrainer: Retrainer,
+    report: Callable[[RetrainingProgress], None],
+) -> Judged:
     shown = sorted({int(index) for panel in panels for index in panel.rows["train_index"]})
     points = _affordable(shown, panels, retrainer)
-    job = RetrainingJob(subject.theta, key, leave_one_out(points))
-    solve_and_record(folder, config, retrainer, job, report)
+    job = RetrainingJob(subject.theta, subject.model.key, leave_one_out(points))
+    solve_and_record(subject.folder, subject.config, retrainer, job, report)
     wanted = with_null_control(job.removals)
     truth, models = retrainer.changes(*subject.test_point, wanted), retrainer.models(wanted)
-    rows, nothing = _rows(panels, truth), truth.null_control
+    rows, nothing = _rows(panels, subject.target, truth), truth.null_control
     retrained = Retrained(
         null_control=float(truth.actual_change[0, nothing]),
         null_certificate=float(truth.bound[0, nothing]),
         models=len(models),
-        missed=len(models.missed(retrain_settings(config).aim)),
+        missed=_missed(subject, models),
         amplification=retrainer.amplification(wanted),
     )
     verdict = judge_figure(rows, retrained, [panel.method for panel in panels])
     advice = "" if verdict.truth[0].passed is not False else _advice(subject, retrainer, rows, models)
     return Judged(verdict=verdict, points=len(points), shown=len(shown), advice=advice)
+
+
+def _judge_groups(
+    subject: Subject, joined: JoinedGroups, panels: list[Panel], retrainer: Retrainer
+) -> Judged:
+    found, models = joined.summary[subject.target], retrainer.models(with_null_control(joined.removals))
+    rows = joined.table[joined.table["test_index"] == subject.target]
+    retrained = Retrained(
+        null_control=found.null_control,
+        null_certificate=found.null_control_certificate,
+        models=len(models),
+        missed=_missed(subject, models),
+    )
+    methods = [panel.method for panel in panels if panel.method.name in found.methods]
+    verdict = judge_figure(rows, retrained, methods, joined.wholes)
+    told = verdict.truth[0].passed is not False
+    advice = "" if told else "a smaller retrain.tolerance makes certificates smaller"
+    groups = rows["removal"].nunique()
+    return Judged(verdict=verdict, points=groups, shown=groups, advice=advice)
+
+
+def _missed(subject: Subject, models: SolvedModels) -> int:
+    return len(models.missed(retrain_settings(subject.config).aim))
 
 
 def _affordable(shown: list[int], panels: list[Panel], retrainer: Retrainer) -> list[int]:
@@ -83,19 +118,11 @@ def _affordable(shown: list[int], panels: list[Panel], retrainer: Retrainer) -> 
     return sorted({*(known & set(shown)), *(int(index) for index in order[places])})
 
 
-def _rows(panels: list[Panel], truth: Changes) -> pd.DataFrame:
+def _rows(panels: list[Panel], target: int, truth: Changes) -> pd.DataFrame:
     """The columns of `leave_one_out.csv` that the judge reads."""
-    found = pd.DataFrame(
-        {
-            "train_index": truth.points,
-            "actual_change": truth.actual_change[0, truth.is_point],
-            "certificate": truth.bound[0, truth.is_point],
-            "truth": np.array(truth.truth, dtype=object)[truth.is_point],
-            "margin": truth.margin[truth.is_point],
-        }
-    )
     predicted = pd.concat([panel.rows.assign(method=panel.method.name) for panel in panels])
-    return predicted.merge(found, on="train_index", validate="many_to_one")
+    found = actual_changes(truth, [target])
+    return predicted.merge(found, on=["test_index", "train_index"], validate="many_to_one")
 
 
 def _advice(subject: Subject, retrainer: Retrainer, rows: pd.DataFrame, models: SolvedModels) -> str:

@@ -4,19 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from repro.listener import ProgressReport, Report
+from retrain.settings import RetrainingProgress
 
 
 @dataclass(slots=True)
 class Steps:
-    """Steps with their shares of the work, told as one.
-
-    Args:
-        tell: called with every change.
-        shares: how much of the work each step is, roughly, by name and in order; in any unit.
-    """
+    """Steps told as one."""
 
     tell: Report
     shares: Mapping[str, float]
+    """How much of the work each step is, roughly, by name and in order; in any unit."""
     at: str = field(default="", init=False)
 
     def begin(self, step: str) -> None:
@@ -31,3 +28,13 @@ class Steps:
         done = (before + min(max(share, 0.0), 1.0) * self.shares[self.at]) / sum(self.shares.values())
         stage = f"{self.at}, {detail}" if detail else self.at
         self.tell(ProgressReport(stage=stage, done=round(100 * done, 1), total=100, unit="per cent"))
+
+    def counted(self, done: int, total: int) -> None:
+        """The same in numbers, as solvers tell it."""
+        self.inside(done / max(total, 1))
+
+    def retraining(self, progress: RetrainingProgress) -> None:
+        """The same of models."""
+        counted = f"{progress.models_done:,} of {progress.models_total:,}" if progress.models_total else ""
+        share = progress.models_done / max(progress.models_total, 1)
+        self.inside(share, f"{progress.stage} {counted}".strip())

@@ -13,6 +13,7 @@ from influence.solution import Solution
 from repro.configuration.compose import Config
 from repro.folder.paths import RunFolder
 from repro.group_agreement import JoinedGroups, join_groups
+from repro.model_file import TrainedModel
 from repro.selection import makes_groups, points_by_influence, points_without_predictions
 from repro.session import Session
 
@@ -25,8 +26,7 @@ class Subject:
     """What is diagnosed."""
 
     session: Session
-    theta: Tensor
-    model_key: str
+    model: TrainedModel
     target: int
     """The first test point asked for."""
     groups: JoinedGroups | None
@@ -43,6 +43,10 @@ class Subject:
     @property
     def risk(self) -> EmpiricalRisk:
         return self.session.risk
+
+    @property
+    def theta(self) -> Tensor:
+        return self.model.theta
 
     @property
     def test_point(self) -> tuple[Tensor, Tensor]:
@@ -68,8 +72,7 @@ def read_subject(session: Session) -> Subject:
     model = session.model()
     return Subject(
         session=session,
-        theta=model.theta,
-        model_key=model.key,
+        model=model,
         target=session.targets(model)[0],
         groups=join_groups(session) if makes_groups(session.config) else None,
     )
@@ -101,7 +104,7 @@ def reference(subject: Subject, damping: float) -> Reference:
     scores = influence_scores(subject.risk, subject.theta, solution)
     changes = scores.predicted_change.cpu().double().numpy()
     if subject.groups is not None:
-        effects = np.array([changes[list(rows)].sum() for rows in subject.groups.choice.removals])
+        effects = np.array([changes[list(rows)].sum() for rows in subject.groups.removals])
     else:
         points = subject.chosen
         if points is None:

@@ -4,11 +4,15 @@ Before a result is replaced, the new bytes are entered beside those that are the
 leaves a file that the manifest knows. Weight files are not in it: they are many and vouch for themselves.
 """
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
 
 from erm.files import set_aside, write_atomically, write_json
 from repro.errors import UsageError
@@ -27,6 +31,7 @@ FORMAT = 1
 
 Manifest = dict[str, list[str]]
 """By path inside the folder, the SHA-256 of the contents it may have: the last two that were written."""
+_FILES = TypeAdapter(Manifest)
 
 
 def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) -> None:
@@ -38,7 +43,11 @@ def write_result(folder: RunFolder, path: Path, write: Callable[[Path], Any]) ->
         manifest[name] = [*manifest.get(name, [])[-1:], file_checksum(temporary)]
         _write_manifest(folder, manifest)
 
-    write_atomically(path, write, before_replacing=vouch)
+    try:
+        write_atomically(path, write, before_replacing=vouch)
+    except SafetensorError as error:
+        # What the library makes of a full disk.
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def remove_result(folder: RunFolder, path: Path) -> None:
@@ -87,9 +96,8 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
     """
     try:
         content = json.loads(folder.manifest.read_text(encoding="utf-8"))
-        files = content["files"]
-        sound = content["format"] == FORMAT and content["checksum"] == _checksum(files)
-        if not sound or not _is_manifest(files):
+        files = _FILES.validate_python(content["files"], strict=True)
+        if content["format"] != FORMAT or content["checksum"] != _checksum(files):
             return None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
@@ -99,15 +107,7 @@ def read_manifest(folder: RunFolder) -> Manifest | None:
                 f"{folder.manifest} names {printable(name)}, which is not in the run folder; this tool has "
                 "not written that. Nothing was done"
             )
-    return dict(files)
-
-
-def _is_manifest(files: object) -> bool:
-    """Whether names have lists of checksums."""
-    return isinstance(files, dict) and all(
-        isinstance(known, list) and all(isinstance(checksum, str) for checksum in known)
-        for known in files.values()
-    )
+    return files
 
 
 def file_checksum(path: Path) -> str:

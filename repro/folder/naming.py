@@ -15,6 +15,7 @@ from erm.paths import expanded
 from repro.configuration.compose import Config
 from repro.configuration.schema import FIRST_NAMES
 from repro.errors import StageError, UsageError
+from repro.folder.manifest import file_checksum
 from repro.folder.paths import RunFolder
 from repro.folder.stored_config import StoredConfigError, read_stored_config
 from repro.printable import printable
@@ -58,8 +59,8 @@ def _content(values: dict[str, Any]) -> str | None:
 
 @functools.cache
 def _checksum(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Kept while the file's size and time of change stay."""
+    return file_checksum(path)
 
 
 def run_folder(config: Config) -> RunFolder:
@@ -75,16 +76,10 @@ def run_folder(config: Config) -> RunFolder:
 
 
 def folder_beside(config: Config, name: str, other: Config) -> Path | None:
-    """Where the run of another configuration belongs that stands beside a run.
+    """Where the run of another configuration belongs that stands beside a run, under a name of its own there.
 
-    Args:
-        config: of the run.
-        name: tells the other from all others beside this run.
-        other: its configuration.
-
-    Returns:
-        FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
-        where neither has a name yet.
+    FOLDER-NAME where the user named FOLDER; a folder named by hash beside one that is named by hash; None
+    where neither has a name yet.
     """
     if config["output_dir"] is None:
         return None
@@ -113,11 +108,7 @@ def _with_digest(config: Config, determines: dict[str, Any]) -> Path:
 
 
 def check_writable(path: Path, typed: str) -> None:
-    """Refuse before any work what could not be written after it. Writes nothing itself.
-
-    Args:
-        path: the folder.
-        typed: what stands before it on the command line.
+    """Refuse before any work what could not be written after it, `typed` being what stands before the path.
 
     Raises:
         UsageError: a file is in the way, or the user may not write there.
@@ -135,8 +126,6 @@ def check_same_configuration(folder: RunFolder, config: Config, content: str | N
     """Refuse a folder whose `config.yaml` says that its θ̂ is another one.
 
     Args:
-        folder: the run.
-        config: what is asked for.
         content: of the file of data that θ̂ was trained on, as its facts have it; None where they have none.
 
     Raises:

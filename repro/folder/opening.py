@@ -37,7 +37,6 @@ def open_run_folder(config: Config, create: bool = False) -> Iterator[RunFolder]
     aside first. Ranks other than the first of a launched run rely on the first.
 
     Args:
-        config: names the folder.
         create: make it if need be; otherwise one that is not there yet is neither made nor locked.
 
     Raises:
@@ -85,11 +84,10 @@ def open_run(folder: RunFolder, typed: Collection[str] = ()) -> Iterator[None]:
 
 
 class _Here(threading.local):
-    """What this thread has open: folders, the files of their locks, and its own word in a holder's file."""
+    """What this thread has open, with the files of the locks; and its own word in a holder's file."""
 
     def __init__(self) -> None:
-        self.folders: set[Path] = set()
-        self.locks: set[tuple[int, int]] = set()
+        self.open: dict[Path, tuple[int, int]] = {}
         self.token = uuid4().hex
 
 
@@ -99,21 +97,18 @@ _HERE = _Here()
 @contextmanager
 def _lock(path: Path) -> Iterator[None]:
     folder = path.resolve()
-    if folder in _HERE.folders:
+    if folder in _HERE.open:
         # A stage within `repro run`. The lock is not asked: not every version of it knows who holds it.
         yield
         return
     lock, holder = FileLock(folder / LOCK), folder / HOLDER
     _acquire(lock, path)
-    identity = _identity(folder / LOCK)
-    _HERE.folders.add(folder)
-    _HERE.locks.add(identity)
+    _HERE.open[folder] = _identity(folder / LOCK)
     try:
         _name_holder(holder)
         yield
     finally:
-        _HERE.folders.discard(folder)
-        _HERE.locks.discard(identity)
+        del _HERE.open[folder]
         holder.unlink(missing_ok=True)
         lock.release()
 
@@ -127,7 +122,7 @@ def _acquire(lock: BaseFileLock, path: Path) -> None:
         # Not by the process number, which another machine that shares the disk may use too. Two mounts show
         # one
         # file under two identities, and two names of it may have a holder's file each.
-        if token == _HERE.token or _identity(path / LOCK) in _HERE.locks:
+        if token == _HERE.token or _identity(path / LOCK) in _HERE.open.values():
             raise StageError(
                 f"{path / LOCK} is held by this command, which would wait for itself: the folder is open "
                 "under another name, such as a second mount or a hard link. Name it the same way everywhere"

@@ -6,31 +6,44 @@ from pathlib import Path
 from repro.configuration.files import is_name
 
 
+class _Place:
+    """A path inside the run folder, relative to it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, folder: "RunFolder", owner: object = None) -> Path:
+        return folder.path / self.name
+
+
 @dataclass(frozen=True, slots=True)
 class RunFolder:
     """Paths of one run."""
 
     path: Path
 
-    @property
-    def manifest(self) -> Path:
-        return self.path / "checksums.json"
-
-    @property
-    def config(self) -> Path:
-        return self.path / "config.yaml"
-
-    @property
-    def provenance(self) -> Path:
-        return self.path / "provenance.json"
-
-    @property
-    def model(self) -> Path:
-        return self.path / "model.safetensors"
-
-    @property
-    def fit_checkpoint(self) -> Path:
-        return self.path / "fit.safetensors"
+    manifest = _Place("checksums.json")
+    config = _Place("config.yaml")
+    provenance = _Place("provenance.json")
+    model = _Place("model.safetensors")
+    fit_checkpoint = _Place("fit.safetensors")
+    weights = _Place("retrain/weights")
+    retrain_record = _Place("retrain/record.json")
+    table = _Place("leave_one_out.csv")
+    summary = _Place("summary.json")
+    groups = _Place("groups.csv")
+    removals = _Place("removals.json")
+    removal_rows = _Place("removals.npz")
+    """Of groups that are too many for `removals`."""
+    group_summary = _Place("groups.json")
+    datamodeling = _Place("lds.json")
+    diagnosis = _Place("diagnosis.json")
+    report = _Place("report.html")
+    comparison = _Place("compare.csv")
+    score = _Place("score.json")
+    score_table = _Place("score.csv")
+    l2_terms = _Place("l2_terms.safetensors")
+    figures = _Place("plots")
 
     def influence_table(self, method: str) -> Path:
         return self.path / "influence" / f"{method}.csv"
@@ -48,71 +61,6 @@ class RunFolder:
         """The methods of which there is a table or a record, by name; only names that a method can have."""
         files = (self.path / "influence").glob("[!.]*")
         return sorted({p.stem for p in files if p.suffix in (".csv", ".json") and is_name(p.stem)})
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "retrain" / "weights"
-
-    @property
-    def retrain_record(self) -> Path:
-        return self.path / "retrain" / "record.json"
-
-    @property
-    def table(self) -> Path:
-        return self.path / "leave_one_out.csv"
-
-    @property
-    def groups(self) -> Path:
-        return self.path / "groups.csv"
-
-    @property
-    def removals(self) -> Path:
-        return self.path / "removals.json"
-
-    @property
-    def removal_rows(self) -> Path:
-        """Of groups that are too many for `removals`."""
-        return self.path / "removals.npz"
-
-    @property
-    def group_summary(self) -> Path:
-        return self.path / "groups.json"
-
-    @property
-    def datamodeling(self) -> Path:
-        return self.path / "lds.json"
-
-    @property
-    def summary(self) -> Path:
-        return self.path / "summary.json"
-
-    @property
-    def diagnosis(self) -> Path:
-        return self.path / "diagnosis.json"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.html"
-
-    @property
-    def comparison(self) -> Path:
-        return self.path / "compare.csv"
-
-    @property
-    def score(self) -> Path:
-        return self.path / "score.json"
-
-    @property
-    def score_table(self) -> Path:
-        return self.path / "score.csv"
-
-    @property
-    def l2_terms(self) -> Path:
-        return self.path / "l2_terms.safetensors"
-
-    @property
-    def figures(self) -> Path:
-        return self.path / "plots"
 
     def figure(self, suffix: str, name: str = "leave_one_out") -> Path:
         return self.figures / f"{name}.{suffix}"

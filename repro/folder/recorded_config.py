@@ -54,7 +54,6 @@ def recorded_dataset(config: Config, data_root: str | None) -> Dataset:
     """The examples that the configuration names. What is not there is downloaded only to where the user says.
 
     Args:
-        config: of `recorded_config`.
         data_root: where the data lie now, a folder or for data=npz a file; None for where they lay.
 
     Raises:

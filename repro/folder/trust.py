@@ -65,7 +65,6 @@ def refuse_code_of_others(folder: Path, typed: Collection[str] = ()) -> None:
     Nothing is imported. A file that cannot be read names nothing, and nothing is made of it.
 
     Args:
-        folder: the run folder.
         typed: targets in the configuration that the user has given.
 
     Raises:

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from diagnosis.figure import FigureVerdict, Retrained, judge_figure
+from diagnosis.figure import FigureVerdict, judge_figure
 from diagnosis.figure import Method as JudgedMethod
+from diagnosis.truth import Retrained
 from erm.dataset import Dataset
 from plots.ranking import most_harmful, most_helpful
 from report.content import Example, Method, TestPoint

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from diagnosis.figure import Method as JudgedMethod
-from diagnosis.figure import Retrained
-from diagnosis.group_figure import judge_groups
+from diagnosis.figure import judge_figure
+from diagnosis.truth import Retrained
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
 from plots.style import save
@@ -35,25 +35,25 @@ from repro.session import Session
 def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
     """All that the page on groups says."""
     dataset, config, folder = session.dataset, session.config, session.folder
-    model, choice = session.model(), joined.choice
+    model = session.model()
     retrainer = make_retrainer(session, model)
-    titles = method_titles(config, choice.predictions)
-    targets, first = list(joined.summary), choice.predictions[0]
+    titles = method_titles(config, joined.predictions)
+    targets, first = list(joined.summary), joined.predictions[0]
     figure = group_figure_data(
         joined.table,
-        choice.removals,
+        joined.removals,
         np.asarray(dataset.y_train),
         {target: of(first, target) for target in targets},
         titles,
     )
-    selection = describe_groups(config, choice.removals)
-    retraining = read_retraining(folder, config, model.key, retrainer, choice.removals)
+    selection = describe_groups(config, joined.removals)
+    retraining = read_retraining(folder, config, model.key, retrainer, joined.removals)
     scores = datamodeling_scores(folder)
     making = describe_making(
         folder,
         config,
         model,
-        choice.predictions,
+        joined.predictions,
         targets,
         retraining,
         models="models of groups",
@@ -101,18 +101,17 @@ def _certified(method: str, rows: DataFrame) -> str:
 def _test_point(
     session: Session, joined: JoinedGroups, retraining: Retraining, target: int, titles: dict[str, str]
 ) -> GroupTestPoint:
-    summary, predictions = joined.summary[target], joined.choice.predictions
-    verdict = judge_groups(
+    summary, predictions = joined.summary[target], joined.predictions
+    verdict = judge_figure(
         joined.table[joined.table["test_index"] == target],
         Retrained(
             null_control=summary.null_control,
             null_certificate=summary.null_control_certificate,
             models=retraining.models,
             missed=len(retraining.missed),
-            amplification={},
         ),
         [JudgedMethod(name=one.method, baseline=one.record.declares_baseline) for one in predictions],
-        {one.method for one in predictions if one.record.predicts_groups},
+        joined.wholes,
     )
     return GroupTestPoint(
         index=target,

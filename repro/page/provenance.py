@@ -12,7 +12,7 @@ from repro.model_file import TrainedModel
 from repro.page.commands import caveat, commands, configuration
 from repro.page.retraining import Retraining
 from repro.predictions import Prediction
-from repro.records.age import age_in_words
+from repro.records.influence import age_in_words
 
 
 def describe_making(

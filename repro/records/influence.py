@@ -6,15 +6,17 @@ fault of the disk, the two do not belong together and are not believed.
 
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
 from hydra.utils import get_object
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator
 
 from repro.configuration.validation import are_settings, is_shipped
 from repro.folder.manifest import write_json_result, write_text_result
@@ -23,8 +25,18 @@ from repro.printable import printable_strings
 from repro.version import tool_version
 
 COLUMNS = ("test_index", "train_index", "label", "influence", "predicted_change", "predicted_stderr")
-AGES = ("written", "failed_since")
-"""Keys of a record that no result depends on; records of earlier versions lack them."""
+
+
+def _or(default: object) -> WrapValidator:
+    """An age that cannot be read is this: no result depends on it, and earlier versions wrote none."""
+
+    def read(value: object, validate: Callable[[object], object]) -> object:
+        try:
+            return validate(value)
+        except ValidationError:
+            return default
+
+    return WrapValidator(read)
 
 
 class Written(BaseModel):
@@ -82,8 +94,8 @@ class InfluenceRecord(BaseModel):
     table_checksum: str | None
     removals_checksum: str | None = None
     """Of influence/METHOD.parquet."""
-    written: Written = Written()
-    failed_since: Failure | None = None
+    written: Annotated[Written, _or(Written())] = Written()
+    failed_since: Annotated[Failure | None, _or(None)] = None
 
     @property
     def declares_baseline(self) -> bool:
@@ -104,6 +116,30 @@ class InfluenceRecord(BaseModel):
         return hasattr(get_object(target), "at_fit") if is_shipped(target) else self.predicts_removals
 
 
+def age_in_words(record: InfluenceRecord) -> str:
+    """Why predictions are older than what was asked for, or than this version, without the last full stop."""
+    method, when, by = record.method, f"made {record.written.moment()}", record.written.version
+    sentences = []
+    if record.failed_since is not None:
+        different = different_settings(record.failed_since.settings, record.settings)
+        asked = f" with {' '.join(different)}" if different else ""
+        sentences.append(
+            f"{method}: these predictions are old, {when}: a later request{asked} failed and left them as "
+            "they were"
+        )
+    if by != tool_version():
+        whose = "an earlier version" if by is None else f"version {by}"
+        sentences.append(
+            f"{method}: these predictions are of {whose} of this tool, {when}; this is {tool_version()}"
+        )
+    return ". ".join(sentences)
+
+
+def different_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """influence.KEY=VALUE for each setting of one that is not so in the other."""
+    return [f"influence.{key}={value}" for key, value in one.items() if other.get(key) != value]
+
+
 def now() -> Written:
     """Time and version."""
     return Written(time=datetime.now(UTC).isoformat(timespec="seconds"), version=tool_version())
@@ -115,44 +151,33 @@ def read_record(folder: RunFolder, method: str) -> InfluenceRecord | None:
         return None
     try:
         content = printable_strings(json.loads(folder.influence_record(method).read_text(encoding="utf-8")))
-        known = {key: value for key, value in content.items() if key not in AGES}
-        record = InfluenceRecord.model_validate(known | {"baseline": content.get("baseline") is True})
+        record = InfluenceRecord.model_validate(content | {"baseline": content.get("baseline") is True})
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return None
     # Files are named by the method, so it must not be another one.
-    if record.method != method or not are_settings(record.settings):
-        return None
-    written, failed = content.get("written"), content.get("failed_since")
-    return record.model_copy(
-        update={
-            "written": Written(**_words(written)),
-            "failed_since": Failure(**_words(failed), settings=_settings(failed))
-            if isinstance(failed, dict)
-            else None,
-        }
-    )
-
-
-def _words(content: object) -> dict[str, str]:
-    """Time and version of what a record says of an age, where they are words."""
-    known = content if isinstance(content, dict) else {}
-    return {key: known[key] for key in ("time", "version") if isinstance(known.get(key), str)}
-
-
-def _settings(content: dict[str, Any]) -> dict[str, Any]:
-    settings = content.get("settings")
-    return settings if isinstance(settings, dict) else {}
+    return record if record.method == method and are_settings(record.settings) else None
 
 
 def read_table(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame | None:
     """The table that the record vouches for, with `COLUMNS`; None when it is missing or another."""
+    content = vouched_for(folder.influence_table(record.method), record.table_checksum)
+    return None if content is None else pd.read_csv(content)
+
+
+def vouched_for(path: Path, checksum: str | None) -> BytesIO | None:
+    """The content of a file, if its SHA-256 is the one that a record has."""
     try:
-        content = folder.influence_table(record.method).read_bytes()
+        content = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content).hexdigest() != record.table_checksum:
-        return None
-    return pd.read_csv(BytesIO(content))
+    return BytesIO(content) if hashlib.sha256(content).hexdigest() == checksum else None
+
+
+def read_predicted(folder: RunFolder, method: str) -> tuple[InfluenceRecord, pd.DataFrame] | None:
+    """A method's record and the table that it vouches for; None where one of them cannot be had."""
+    record = read_record(folder, method)
+    table = None if record is None else read_table(folder, record)
+    return None if record is None or table is None else (record, table)
 
 
 def as_read_back(values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -174,10 +199,8 @@ def write_predictions(folder: RunFolder, record: InfluenceRecord, table: pd.Data
 
 def kept_predictions(folder: RunFolder, record: InfluenceRecord) -> InfluenceRecord | None:
     """The record of sound predictions that the method has made before at the same θ̂, if there is one."""
-    earlier = read_record(folder, record.method)
-    if earlier is None or earlier.model_checksum != record.model_checksum:
-        return None
-    return None if read_table(folder, earlier) is None else earlier
+    earlier = read_predicted(folder, record.method)
+    return earlier[0] if earlier and earlier[0].model_checksum == record.model_checksum else None
 
 
 def write_failure(folder: RunFolder, record: InfluenceRecord) -> None:

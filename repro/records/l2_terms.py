@@ -3,8 +3,7 @@
 All belongs to one θ̂ and one data set, which the file names; with others it is of no use.
 """
 
-import errno
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -57,15 +56,6 @@ def read_terms(folder: RunFolder, key: str) -> KeptTerms:
     return KeptTerms(test_gradient=found.get(TEST_GRADIENT), reference=reference)
 
 
-def has_test_gradient(folder: RunFolder, key: str) -> bool:
-    """Whether `test_gradient` is there for this key, without reading it."""
-    try:
-        with safe_open(folder.l2_terms, framework="np") as file:
-            return (file.metadata() or {}).get(MODEL) == key and TEST_GRADIENT in file.keys()  # noqa: SIM118
-    except (OSError, SafetensorError):
-        return False
-
-
 def _vector(file: Any, name: str) -> Float[np.ndarray, " n"]:
     """One of the file, which may be a stranger's.
 
@@ -84,19 +74,9 @@ def _vector(file: Any, name: str) -> Float[np.ndarray, " n"]:
 def add_terms(folder: RunFolder, key: str, more: KeptTerms) -> None:
     """Write what there is now beside what was there for the same key."""
     known = read_terms(folder, key)
-    kept = replace(more, reference=known.reference | more.reference)
-    if kept.test_gradient is None:
-        kept = replace(kept, test_gradient=known.test_gradient)
-    arrays = {f"{REFERENCE}{target}": values for target, values in kept.reference.items()}
-    if kept.test_gradient is not None:
-        arrays[TEST_GRADIENT] = kept.test_gradient
-    arrays = {name: np.ascontiguousarray(values) for name, values in arrays.items()}
-
-    def write(path: object) -> None:
-        try:
-            save_file(arrays, str(path), metadata={MODEL: key})
-        except SafetensorError as error:
-            # What the library makes of a full disk.
-            raise OSError(errno.EIO, str(error), str(path)) from error
-
-    write_result(folder, folder.l2_terms, write)
+    reference = known.reference | more.reference
+    gradient = known.test_gradient if more.test_gradient is None else more.test_gradient
+    arrays = {f"{REFERENCE}{target}": np.ascontiguousarray(values) for target, values in reference.items()}
+    if gradient is not None:
+        arrays[TEST_GRADIENT] = np.ascontiguousarray(gradient)
+    write_result(folder, folder.l2_terms, lambda path: save_file(arrays, path, metadata={MODEL: key}))

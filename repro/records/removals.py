@@ -5,15 +5,13 @@ The record of the method has the file's checksum, as it has that of the table.
 
 import hashlib
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
-from repro.records.influence import InfluenceRecord
+from repro.records.influence import InfluenceRecord, vouched_for
 from retrain.removal import Removal
 
 KEYS = ("test_index", "l2_scaling", "removal")
@@ -36,28 +34,15 @@ def write_removals(folder: RunFolder, method: str, table: pd.DataFrame) -> str |
     if table.empty:
         path.unlink(missing_ok=True)
         return None
-    checksum = ""
-
-    def write(temporary: Path) -> None:
-        nonlocal checksum
-        table[list(COLUMNS)].to_parquet(temporary, index=False)
-        checksum = hashlib.sha256(temporary.read_bytes()).hexdigest()
-
-    write_result(folder, path, write)
-    return checksum
+    content = table[list(COLUMNS)].to_parquet(index=False)
+    write_result(folder, path, lambda temporary: temporary.write_bytes(content))
+    return hashlib.sha256(content).hexdigest()
 
 
 def read_removals_of(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame:
     """The table that the record vouches for; without rows where there is none, or another."""
-    if record.removals_checksum is None:
-        return NO_REMOVALS
-    try:
-        content = folder.influence_removals(record.method).read_bytes()
-    except OSError:
-        return NO_REMOVALS
-    if hashlib.sha256(content).hexdigest() != record.removals_checksum:
-        return NO_REMOVALS
-    return pd.read_parquet(BytesIO(content))
+    content = vouched_for(folder.influence_removals(record.method), record.removals_checksum)
+    return NO_REMOVALS if content is None else pd.read_parquet(content)
 
 
 def certified_points(folder: RunFolder, record: InfluenceRecord) -> pd.DataFrame:

@@ -80,9 +80,7 @@ def read_runs(folder: RunFolder) -> list[RetrainingRun] | None:
 def models_key(key: str, settings: SolverSettings | RetrainSettings) -> str:
     """Names the models of a θ̂ that these settings ask for: those of another question never pass for them.
 
-    Args:
-        key: names θ̂.
-        settings: how accurately and in what batches models are solved does not change which they are.
+    How accurately and in what batches models are solved does not change which they are.
     """
     # Models of another L2 minimise another risk.
     own = key if settings.l2_scaling == "mean" else f"{key} l2_scaling={settings.l2_scaling}"

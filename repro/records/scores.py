@@ -48,17 +48,13 @@ def read_scores_found(record: Path, table: Path) -> tuple[dict[str, FileFindings
         ValueError: it is not of the form that this tool writes.
     """
     try:
-        return _read(record, table)
+        content = json.loads(record.read_text(encoding="utf-8"), object_hook=_with_nan)
+        found = {name: _of_file(entry) for name, entry in printable_strings(content)["scores"].items()}
+        rows = pd.read_csv(table, dtype={"scores": str})[list(COLUMNS)]
+        rows["scores"] = [printable_strings(name) for name in rows["scores"]]
+        numbers = rows.drop(columns=["scores", "mended_change"]).to_numpy(dtype=np.float64)
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__} {error}") from error
-
-
-def _read(record: Path, table: Path) -> tuple[dict[str, FileFindings], pd.DataFrame]:
-    content = json.loads(record.read_text(encoding="utf-8"), object_hook=_with_nan)
-    found = {name: _of_file(entry) for name, entry in printable_strings(content)["scores"].items()}
-    rows = pd.read_csv(table, dtype={"scores": str})[list(COLUMNS)]
-    rows["scores"] = [printable_strings(name) for name in rows["scores"]]
-    numbers = rows.drop(columns=["scores", "mended_change"]).to_numpy(dtype=np.float64)
     if rows.empty or np.isnan(numbers).any():
         raise ValueError("score.csv has rows without numbers")
     if not set(rows["scores"]) <= found.keys():

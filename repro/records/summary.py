@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from plots.agreement import Agreement
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
@@ -46,6 +48,8 @@ class PointSummary:
         }
 
 
+_POINT = TypeAdapter(PointSummary)
+
 Summary = dict[int, PointSummary]
 """By test point, in the order in which they were asked for."""
 
@@ -69,7 +73,6 @@ def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None
     """summary.json, or another file of this form, maybe a stranger's; what it has as null is NaN.
 
     Args:
-        folder: the run.
         targets: the test points of its table.
         path: the file, if not summary.json.
 
@@ -77,35 +80,20 @@ def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None
         OSError: it is not there.
         ValueError, LookupError, TypeError, AttributeError: it is not of the form that this tool writes.
     """
-    content = printable_strings(json.loads((path or folder.summary).read_text(encoding="utf-8")))
+    text = (path or folder.summary).read_text(encoding="utf-8")
+    content = printable_strings(json.loads(text, object_hook=_with_nan))
     points = content.get("test_points", {str(targets[0]): content})
     return {int(target): _point(point) for target, point in points.items()}
 
 
+def _with_nan(content: dict[str, Any]) -> dict[str, Any]:
+    return {key: math.nan if value is None else value for key, value in content.items()}
+
+
 def _point(content: dict[str, Any]) -> PointSummary:
-    return PointSummary(
-        methods={name: _method(found) for name, found in content["methods"].items()},
-        max_certificate=_number(content["max_certificate"]),
-        null_control=_number(content["null_control"]),
-        null_control_certificate=_number(content["null_control_certificate"]),
-        basins=_basins(content["local_certificates"]) if "local_certificates" in content else None,
-    )
-
-
-def _basins(content: dict[str, Any]) -> Basins:
-    counts = {name: int(_number(content[name])) for name in ("same_basin", "left_it", "undecided")}
-    return Basins(**counts, smallest_margin=_number(content["smallest_margin"]))
-
-
-def _method(content: dict[str, Any]) -> MethodSummary:
-    values = {name: _number(content[name]) for name in Agreement.__dataclass_fields__}
-    points = int(values.pop("points"))
-    return MethodSummary(agreement=Agreement(**values, points=points), seconds=_number(content["seconds"]))
-
-
-def _number(value: object) -> float:
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{value!r} is no number")
-    return float(value)
+    methods = {
+        name: {"agreement": found, "seconds": found["seconds"]} for name, found in content["methods"].items()
+    }
+    point = content | {"methods": methods, "basins": content.get("local_certificates")}
+    # From JSON, where strict means that no text and no truth value passes for a number.
+    return _POINT.validate_json(json.dumps(point), strict=True)

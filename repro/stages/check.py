@@ -1,6 +1,6 @@
 """`repro check`: does everything in a finished run folder follow from the data and the stored weights?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -27,14 +27,14 @@ from repro.folder.checked_files import check_files, check_page, only_checksums
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.paths import RunFolder
 from repro.folder.recorded_config import recorded_config, recorded_dataset
-from repro.group_checks import check_groups, recorded_scaling
+from repro.group_checks import check_group_predictions, read_groups, recorded_scaling
 from repro.listener import Listener
 from repro.model_file import TrainedModel, load_model
 from repro.printable import printable
 from repro.problem import compute_device, make_risk
-from repro.records.summary import read_summary
+from repro.records.summary import Summary, read_summary
 from repro.retraining import refuse_other_models, retrainer_for_key
-from retrain.removal import leave_one_out
+from retrain.removal import Removal, leave_one_out
 from retrain.retrainer import Retrainer, with_null_control
 from retrain.settings import L2Scaling
 
@@ -74,9 +74,7 @@ def check(path: Path, data_root: str | None, listener: Listener) -> Checked:
     """Check a run folder. Nothing in it is changed.
 
     Args:
-        path: the run folder.
         data_root: where the data lie now, a folder or for data=npz a file; None for where they lay.
-        listener: given each verdict as it comes.
 
     Raises:
         UsageError: there is no run in the folder, or it leads out of it, or names code that is neither this
@@ -121,15 +119,23 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     verdicts = [check_fit(risk, model.theta, model.facts)]
     if folder.groups.exists():
         scaling = recorded_scaling(folder)
-        retrainer = _retrainer(folder, config, risk, model, scaling)
-        verdicts += check_groups(folder, dataset, retrainer, model.key, scaling, listener)
+        table, groups = read_groups(folder, dataset)
+        found = _against_weights(
+            table,
+            [groups[place] for place in table["removal"]],
+            check_group_predictions(folder, table, groups, model.key, scaling),
+            read_summary(folder, _targets(table), folder.group_summary),
+            _retrainer(folder, config, risk, model, scaling),
+            dataset,
+            listener,
+        )
+        verdicts += [replace(verdict, check=f"groups: {verdict.check}") for verdict in found]
         verdicts += check_datamodeling(folder)
         if not folder.table.exists():
             return [*verdicts, *check_page(folder)]
     try:
         table = pd.read_csv(folder.table)
-        targets = list(dict.fromkeys(table["test_index"].tolist()))
-        summary = read_summary(folder, targets)
+        summary = read_summary(folder, _targets(table))
     except FileNotFoundError as error:
         evidence = f"no {Path(error.filename).name} yet; `repro run` with this configuration makes it"
         return [*verdicts, Verdict(check="table", passed=None, evidence=evidence)]
@@ -139,20 +145,44 @@ def _contents(folder: RunFolder, config: Config, dataset: Dataset, listener: Lis
     table["method"] = table["method"].map(lambda name: printable(str(name)))
     check_places(table, "test_index", len(dataset.y_test))
     check_places(table, "train_index", len(dataset.y_train))
+    found = _against_weights(
+        table,
+        leave_one_out(table["train_index"]),
+        check_predictions(folder, table, model.key, risk.num_examples),
+        summary,
+        _retrainer(folder, config, risk, model, "mean"),
+        dataset,
+        listener,
+    )
+    return [*verdicts, *found, *check_page(folder)]
+
+
+def _targets(table: pd.DataFrame) -> list[int]:
+    return list(dict.fromkeys(table["test_index"].tolist()))
+
+
+def _against_weights(
+    table: pd.DataFrame,
+    removed: list[Removal],
+    predictions: Verdict,
+    summary: Summary,
+    retrainer: Retrainer,
+    dataset: Dataset,
+    listener: Listener,
+) -> list[Verdict]:
+    """The verdicts on a table of points or of groups, of which each row leaves out one of the removals."""
+    grouped, targets, wanted = "removal" in table, _targets(table), with_null_control(removed)
     x_test, y_test = torch.from_numpy(dataset.x_test[targets]), torch.from_numpy(dataset.y_test[targets])
-    retrainer = _retrainer(folder, config, risk, model, "mean")
-    wanted = with_null_control(leave_one_out(table["train_index"]))
-    plain = recheck_all(retrainer, x_test, y_test, wanted, listener, "checking")
+    task = "checking groups" if grouped else "checking"
+    plain = recheck_all(retrainer, x_test, y_test, wanted, listener, task)
     truth = retrainer.changes(x_test, y_test, wanted)
     return [
-        *verdicts,
-        check_gradients(plain),
+        check_gradients(plain, "models" if grouped else "leave-one-out models"),
         *check_basins(plain),
-        check_actual_changes(table, leave_one_out(table["train_index"]), targets, truth, plain),
-        check_predictions(folder, table, model.key, risk.num_examples),
+        check_actual_changes(table, removed, targets, truth, plain),
+        predictions,
         *check_predicted_certificates(table),
         check_summary(table, targets, summary, truth),
-        *check_page(folder),
     ]
 
 

@@ -1,7 +1,7 @@
 """`repro compare`: every method at several settings against the exact solution: error and cost of each."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -99,15 +99,7 @@ def _compare(session: Session, folder: RunFolder, entries: list[MethodSettings])
         for done, entry in enumerate(entries):
             stage = f"{entry.method} {entry.settings}".strip()
             tell(ProgressReport(stage=stage, done=done + 1, total=len(entries) + 1, unit="settings"))
-            if isinstance(entry.solver, RemovalEstimator):
-                assert groups is not None
-                rows.append(_row_of_removals(entry, entry.solver, problem, groups))
-            else:
-                found = truth if entry.solver == exact else problem.measure(entry.solver)
-                row = _row(entry, problem.test_index, found, truth)
-                if found.predicted_change is not None and groups is not None:
-                    row = _with_groups(row, groups.by_sums(problem, found))
-                rows.append(row)
+            rows.append(_row(entry, problem, groups, exact, truth))
             # Written as it grows, so that what was measured survives a kill.
             write_result(folder, folder.comparison, _as_table(rows).to_csv)
     comparison = Comparison(rows=rows)
@@ -138,51 +130,49 @@ def _reference(
     return solver, truth
 
 
-def _row(entry: MethodSettings, test_index: int, found: Measured, truth: Measured) -> ComparedSetting:
-    row = ComparedSetting(
-        method=entry.method,
-        settings=entry.settings,
-        test_index=test_index,
-        status=str(found.solution.status),
-        seconds=found.seconds,
-        hessian_vector_products=found.solution.num_hvps,
-    )
-    if found.predicted_change is None:
-        return row
-    assert truth.predicted_change is not None
-    s, exact = found.solution.value, truth.solution.value
-    agreed = agreement(found.predicted_change.cpu().numpy(), truth.predicted_change.cpu().numpy())
-    return replace(
-        row,
-        s_test_error=float((s - exact).norm() / exact.norm()),
-        pearson=agreed.pearson,
-        slope=agreed.slope,
-        max_abs_error=agreed.max_abs_error,
-    )
-
-
-def _row_of_removals(
-    entry: MethodSettings, estimator: RemovalEstimator, problem: TestPointProblem, groups: KnownGroups
+def _row(
+    entry: MethodSettings,
+    problem: TestPointProblem,
+    groups: KnownGroups | None,
+    exact: Solver,
+    truth: Measured,
 ) -> ComparedSetting:
-    found, seconds = groups.by_removal(problem, estimator)
-    row = ComparedSetting(
+    errors: dict[str, float] = {}
+    products: float = 0
+    if isinstance(entry.solver, RemovalEstimator):
+        assert groups is not None
+        of_groups, seconds = groups.by_removal(problem, entry.solver)
+        status = "failed" if of_groups is None else "converged"
+    else:
+        found = truth if entry.solver == exact else problem.measure(entry.solver)
+        status, products, seconds = str(found.solution.status), found.solution.num_hvps, found.seconds
+        of_groups = None
+        if found.predicted_change is not None:
+            errors = _errors(found, truth)
+            of_groups = None if groups is None else groups.by_sums(problem, found)
+    return ComparedSetting(
         method=entry.method,
         settings=entry.settings,
         test_index=problem.test_index,
-        status="failed" if found is None else "converged",
+        status=status,
         seconds=seconds,
-        hessian_vector_products=0,
+        hessian_vector_products=products,
+        **errors,
+        **({} if of_groups is None else _agreed(of_groups, "groups_")),
     )
-    return row if found is None else _with_groups(row, found)
 
 
-def _with_groups(row: ComparedSetting, found: Agreement) -> ComparedSetting:
-    return replace(
-        row,
-        groups_pearson=found.pearson,
-        groups_slope=found.slope,
-        groups_max_abs_error=found.max_abs_error,
-    )
+def _errors(found: Measured, truth: Measured) -> dict[str, float]:
+    """Of s_test, and of the predicted changes of all training points."""
+    assert found.predicted_change is not None
+    assert truth.predicted_change is not None
+    s, exact = found.solution.value, truth.solution.value
+    agreed = agreement(found.predicted_change.cpu().numpy(), truth.predicted_change.cpu().numpy())
+    return {"s_test_error": float((s - exact).norm() / exact.norm())} | _agreed(agreed)
+
+
+def _agreed(found: Agreement, prefix: str = "") -> dict[str, float]:
+    return {f"{prefix}{name}": getattr(found, name) for name in ("pearson", "slope", "max_abs_error")}
 
 
 def family(method: str, settings: str) -> str:

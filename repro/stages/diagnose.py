@@ -1,25 +1,21 @@
 """`repro diagnose`: can the figure of this configuration be trusted, and if not, why not?"""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 
-from diagnosis.convergence import check_convergence, what_is_left
+from diagnosis.convergence import check_convergence, check_training_noise, what_is_left
 from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
-from diagnosis.training_noise import check_training_noise
 from diagnosis.verdict import Verdict, conclude
 from influence.spectrum import Spectrum, spectrum
-from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
-from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
+from repro.diagnosing.panels import Panel, computed_panel, must_be_computed, stored_panels
 from repro.diagnosing.repair import repair
-from repro.diagnosing.retraining import Judged, no_truth
+from repro.diagnosing.retraining import Judged, judge_figure_of, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
 from repro.diagnosing.subject import Reference, Subject, exact_solution, read_subject, reference
-from repro.errors import UsageError
 from repro.folder.manifest import write_json_result
 from repro.notices import note_wrote
 from repro.predictions import panel_order
@@ -27,7 +23,6 @@ from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
 from repro.session import Session
 from repro.stages.train import train_unless_done
 from repro.user_code import fit_of, naming_own_code
-from retrain.settings import RetrainingProgress
 
 PRECISIONS = (torch.float32, torch.float64)
 PROBE_DAMPING = 1e-2
@@ -64,7 +59,6 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
     """Check the figure of this configuration; write diagnosis.json and the spectrum.
 
     Args:
-        session: what is asked about.
         asked: whether the method was named, and is not only the default: then it is judged beside those that
             were computed, and else in their absence.
     """
@@ -78,8 +72,7 @@ def diagnose(session: Session, asked: bool) -> Diagnosis:
 def _diagnose(subject: Subject, asked: bool) -> Diagnosis:
     folder, config = subject.folder, subject.config
     stored = stored_panels(subject)
-    if computed := not stored or (asked and not has_asked_settings(subject)):
-        refuse_to_compute_groups(subject)
+    computed = must_be_computed(subject, stored, asked)
     with subject.session.progress("diagnosing") as tell:
         steps = Steps(tell, _shares(subject, stored, computed))
         spectra = _spectra(subject, steps)
@@ -143,7 +136,7 @@ def _judge(
     panels = stored
     if computed:
         steps.begin(_solver_step(subject.config.method))
-        panel, failure = _computed(subject, steps)
+        panel, failure = computed_panel(subject, steps.counted)
         panels = [*(other for other in stored if other.method.name != panel.method.name), panel]
         panels.sort(key=lambda found: panel_order(subject.config)(found.method.name))
         # LiSSA's own check says the same with more.
@@ -186,13 +179,6 @@ def _outranked(settings: dict[str, Verdict], figure: list[Verdict]) -> list[Verd
     ]
 
 
-def _computed(subject: Subject, steps: Steps) -> tuple[Panel, Verdict | None]:
-    try:
-        return computed_panel(subject, lambda done, total: steps.inside(done / max(total, 1)))
-    except ValueError as error:
-        raise UsageError(f"{subject.config.method}: {error}") from error
-
-
 def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Reference, steps: Steps) -> Verdict:
     """LiSSA with the settings of a panel, measured by the exact solution with the same damping."""
     solver = panel.lissa
@@ -200,7 +186,7 @@ def _recursion(subject: Subject, panel: Panel, finest: Spectrum, exact: Referenc
     curvature, v = subject.risk.curvature(subject.theta), subject.test_gradient
     solution = panel.solution
     if solution is None:
-        solution = solver.at(curvature, lambda done, total: steps.inside(done / max(total, 1)))(v)
+        solution = solver.at(curvature, steps.counted)(v)
     truth = exact.solution if exact.damping == solver.damping else exact_solution(subject, solver.damping)
     ends = Ends(
         smallest=finest.smallest if finest.smallest > finest.resolution else 0.0, largest=finest.largest
@@ -230,15 +216,6 @@ def _against_retraining(
     if reason:
         names = ["signal", *(f"predictions of {panel.method.name}" for panel in panels)]
         return [Verdict(check=name, passed=None, evidence=reason) for name in names], None
-    judged = judge_figure_of(subject, panels, _report(steps))
+    judged = judge_figure_of(subject, panels, steps.retraining)
     signal, *others = judged.verdict.verdicts
     return [replace(signal, remedy=signal.remedy or judged.advice), *others], judged
-
-
-def _report(steps: Steps) -> Callable[[RetrainingProgress], None]:
-    def report(progress: RetrainingProgress) -> None:
-        total = max(progress.models_total, 1)
-        counted = f"{progress.models_done:,} of {progress.models_total:,}" if progress.models_total else ""
-        steps.inside(progress.models_done / total, f"{progress.stage} {counted}".strip())
-
-    return report

@@ -4,10 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from repro.agreement import actual_changes
+from repro.agreement import actual_changes, known_of
 from repro.dattri_files import check_folder, check_one_size, dattri_truth, halves_of, write_dattri
 from repro.errors import StageError, UsageError
 from repro.retraining import make_retrainer
@@ -39,7 +38,6 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     """Write one row for each test point and each training point that has been left out.
 
     Args:
-        session: of the run.
         out: the file, or the folder of a layout of several files.
         layout: "auto" by the name of the file, or "dattri".
 
@@ -49,8 +47,12 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     """
     if layout not in FORMATS:
         raise UsageError(f"--format {layout}: expected {' or '.join(FORMATS)}")
-    if layout == DATTRI:
-        return _export_dattri(session, out)
+    found = (_export_dattri if layout == DATTRI else _export_tables)(session, out)
+    session.listener.result(found)
+    return found
+
+
+def _export_tables(session: Session, out: Path) -> Exported:
     grouped = makes_groups(session.config)
     check_suffix(out, grouped)
     truth, targets = changes_so_far(session)
@@ -65,7 +67,7 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
     if (table["truth"] == PROVEN).all():
         table = table.drop(columns=["truth", "margin"])
     write_truth(table, out)
-    found = Exported(
+    return Exported(
         file=out,
         test_points=table["test_index"].nunique(),
         training_points=0 if grouped else len(truth.points),
@@ -73,8 +75,6 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
         examples=session.risk.num_examples,
         max_certificate=float(table["certificate"].max()),
     )
-    session.listener.result(found)
-    return found
 
 
 def _export_dattri(session: Session, out: Path) -> Exported:
@@ -96,7 +96,7 @@ def _export_dattri(session: Session, out: Path) -> Exported:
             f"Run first: {session.command('retrain')}"
         )
     write_dattri(metrics, targets, out)
-    found = Exported(
+    return Exported(
         file=out,
         test_points=len(targets),
         training_points=len(truth.points),
@@ -104,8 +104,6 @@ def _export_dattri(session: Session, out: Path) -> Exported:
         examples=num_train,
         max_certificate=max(float(one.certificates.max()) for one in metrics),
     )
-    session.listener.result(found)
-    return found
 
 
 def _named_groups(session: Session) -> list[Removal] | None:
@@ -144,10 +142,7 @@ def _table_of_groups(truth: Changes, targets: list[int]) -> pd.DataFrame:
                     "test_index": target,
                     "rows": [json.dumps(list(rows)) for rows in groups],
                     "size": [len(rows) for rows in groups],
-                    "actual_change": truth.actual_change[row, columns],
-                    "certificate": truth.bound[row, columns],
-                    "truth": np.array(truth.truth, dtype=object)[columns],
-                    "margin": truth.margin[columns],
+                    **known_of(truth, row, columns),
                 }
             )
             for row, target in enumerate(targets)

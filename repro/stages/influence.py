@@ -19,20 +19,18 @@ from repro.model_file import TrainedModel, not_converged
 from repro.notices import warn
 from repro.problem import asks_for_minima, fit_to_a_minimum, make_solver
 from repro.ranks import run_in_ranks
-from repro.records.age import different_settings
 from repro.records.influence import (
-    COLUMNS,
     InfluenceRecord,
     SolutionRecord,
     as_read_back,
+    different_settings,
     kept_predictions,
-    read_record,
-    read_table,
+    read_predicted,
     write_failure,
     write_predictions,
 )
 from repro.records.removals import NO_REMOVALS, read_removals_of, write_removals
-from repro.records.repeats import Repeats, read_repeats, write_repeats
+from repro.records.repeats import read_repeats, write_repeats
 from repro.removal_predictions import chosen_removals, predict_removals, with_earlier
 from repro.selection import chosen_groups, makes_groups, needs_model, top_k
 from repro.session import Session
@@ -103,8 +101,8 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     if not group.is_first:
         # All have computed the same; one speaks and writes.
         return
-    earlier, earlier_table, earlier_removals = _earlier(folder, session, model.key)
-    kept = [row for row in earlier if row.test_index not in targets]
+    earlier = _earlier(folder, session, model.key)
+    kept = [row for row in earlier[0].solutions if row.test_index not in targets] if earlier else []
     record = InfluenceRecord(
         method=method,
         settings=config.solver_settings,
@@ -119,21 +117,22 @@ def _predict(session: Session, folder: RunFolder, group: Group, device: torch.de
     if failures:
         raise _failure(folder, session, record, failures[0])
     remove_traces(folder, method)
-    others = earlier_table[~earlier_table["test_index"].isin(targets)]
-    parts = [others] if len(others) else []
-    labels = session.dataset.y_train
-    repeats = _earlier_repeats(folder, method) if kept else {}
-    repeats |= {
+    tables = [one.as_table(session.dataset.y_train) for one in found]
+    repeats = {
         one.target: one.solution.repeats
         for one in found
         if one.solution is not None and one.solution.repeats is not None
     }
-    checksum = write_removals(folder, method, with_earlier(removals, earlier_removals))
-    written = write_predictions(
-        folder,
-        record.model_copy(update={"removals_checksum": checksum}),
-        pd.concat([*parts, *(one.as_table(labels) for one in found)]),
-    )
+    all_removals = removals
+    if earlier:
+        before, table = earlier
+        all_removals = with_earlier(removals, read_removals_of(folder, before))
+        if kept:
+            tables.insert(0, table[~table["test_index"].isin(targets)])
+            repeats = read_repeats(folder, method, before.table_checksum) | repeats
+    checksum = write_removals(folder, method, all_removals)
+    record = record.model_copy(update={"removals_checksum": checksum})
+    written = write_predictions(folder, record, pd.concat(tables))
     write_repeats(folder, method, written.table_checksum, repeats)
     for one in found:
         session.listener.result(_in_figures(one, method, num_top, removals))
@@ -198,20 +197,11 @@ def _what_is_kept(record: InfluenceRecord, kept: InfluenceRecord) -> str:
     return f"\nIts earlier predictions{made} are kept, for test point {points}"
 
 
-def _earlier_repeats(folder: RunFolder, method: str) -> Repeats:
-    """Those of the test points that the table has now."""
-    record = read_record(folder, method)
-    return {} if record is None else read_repeats(folder, method, record.table_checksum)
-
-
 def _earlier(
     folder: RunFolder, session: Session, model_key: str
-) -> tuple[list[SolutionRecord], pd.DataFrame, pd.DataFrame]:
-    """What the same method with the same settings has found for others: it is kept."""
-    nothing = list[SolutionRecord](), pd.DataFrame(columns=list(COLUMNS)), NO_REMOVALS
-    record = read_record(folder, session.config.method)
-    if record is None:
-        return nothing
-    same = record.settings == session.config.solver_settings and record.model_checksum == model_key
-    table = read_table(folder, record) if same else None
-    return nothing if table is None else (record.solutions, table, read_removals_of(folder, record))
+) -> tuple[InfluenceRecord, pd.DataFrame] | None:
+    """What the same method with the same settings has found: that of other test points is kept."""
+    known = read_predicted(folder, session.config.method)
+    if known is None or known[0].settings != session.config.solver_settings:
+        return None
+    return known if known[0].model_checksum == model_key else None

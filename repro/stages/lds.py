@@ -49,10 +49,7 @@ class DatamodelingScores:
 def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> DatamodelingScores:
     """Run what is missing, then score each method over the models; writes lds.json.
 
-    Args:
-        session: of the first method.
-        methods: one configuration per method.
-        sgd_seeds: how often each model is trained by SGD too, to be compared with; 0: not at all.
+    Each model is trained by SGD with so many seeds too, to be compared with.
 
     Raises:
         UsageError: `removals` makes single points.
@@ -67,7 +64,7 @@ def lds(session: Session, methods: list[Config], sgd_seeds: int = 0) -> Datamode
     run(session, methods)
     with session.opened() as folder:
         joined = join_groups(session)
-        noisy = sgd_losses(session, joined.choice.removals, sgd_seeds) if sgd_seeds else None
+        noisy = sgd_losses(session, joined.removals, sgd_seeds) if sgd_seeds else None
         found = DatamodelingScores(
             methods=_scores(joined, {one.method for one in methods}, noisy),
             models=comparable(joined.table)["removal"].nunique(),

@@ -19,9 +19,10 @@ from repro.drawing.figures import (
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
-from repro.group_agreement import JoinedGroups, join_groups, write_groups
+from repro.group_agreement import JoinedGroups, join_groups
 from repro.notices import warn
 from repro.panels_beside import with_panels_beside
+from repro.records.group_rows import write_removals
 from repro.records.summary import write_summary
 from repro.selection import describe_groups, makes_groups
 from repro.session import Session
@@ -29,61 +30,71 @@ from repro.session import Session
 
 @dataclass(frozen=True, kw_only=True)
 class Plotted:
-    """The table of results, and the files that show it."""
+    """The tables of results, of points or of groups, and the files that show them."""
 
-    joined: JoinedChanges
+    joined: JoinedChanges | JoinedGroups
     folder: RunFolder
+    tables: list[Path]
     figures: list[Path]
     beside: tuple[Path, ...] = ()
     """Run folders of the panels that `plot.beside` names."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlottedGroups:
-    """The same of groups of training rows."""
+def plot(session: Session, with_page: bool = False) -> Plotted:
+    """Write tables, summary and figures: of single points, or of groups where `removals` makes these.
 
-    joined: JoinedGroups
-    folder: RunFolder
-    figures: list[Path]
-
-
-def plot(session: Session) -> Plotted | PlottedGroups:
-    """Write table, summary and figures: of single points, or of groups where `removals` makes these.
-
-    Raises:
-        StageError: an earlier stage is missing.
-    """
-    return plot_groups(session) if makes_groups(session.config) else plot_points(session)
-
-
-def plot_groups(session: Session, with_page: bool = False) -> PlottedGroups:
-    """Write `groups.csv`, `removals.json`, `groups.json` and the figures. Arguments as of `plot_points`.
+    Unless the report's page is written next, one of another table is named as old.
 
     Raises:
         StageError: an earlier stage is missing.
     """
     with session.opened() as folder:
-        joined = join_groups(session)
-        config, predictions = session.config, joined.choice.predictions
-        write_groups(folder, joined)
-        write_summary(
-            folder,
-            joined.summary,
-            folder.group_summary,
-            l2_scaling=config["retrain"]["l2_scaling"],
-            removals=_choice_of_groups(config),
-        )
-        session.remember()
-        titles = method_titles(config, predictions)
-        selection = describe_groups(config, joined.choice.removals)
-        figures = [
-            *write_figure(folder, config, draw_groups(joined.table, titles, selection), "groups"),
-            *_by_size(folder, config, joined, titles),
-        ]
-        found = PlottedGroups(joined=joined, folder=folder, figures=figures)
+        found = (_plot_groups if makes_groups(session.config) else _plot_points)(session, folder)
         session.listener.result(found)
-        _warn_of_old_page(session, folder, with_page)
+        if not with_page and shows_another_table(folder):
+            warn(f"{folder.report} is old: it shows another table. Anew: {session.command('report')}")
         return found
+
+
+def _plot_points(session: Session, folder: RunFolder) -> Plotted:
+    """`leave_one_out.csv`, `summary.json` and the figures."""
+    joined = join_changes(session)
+    table, config = joined.table, session.config
+    panels = with_panels_beside(session, joined)
+    write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
+    write_summary(folder, joined.summary)
+    session.remember()
+    titles = method_titles(config, joined.predictions)
+    remove_galleries(folder)
+    figures = [
+        *draw_scatter(folder, config, panels.table, panels.agreements, panels.titles, joined.selection),
+        *draw_errors_and_certificates(folder, config, table, titles),
+    ]
+    tables = [folder.table, folder.summary]
+    return Plotted(joined=joined, folder=folder, tables=tables, figures=figures, beside=panels.beside)
+
+
+def _plot_groups(session: Session, folder: RunFolder) -> Plotted:
+    """`groups.csv`, `removals.json`, `groups.json` and the figures."""
+    joined, config = join_groups(session), session.config
+    write_result(folder, folder.groups, lambda path: joined.table.to_csv(path, index=False))
+    write_removals(folder, joined.removals)
+    write_summary(
+        folder,
+        joined.summary,
+        folder.group_summary,
+        l2_scaling=config["retrain"]["l2_scaling"],
+        removals=_choice_of_groups(config),
+    )
+    session.remember()
+    titles = method_titles(config, joined.predictions)
+    selection = describe_groups(config, joined.removals)
+    figures = [
+        *write_figure(folder, config, draw_groups(joined.table, titles, selection), "groups"),
+        *_by_size(folder, config, joined, titles),
+    ]
+    tables = [folder.groups, folder.removals, folder.group_summary]
+    return Plotted(joined=joined, folder=folder, tables=tables, figures=figures)
 
 
 def _choice_of_groups(config: Config) -> list[str]:
@@ -101,37 +112,3 @@ def _by_size(
         return write_figure(folder, config, draw_agreement_by_size(joined.table, titles), name)
     remove_figure(folder, name)
     return []
-
-
-def plot_points(session: Session, with_page: bool = False) -> Plotted:
-    """Write `leave_one_out.csv`, `summary.json` and the figures.
-
-    Args:
-        session: what to plot.
-        with_page: whether the report's page is written next; else one of another table is named as old.
-
-    Raises:
-        StageError: an earlier stage is missing.
-    """
-    with session.opened() as folder:
-        joined = join_changes(session)
-        table, config = joined.table, session.config
-        panels = with_panels_beside(session, joined)
-        write_result(folder, folder.table, lambda path: table.to_csv(path, index=False))
-        write_summary(folder, joined.summary)
-        session.remember()
-        titles = method_titles(config, joined.predictions)
-        remove_galleries(folder)
-        figures = [
-            *draw_scatter(folder, config, panels.table, panels.agreements, panels.titles, joined.selection),
-            *draw_errors_and_certificates(folder, config, table, titles),
-        ]
-        found = Plotted(joined=joined, folder=folder, figures=figures, beside=panels.beside)
-        session.listener.result(found)
-        _warn_of_old_page(session, folder, with_page)
-        return found
-
-
-def _warn_of_old_page(session: Session, folder: RunFolder, with_page: bool) -> None:
-    if not with_page and shows_another_table(folder):
-        warn(f"{folder.report} is old: it shows another table. Anew: {session.command('report')}")

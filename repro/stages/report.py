@@ -10,10 +10,12 @@ from report.content import AxisLimits, Page
 from report.group_page import render_groups
 from report.page import render
 from report.points import drawn_points, figure_data
+from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config, compose
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style, scatter
 from repro.folder.manifest import file_checksum, write_text_result
+from repro.group_agreement import JoinedGroups
 from repro.page.examples import Pictures, describe_test_point
 from repro.page.groups import describe_groups_page
 from repro.page.judged import judged_scores
@@ -21,9 +23,8 @@ from repro.page.other import other_groups
 from repro.page.provenance import describe_making
 from repro.page.retraining import read_retraining
 from repro.page.traces import traces
-from repro.selection import makes_groups
 from repro.session import Session
-from repro.stages.plot import Plotted, plot_groups, plot_points
+from repro.stages.plot import plot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +49,14 @@ def report(session: Session) -> Reported:
 
 
 def _rendered(session: Session) -> str:
-    if makes_groups(session.config):
-        return render_groups(describe_groups_page(session, plot_groups(session, with_page=True).joined))
-    return render(_page(session, plot_points(session, with_page=True)))
+    joined = plot(session, with_page=True).joined
+    if isinstance(joined, JoinedGroups):
+        return render_groups(describe_groups_page(session, joined))
+    return render(_page(session, joined))
 
 
-def _page(session: Session, plotted: Plotted) -> Page:
-    dataset, joined, config, folder = session.dataset, plotted.joined, session.config, session.folder
+def _page(session: Session, joined: JoinedChanges) -> Page:
+    dataset, config, folder = session.dataset, session.config, session.folder
     titles, pictures = method_titles(config, joined.predictions), Pictures.of(dataset)
     retraining = read_retraining(folder, config, joined.model.key, joined.retrainer, joined.removals)
     sizes = f"{len(dataset.y_train):,} training and {len(dataset.y_test):,} test examples"
@@ -73,7 +75,7 @@ def _page(session: Session, plotted: Plotted) -> Page:
         limits=_limits(config),
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.table),
-        printed_figure=_printed_figure(config, plotted, titles),
+        printed_figure=_printed_figure(config, joined, titles),
         other=other_groups(session),
         making=describe_making(
             folder,
@@ -93,9 +95,9 @@ def _limits(config: Config) -> AxisLimits:
     return AxisLimits(paper=paper, configured=None if configured == paper else configured)
 
 
-def _printed_figure(config: Config, plotted: Plotted, titles: dict[str, str]) -> str:
+def _printed_figure(config: Config, joined: JoinedChanges, titles: dict[str, str]) -> str:
     """The figure for paper, whatever formats the files of figures have, as a `data:` address."""
-    picture, joined = BytesIO(), plotted.joined
+    picture = BytesIO()
     figure = scatter(config, joined.table, joined.agreements, titles, joined.selection)
     save(figure, picture, "png", style=configured_style(config))
     return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")

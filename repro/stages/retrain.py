@@ -80,11 +80,9 @@ def _solve(session: Session, folder: RunFolder, group: Group, device: torch.devi
     theta = aligned(job.theta, like=torch.empty(0, dtype=job.theta.dtype, device=home))
     retrainer = retrainer_for_key(folder, config, risk, theta, job.key, group=group)
     with session.progress("retraining", shown=group.is_first) as tell:
-
-        def report(progress: RetrainingProgress) -> None:
-            tell(_how_far(progress))
-
-        result = solve_and_record(folder, config, retrainer, job, report, group)
+        result = solve_and_record(
+            folder, config, retrainer, job, lambda progress: tell(_how_far(progress)), group
+        )
     host = broadcast_object(socket.gethostname(), group)
     if result is None:
         if group.first_here and group.size > group.ranks_here:

@@ -9,7 +9,7 @@ from repro.errors import StageError, UsageError
 from repro.notices import LOGGER, note
 from repro.panels_beside import sessions_beside
 from repro.problem import make_solver
-from repro.records.influence import read_record, read_table
+from repro.records.influence import read_predicted
 from repro.removal_predictions import lacks_removals
 from repro.retraining import refuse_other_models, refuse_sum_for_points
 from repro.selection import (
@@ -23,17 +23,16 @@ from repro.selection import (
 )
 from repro.session import Session
 from repro.stages.influence import influence
-from repro.stages.plot import Plotted, PlottedGroups, plot
+from repro.stages.plot import Plotted, plot
 from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
 from retrain.schedule import LeaveOneOutError, check_certifiable
 
 
-def run(session: Session, methods: list[Config]) -> Plotted | PlottedGroups:
+def run(session: Session, methods: list[Config]) -> Plotted:
     """Train, predict by each method, retrain, plot.
 
     Args:
-        session: of the first method.
         methods: one configuration per method; they differ in the influence group alone.
 
     Raises:
@@ -110,10 +109,10 @@ def _predict(session: Session) -> str | None:
 
 
 def _is_done(session: Session) -> bool:
-    record = read_record(session.folder, session.config.method)
-    if record is None or read_table(session.folder, record) is None:
+    known = read_predicted(session.folder, session.config.method)
+    if known is None:
         return False
-    model = session.model()
+    record, model = known[0], session.model()
     targets = session.targets(model)
     return (
         record.settings == session.config.solver_settings

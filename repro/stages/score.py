@@ -59,11 +59,9 @@ def score_files(
     commands found of other files by the same truth stays in the first two.
 
     Args:
-        files: what other tools wrote.
         against: a run folder, or a file of `repro ground-truth`.
         tool: whose layout the files have; "auto" for what they say themselves.
         into: a run folder in which the scores become methods like any other.
-        listener: given the result.
 
     Raises:
         UsageError: a file cannot be read or cannot be compared with this truth; nothing is written then.
@@ -125,58 +123,41 @@ def _score(file: Path, tool: str, truth: Truth) -> Score:
         raise UsageError(f"{file} {error}") from error
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Places:
-    """Where the results of a score lie."""
-
-    record: Path
-    table: Path
-    picture: Path
-    folder: RunFolder | None
-    """None beside a file."""
-
-
-def _places(against: Path, first: Path) -> _Places:
-    if against.is_dir():
-        run = RunFolder(against)
-        return _Places(
-            record=run.score, table=run.score_table, picture=run.figure("png", "score"), folder=run
-        )
-    record, table, picture = (first.parent / f"score.{suffix}" for suffix in ("json", "csv", "png"))
-    return _Places(record=record, table=table, picture=picture, folder=None)
-
-
 def _write(scored: list[Scored], against: Path, first: Path) -> tuple[list[Path], list[str]]:
     """Write score.json, score.csv and the figure: these, and the names of the scores of before in them."""
-    places = _places(against, first)
+    folder = RunFolder(against) if against.is_dir() else None
+    record, rows_file, picture = (first.parent / f"score.{suffix}" for suffix in ("json", "csv", "png"))
+    if folder is not None:
+        record, rows_file, picture = folder.score, folder.score_table, folder.figure("png", "score")
     table = pd.concat([one.score.pairs.assign(scores=one.name) for one in scored])[list(COLUMNS)]
-    before, rows = _found_before(places, against, {one.name: str(one.file) for one in scored}, table)
+    before, rows = _found_before(
+        record, rows_file, against, {one.name: str(one.file) for one in scored}, table
+    )
     found = before | {one.name: FileFindings(file=str(one.file), findings=one.score) for one in scored}
     content = {"against": str(against), "scores": {name: one.as_json() for name, one in found.items()}}
     table = pd.concat([rows, table]) if before else table
     figure = draw_leave_one_out(*_drawn(scored), selection=None)
-    folder = places.folder
     write = write_atomically if folder is None else partial(write_result, folder)
     # The table first: score.json vouches for it.
-    write(places.table, lambda path: table.to_csv(path, index=False))
-    write(places.record, lambda path: write_json(path, content))
-    write(places.picture, lambda path: save(figure, path))
-    return [places.record, places.table, places.picture], list(before)
+    write(rows_file, lambda path: table.to_csv(path, index=False))
+    write(record, lambda path: write_json(path, content))
+    write(picture, lambda path: save(figure, path))
+    return [record, rows_file, picture], list(before)
 
 
 def _found_before(
-    places: _Places, against: Path, files: dict[str, str], table: pd.DataFrame
+    record: Path, rows_file: Path, against: Path, files: dict[str, str], table: pd.DataFrame
 ) -> tuple[dict[str, FileFindings], pd.DataFrame]:
     """What earlier commands found of other files by the same truth; of the same name only the last counts."""
     try:
-        found, rows = read_scores_found(places.record, places.table)
+        found, rows = read_scores_found(record, rows_file)
     except FileNotFoundError:
         return {}, table[:0]
     except (OSError, ValueError) as error:
-        warn(f"{places.record} is not as this tool writes it, so that it begins anew: {error}")
+        warn(f"{record} is not as this tool writes it, so that it begins anew: {error}")
         return {}, table[:0]
     if not same_truth(rows, table):
-        warn(f"{places.record} was of other actual changes than those of {against}, so that it begins anew")
+        warn(f"{record} was of other actual changes than those of {against}, so that it begins anew")
         return {}, table[:0]
     for name in files.keys() & found.keys():
         if found[name].file != files[name]:
@@ -209,11 +190,5 @@ def _drawn(
 
 def _agreement(found: Measures) -> Agreement:
     """The same figures without their intervals."""
-    return Agreement(
-        pearson=found.pearson.value,
-        spearman=found.spearman.value,
-        slope=found.slope.value,
-        intercept=found.intercept.value,
-        max_abs_error=found.max_abs_error.value,
-        points=found.points,
-    )
+    names = ("pearson", "spearman", "slope", "intercept", "max_abs_error")
+    return Agreement(**{name: getattr(found, name).value for name in names}, points=found.points)

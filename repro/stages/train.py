@@ -22,10 +22,9 @@ from repro.listener import ProgressReport
 from repro.model_file import not_converged, read_facts, save_model, theta_checksum
 from repro.notices import note, warn
 from repro.problem import asks_for_minima, fit_to_a_minimum, make_fit, minima_by
-from repro.records.configuration import write_configuration
 from repro.records.model import ModelFacts
 from repro.records.provenance import provenance
-from repro.session import Session
+from repro.session import Session, write_configuration
 from repro.user_code import fit_of, naming_own_code
 
 MOST_LABELS = 5
