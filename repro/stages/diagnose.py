@@ -10,11 +10,11 @@ from diagnosis.convergence import check_convergence, what_is_left
 from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
 from diagnosis.training_noise import check_training_noise
-from diagnosis.verdict import Verdict, conclude
+from diagnosis.verdict import Verdict, conclude, conclusion
 from influence.spectrum import Spectrum, spectrum
 from repro.diagnosing.groups import judge_figure_of, refuse_to_compute_groups
 from repro.diagnosing.panels import Panel, computed_panel, has_asked_settings, stored_panels
-from repro.diagnosing.repair import repair
+from repro.diagnosing.repair import advice, repair
 from repro.diagnosing.retraining import Judged, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
@@ -58,6 +58,16 @@ class Diagnosis:
     def trusted(self) -> bool | None:
         """Whether the figure can be trusted; None where no check failed but some are undecided."""
         return conclude(self.verdicts)
+
+    @property
+    def conclusion(self) -> str:
+        """What the checks come to, in a sentence."""
+        return conclusion(self.verdicts)
+
+    @property
+    def what_to_change(self) -> str:
+        """Where checks failed."""
+        return advice(self.repair)
 
 
 def diagnose(session: Session, asked: bool) -> Diagnosis:
