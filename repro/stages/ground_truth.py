@@ -10,6 +10,7 @@ import pandas as pd
 from repro.agreement import actual_changes
 from repro.dattri_files import check_folder, check_one_size, dattri_truth, halves_of, write_dattri
 from repro.errors import StageError, UsageError
+from repro.notices import note_wrote
 from repro.retraining import make_retrainer
 from repro.selection import chosen_groups, makes_groups, needs_influence
 from repro.session import Session
@@ -74,6 +75,7 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
         max_certificate=float(table["certificate"].max()),
     )
     session.listener.result(found)
+    note_wrote(out)
     return found
 
 
@@ -105,6 +107,7 @@ def _export_dattri(session: Session, out: Path) -> Exported:
         max_certificate=max(float(one.certificates.max()) for one in metrics),
     )
     session.listener.result(found)
+    note_wrote(out)
     return found
 
 
