@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -134,7 +134,7 @@ def show(
     rows: Sequence[Mapping[str, Any]],
     *,
     title: str | None = None,
-    fold: bool = False,
+    fold: Collection[str] = (),
     objects: Sequence[Mapping[str, Any]] | None = None,
     **numbers: Any,
 ) -> None:
@@ -145,7 +145,7 @@ def show(
         columns: by heading, the key of a row and the format of its numbers; no format for words, at the left.
         rows: for people.
         title: for people.
-        fold: whether numbers may be broken where the terminal is narrow.
+        fold: headings of what may be broken where the terminal is narrow.
         objects: the rows for a program, where it is given others.
         **numbers: for a program, what holds for all rows.
     """
@@ -158,7 +158,7 @@ def show(
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     for heading, (_, form) in columns.items():
         justify: JustifyMethod = "right" if form else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=bool(form) and not fold)
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in fold)
     for row in rows:
         table.add_row(*(_cell(row[key], form) for key, form in columns.values()))
     out.print(table)

@@ -61,8 +61,11 @@ class Bar:
         if last is None or (last.unit, last.total) != (report.unit, report.total) or report.done < last.done:
             self.progress.reset(counted.id, detail="", began_at=report.done, unit=report.unit)
             counted.total = report.total
-        self.progress.update(counted.id, completed=report.done)
-        counted.fields["detail"] = ", ".join([report.words(), *self._rate()])
+        if self.progress.disable:
+            counted.completed = report.done
+        else:
+            detail = ", ".join([report.words(), *self._rate()])
+            self.progress.update(counted.id, completed=report.done, detail=detail)
 
     def finish(self) -> None:
         """Tell a program the last report, however soon it came."""

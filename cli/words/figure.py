@@ -44,17 +44,15 @@ def _(found: Trained) -> None:
     facts, lowest = found.facts, found.facts.smallest_eigenvalue
     of = f"(R(θ̂): {found.examples} examples, {found.parameters} parameters)"
     minimum = "a minimum" if facts.converged else "not shown to be a minimum"
+    curvature = f"curvature      {lowest or 0:.1e}   the smallest eigenvalue of H at θ̂: {minimum}"
     lines = [
         f"run folder     {found.folder}",
         f"objective      {facts.objective:.10f}   {of}",
         f"test accuracy  {facts.test_accuracy:.4f}   ({found.test_examples} examples)",
         f"gradient norm  {facts.gradient_norm:.1e}   after {facts.passes} passes over the data",
-        f"curvature      {lowest or 0:.1e}   the smallest eigenvalue of H at θ̂: {minimum}",
+        *([] if lowest is None else [curvature]),
         f"seconds        {facts.seconds:.1f}",
     ]
-    if lowest is None:
-        # The fit has not looked.
-        del lines[4]
     say(
         "\n".join(lines),
         "trained",

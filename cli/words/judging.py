@@ -97,7 +97,7 @@ def _show_spectra(spectra: list[Spectrum]) -> None:
 @words
 def _(found: Comparison) -> None:
     rows = [asdict(row) | {"name": row.name} | _quality(row) for row in found.rows]
-    show("comparison", COMPARED, rows, objects=[asdict(row) for row in found.rows])
+    show("comparison", COMPARED, rows, fold=["setting"], objects=[asdict(row) for row in found.rows])
     of_groups = [
         {"name": row.name, "1 - r": 1 - row.groups_pearson} | {name: getattr(row, name) for name in GROUPS}
         for row in found.rows
@@ -106,7 +106,14 @@ def _(found: Comparison) -> None:
     if of_groups:
         title = "predicted changes of the groups against actual ones"
         objects = [{name: row[name] for name in GROUPS} for row in of_groups]
-        show("comparison_of_groups", COMPARED_GROUPS, of_groups, title=title, objects=objects)
+        show(
+            "comparison_of_groups",
+            COMPARED_GROUPS,
+            of_groups,
+            title=title,
+            fold=["setting"],
+            objects=objects,
+        )
     best = found.cheapest
     if best is not None:
         from repro.stages.compare import GOOD_ERROR

@@ -45,7 +45,7 @@ def _(found: ScoredFiles) -> None:
         for named, measures in judged
     ]
     title = f"actual change on score, against {found.against}"
-    show("score", columns, shown, title=title, fold=True, objects=[row | asdict(m) for row, m in judged])
+    show("score", columns, shown, title=title, fold=columns, objects=[row | asdict(m) for row, m in judged])
     for one in found.scored:
         lines = "\n".join(f"{one.name}: {line}" for line in one.findings)
         numbers: dict[str, Any] = one.score.as_json()
