@@ -13,7 +13,7 @@ from cli.console import complain, is_json, speaking
 from cli.help import HelpfulGroup
 from cli.options import LogJson, Quiet, TrustCode
 from parallel.children import started_by_command
-from repro.configuration.command_words import wrong_word
+from repro.configuration.mistakes import wrong_word
 from repro.errors import StageError, TerminatedError, UsageError
 
 Command = Callable[..., None]
