@@ -34,7 +34,7 @@ def default_truth() -> Path:
     if not folder.manifest.exists():
         raise UsageError(
             f"no truth is named, and {folder.path}, the run folder of the default configuration, holds no "
-            "run; name a run folder by --against FOLDER, or a file of repro ground-truth by --against FILE"
+            "run; name a run folder by --against FOLDER, or by --against FILE a file of repro ground-truth"
         )
     return folder.path
 

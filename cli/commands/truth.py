@@ -14,11 +14,7 @@ from cli.options import Gpus, Methods, Overrides, option
 def ground_truth(
     out: Annotated[
         Path,
-        option(
-            "--out -o FILE",
-            "File to write; its name ends in .csv, .parquet, .npz or .safetensors. With --format dattri "
-            "a folder",
-        ),
+        option("--out -o FILE", "A .csv, .parquet, .npz or .safetensors file; with --format dattri a folder"),
     ],
     overrides: Overrides = None,
     test_index: Annotated[
@@ -28,9 +24,7 @@ def ground_truth(
     layout: Annotated[
         str,
         option(
-            "--format TOOL",
-            "Whose layout is written: dattri, the folders loo and lds of its benchmarks; auto: by the "
-            "name of the file",
+            "--format TOOL", "dattri: the folders loo and lds of its benchmarks; auto: by the file's name"
         ),
     ] = "auto",
 ) -> None:
@@ -82,11 +76,7 @@ def lds(
     gpus: Gpus = None,
     sgd_seeds: Annotated[
         int,
-        option(
-            "--sgd-seeds N",
-            "Train every model by SGD too, N times, and score by those losses beside; 0: not at all",
-            min=0,
-        ),
+        option("--sgd-seeds N", "Train every model by SGD N times too; score by those losses beside", min=0),
     ] = 0,
 ) -> None:
     """Score methods by how well they order models of random halves: Spearman's r, with a proven interval.
