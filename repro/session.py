@@ -13,7 +13,6 @@ import torch
 
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
-from repro.command_line import command
 from repro.configuration.compose import Config
 from repro.folder.naming import run_folder
 from repro.folder.opening import open_run_folder, speaks_for_all
@@ -152,4 +151,4 @@ class Session:
 
     def command(self, stage: str, *options: str) -> str:
         """The command line that runs a stage under this configuration."""
-        return command(stage, self.config, *options)
+        return self.config.command(stage, *options)
