@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.configuration.compose import Config
+from repro.configuration.grammar import override
 from repro.errors import StageError, UsageError
 from repro.problem import load_dataset
 from repro.session import Session
@@ -26,8 +27,7 @@ class CommonPoints:
     @property
     def override(self) -> str:
         """What every run is given."""
-        found = ",".join(map(str, self.test_index))
-        return f"{KEY}={found}" if len(self.test_index) == 1 else f"{KEY}=[{found}]"
+        return override(KEY, self.test_index[0] if len(self.test_index) == 1 else self.test_index)
 
     @property
     def description(self) -> str:
