@@ -248,10 +248,10 @@ def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> No
         f"{found.slope:.3f}, largest ‖∇R₋ᵢ‖ {table['gradient_norm'].max():.1e}"
     )
     # No certificate: the error is of first order, and not proven.
-    columns = {"method": "cg", "test_index": target, "predicted_stderr": 0.0, "certificate": np.nan}
-    figure = draw_leave_one_out(
-        table.assign(**columns, truth=CONTINUED), {("cg", target): found}, {"cg": "CNN at its minimum"}
+    shown = table.assign(
+        method="cg", test_index=target, predicted_stderr=0.0, certificate=np.nan, truth=CONTINUED
     )
+    figure = draw_leave_one_out(shown, {("cg", target): found}, {"cg": "CNN at its minimum"})
     save(figure, folder / "cnn_minimum.png")
 
 

@@ -3,8 +3,9 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, overload
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import typer
 
@@ -12,7 +13,7 @@ from cli.console import complain, is_json, speaking
 from cli.help import HelpfulGroup
 from cli.options import LogJson, Quiet, TrustCode
 from parallel.children import started_by_command
-from repro.configuration.command_words import wrong_word
+from repro.configuration.mistakes import wrong_word
 from repro.errors import StageError, TerminatedError, UsageError
 
 Command = Callable[..., None]
@@ -20,17 +21,7 @@ COMMANDS: list[Command] = []
 """All that were made, in the order of their files and in them, which is that of `repro --help`."""
 
 
-@overload
-def command(function: Command) -> Command: ...
-
-
-@overload
-def command(*, quiet: bool, opens_folder: bool) -> Callable[[Command], Command]: ...
-
-
-def command(
-    function: Command | None = None, *, quiet: bool = True, opens_folder: bool = True
-) -> Command | Callable[[Command], Command]:
+def command(function: Command, *, quiet: bool = True, opens_folder: bool = True) -> Command:
     """Make a function a command, with the options that all have, and exceptions as messages and exit codes.
 
     Args:
@@ -38,68 +29,59 @@ def command(
         quiet: whether it takes --quiet; not where the lines are all there is of the result.
         opens_folder: whether it reads run folders, and so takes --trust-code.
     """
-    if function is None:
-        return functools.partial(_as_command, quiet=quiet, opens_folder=opens_folder)
-    return _as_command(function, quiet=quiet, opens_folder=opens_folder)
 
-
-def _as_command(function: Command, quiet: bool, opens_folder: bool) -> Command:
     @functools.wraps(function)
-    def wrapped(*arguments: Any, **options: Any) -> None:
-        manner = {name: options.pop(name, False) for name in ("quiet", "log_json")}
-        trusted = options.pop("trust_code", None) or []
+    def wrapped(
+        quiet: bool = False, log_json: bool = False, trust_code: Sequence[str] | None = None, **own: Any
+    ) -> None:
+        from repro.folder.trust import trusting
 
-        def work() -> None:
-            from repro.folder.trust import trusting
-
-            with trusting(trusted):
-                function(*arguments, **options)
-
-        with speaking(**manner):
-            _run(work)
+        with speaking(quiet=quiet, log_json=log_json), _exit_codes(), trusting(trust_code or []):
+            function(**own)
 
     # Typer reads the options off the signature.
-    own = inspect.signature(function)
-    keyword = inspect.Parameter.KEYWORD_ONLY
-    added: list[tuple[str, object, object]] = [("log_json", LogJson, False)]
-    if quiet:
-        added.insert(0, ("quiet", Quiet, False))
-    if opens_folder:
-        added.append(("trust_code", TrustCode, None))
-    more = [
-        inspect.Parameter(name, keyword, default=default, annotation=kind) for name, kind, default in added
+    signature = inspect.signature(function)
+    common = (
+        ("quiet", Quiet, False, quiet),
+        ("log_json", LogJson, False, True),
+        ("trust_code", TrustCode, None, opens_folder),
+    )
+    added = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, kind, default, wanted in common
+        if wanted
     ]
-    wrapped.__signature__ = own.replace(parameters=[*own.parameters.values(), *more])  # type: ignore[attr-defined]
+    parameters = [*signature.parameters.values(), *added]
+    wrapped.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     COMMANDS.append(wrapped)
     return wrapped
 
 
-def _run(work: Callable[[], None]) -> None:
-    """Do the work; turn the project's own exceptions into a message on stderr and an exit code."""
+@contextmanager
+def _exit_codes() -> Iterator[None]:
+    """Turn the project's own exceptions into a message on stderr and an exit code."""
     try:
-        work()
+        yield
+        return
     except UsageError as error:
-        complain(str(error), 2)
-        raise typer.Exit(2) from error
+        line, exit_code = str(error), 2
     except StageError as error:
-        complain(str(error), 1)
-        raise typer.Exit(1) from error
+        line, exit_code = str(error), 1
     except OSError as error:
-        complain(f"{error.filename or 'file system'}: {error.strerror or error}", 1)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        _say_ended("interrupted", 130)
-        raise typer.Exit(130) from error
-    except TerminatedError as error:
-        _say_ended("terminated", 143)
-        raise typer.Exit(143) from error
+        line, exit_code = f"{error.filename or 'file system'}: {error.strerror or error}", 1
+    except KeyboardInterrupt:
+        line, exit_code = _ended("interrupted"), 130
+    except TerminatedError:
+        line, exit_code = _ended("terminated"), 143
+    if line:
+        complain(line, exit_code)
+    raise typer.Exit(exit_code)
 
 
-def _say_ended(how: str, exit_code: int) -> None:
-    if not started_by_command():
-        complain(
-            f"{how}. Finished stages and batches are kept; the same command goes on from there", exit_code
-        )
+def _ended(how: str) -> str:
+    """What is said of it, once for all processes of a command."""
+    goes_on = f"{how}. Finished stages and batches are kept; the same command goes on from there"
+    return "" if started_by_command() else goes_on
 
 
 class Commands(HelpfulGroup):

@@ -1,28 +1,31 @@
-"""Composing a configuration, imported when a command runs: `--help` answers sooner without Hydra."""
+"""What a command begins with, imported when it runs: `--help` answers sooner without Hydra and torch."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from repro.configuration.compose import Config
+    from repro.session import Session
 
 
-def compose(overrides: list[str], method: str | None = None) -> "Config":
-    """`repro.configuration.compose.compose`."""
-    from repro.configuration.compose import compose as composed
-
-    return composed(overrides, method)
+def compose(overrides: Iterable[str] | None, method: str | None = None, gpus: int | None = None) -> "Config":
+    """The configuration of what was typed; --method and --gpus are short for two of its keys."""
+    return compose_methods(overrides, [method] if method else [], gpus)[0]
 
 
-def compose_run(overrides: list[str], methods: list[str]) -> "list[Config]":
-    """One configuration per method of `repro run`: those that are named, else those of the key `methods`."""
-    config = None if methods else compose(overrides)
-    if config is not None and (config.names_method or not config["methods"]):
-        return [config]
-    return compose_methods(overrides, methods if config is None else config["methods"])
-
-
-def compose_methods(overrides: list[str], methods: list[str]) -> "list[Config]":
-    """`repro.configuration.compose.compose_methods`."""
+def compose_methods(
+    overrides: Iterable[str] | None, methods: list[str] | None, gpus: int | None = None
+) -> "list[Config]":
+    """One configuration per method that is named."""
     from repro.configuration.compose import compose_methods as composed
 
-    return composed(overrides, methods)
+    short = [] if gpus is None else [f"retrain.gpus={gpus}"]
+    return composed([*(overrides or []), *short], list(methods or []))
+
+
+def session_of(config: "Config") -> "Session":
+    """A session whose work the terminal shows."""
+    from cli.terminal import Terminal
+    from repro.session import Session
+
+    return Session(config, Terminal())

@@ -12,16 +12,17 @@ length of a command, so that ranks, and the runs of a sweep, obey too: they inhe
 
 import json
 import logging
+import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TextIO
 
-from rich.console import Console, ConsoleOptions
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, JustifyMethod
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -77,21 +78,16 @@ def speaking(*, quiet: bool, log_json: bool) -> Iterator[None]:
 def _logged_lines_said() -> Iterator[None]:
     """Say in the block what the packages below, which know no console, write to their logs."""
     loggers = [logging.getLogger(name) for name in SPEAKING]
-    if any(isinstance(known, _Saying) for known in loggers[0].handlers):
-        yield
-        return
-    handler, before = _Saying(logging.INFO), [(logger.level, logger.propagate) for logger in loggers]
+    before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
-        logger.addHandler(handler)
+        logger.handlers, logger.propagate = [_Saying()], False
         logger.setLevel(logging.INFO)
-        logger.propagate = False
     try:
         yield
     finally:
-        for logger, (level, propagate) in zip(loggers, before, strict=True):
-            logger.removeHandler(handler)
+        for logger, (handlers, level, propagate) in zip(loggers, before, strict=True):
+            logger.handlers, logger.propagate = handlers, propagate
             logger.setLevel(level)
-            logger.propagate = propagate
 
 
 class _Saying(logging.Handler):
@@ -132,27 +128,46 @@ def say(line: str | Text, event: str = "message", *, always: bool = False, **num
         out.print(line, markup=False)
 
 
-def say_wrote(*files: Path) -> None:
-    """Which files there are now."""
-    *others, last = map(str, files)
-    say(f"wrote {', '.join(others)} and {last}" if others else f"wrote {last}", "wrote", files=list(files))
-
-
-def show(table: Table, name: str, rows: Sequence[Mapping[str, Any]], **numbers: Any) -> None:
+def show(
+    name: str,
+    columns: Mapping[str, tuple[str, str]],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    title: str | None = None,
+    fold: Collection[str] = (),
+    objects: Sequence[Mapping[str, Any]] | None = None,
+    **numbers: Any,
+) -> None:
     """A table of results.
 
     Args:
-        table: for people, rounded.
         name: what a program knows it by.
-        rows: the same for a program: numbers as they are, one mapping a row.
-        **numbers: what holds for all rows.
+        columns: by heading, the key of a row and the format of its numbers; no format for words, at the left.
+        rows: for people.
+        title: for people.
+        fold: headings of what may be broken where the terminal is narrow.
+        objects: the rows for a program, where it is given others.
+        **numbers: for a program, what holds for all rows.
     """
     if is_quiet():
         return
     if is_json():
-        emit(sys.stdout, "table", {"name": name} | numbers | {"rows": list(rows)})
-    else:
-        out.print(table)
+        given = rows if objects is None else objects
+        emit(sys.stdout, "table", {"name": name} | numbers | {"rows": list(given)})
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
+    for heading, (_, form) in columns.items():
+        justify: JustifyMethod = "right" if form else "left"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in fold)
+    for row in rows:
+        table.add_row(*(_cell(row[key], form) for key, form in columns.values()))
+    out.print(table)
+
+
+def _cell(value: Any, form: str) -> str:
+    if isinstance(value, str) or not form:
+        return str(value)
+    return "undefined" if math.isnan(value) else format(value, form)
 
 
 def warn(line: str) -> None:

@@ -16,7 +16,6 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
-    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -35,68 +34,42 @@ SECONDS_BETWEEN_PASSES = 0.1
 
 
 @dataclass(slots=True)
-class Pace:
-    """How fast a count goes, since it began. Another count (unit, total, or back to fewer) begins anew."""
-
-    count: tuple[str, float | None] = ("", None)
-    began: float = 0.0
-    began_at: float = 0.0
-    done: float = 0.0
-
-    def follow(self, report: ProgressReport) -> bool:
-        """Whether this is the beginning of another count: set-up is no measure of what comes after it."""
-        count = report.unit, report.total
-        another = count != self.count or report.done < self.done
-        if another:
-            self.count, self.began, self.began_at = count, time.monotonic(), report.done
-        self.done = report.done
-        return another
-
-    @property
-    def per_second(self) -> float | None:
-        """The pace of the whole count, because steps are long and bursty; None before there is one."""
-        seconds = time.monotonic() - self.began
-        return (self.done - self.began_at) / seconds if self.done > self.began_at and seconds > 0 else None
-
-    @property
-    def seconds_left(self) -> float | None:
-        rate, (_, total) = self.per_second, self.count
-        return None if rate is None or total is None else max(0.0, (total - self.done) / rate)
-
-
-@dataclass(slots=True)
 class Bar:
     """What one piece of long work shows."""
 
     task: str
-    shown: bool
-    """Whether anything is said of it at all."""
     progress: Progress
-    rich_task: TaskID
+    """With one task, which counts for the lines and objects too."""
     began: float = field(default_factory=lambda: time.monotonic())
-    pace: Pace = field(default_factory=Pace)
     last: ProgressReport | None = None
     last_told: ProgressReport | None = None
-    told_at: float = field(default_factory=lambda: time.monotonic())
+    told_at: float = 0.0
 
     def update(self, report: ProgressReport) -> None:
         """Show where the work stands, now or when it is time for it."""
-        another_count = self.pace.follow(report)
-        self.last = report
-        if not self.shown:
+        if is_quiet():
             return
-        if is_json():
-            if self._is_due(report):
-                self._emit(report)
-        elif not self.progress.disable:
-            if another_count:
-                self.progress.reset(self.rich_task)
-            words = ", ".join([report.words(), *self._rate()])
-            self.progress.update(self.rich_task, completed=report.done, total=report.total, detail=words)
+        self._count(report)
+        self.last = report
+        if is_json() and self._is_due(report):
+            self._emit(report)
+
+    def _count(self, report: ProgressReport) -> None:
+        """Another count (unit, total, or back to fewer) begins anew: set-up is no measure of what follows."""
+        (counted,) = self.progress.tasks
+        last = self.last
+        if last is None or (last.unit, last.total) != (report.unit, report.total) or report.done < last.done:
+            self.progress.reset(counted.id, detail="", began_at=report.done, unit=report.unit)
+            counted.total = report.total
+        if self.progress.disable:
+            counted.completed = report.done
+        else:
+            detail = ", ".join([report.words(), *self._rate()])
+            self.progress.update(counted.id, completed=report.done, detail=detail)
 
     def finish(self) -> None:
         """Tell a program the last report, however soon it came."""
-        if self.shown and is_json() and self.last is not None and self.last is not self.last_told:
+        if is_json() and self.last is not None and self.last is not self.last_told:
             self._emit(self.last)
 
     def _is_due(self, report: ProgressReport) -> bool:
@@ -107,11 +80,8 @@ class Bar:
 
     def _emit(self, report: ProgressReport) -> None:
         self.last_told, self.told_at = report, time.monotonic()
-        measured = {
-            "per_second": self.pace.per_second,
-            "seconds_left": self.pace.seconds_left,
-            "seconds": self.told_at - self.began,
-        }
+        rate, left = self._pace()
+        measured = {"per_second": rate, "seconds_left": left, "seconds": self.told_at - self.began}
         emit(sys.stderr, "progress", {"task": self.task} | asdict(report) | measured)
 
     def print_line(self) -> None:
@@ -120,22 +90,27 @@ class Bar:
         if report is None:
             err.print(f"{self.task}: " + ("started" if seconds < 1 else f"{seconds:.0f} s"), markup=False)
             return
-        parts = [report.words(), *self._count(report), *self._rate(), *self._remaining()]
+        _, left = self._pace()
+        counted = [] if report.total is None else [f"{report.done:g} of {report.total:g} {report.unit}"]
+        remaining = [] if left is None else [f"about {math.ceil(left / 60)} min left"]
+        parts = [report.words(), *counted, *self._rate(), *remaining]
         err.print(f"{self.task}: {seconds:.0f} s, {', '.join(parts)}", markup=False)
 
-    def _count(self, report: ProgressReport) -> list[str]:
-        return [] if report.total is None else [f"{report.done:g} of {report.total:g} {report.unit}"]
+    def _pace(self) -> tuple[float | None, float | None]:
+        """Steps per second and seconds left. Of the whole count, as steps are long and bursty."""
+        (counted,) = self.progress.tasks
+        steps, seconds = counted.completed - counted.fields["began_at"], counted.elapsed or 0.0
+        if steps <= 0 or seconds <= 0:
+            return None, None
+        rate = steps / seconds
+        return rate, None if counted.total is None else max(0.0, counted.total - counted.completed) / rate
 
     def _rate(self) -> list[str]:
-        rate = self.pace.per_second
+        rate, _ = self._pace()
         if rate is None:
             return []
         number = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
-        return [f"{number} {self.pace.count[0]} per second"]
-
-    def _remaining(self) -> list[str]:
-        seconds = self.pace.seconds_left
-        return [] if seconds is None else [f"about {math.ceil(seconds / 60)} min left"]
+        return [f"{number} {self.progress.tasks[0].fields['unit']} per second"]
 
 
 class TwoLines(Progress):
@@ -153,33 +128,25 @@ def _can_redraw() -> bool:
 
 
 @contextmanager
-def progress_bar(task: str, shown: bool = True) -> Iterator[Bar]:
-    """What shows the work of the block on stderr; on a terminal it leaves nothing behind.
-
-    Args:
-        task: what the work is.
-        shown: whether this process is the one that speaks.
-    """
-    shown = shown and not is_quiet()
-    columns = (
+def progress_bar(task: str) -> Iterator[Bar]:
+    """What shows the work of the block on stderr; on a terminal it leaves nothing behind."""
+    shown = not is_quiet() and not is_json()
+    with TwoLines(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-    )
-    with TwoLines(
-        *columns,
         console=err,
+        get_time=lambda: time.monotonic(),
         transient=True,
-        disable=not shown or is_json() or not _can_redraw(),
-        # The pace of the whole work, because its steps are long and bursty.
+        disable=not shown or not _can_redraw(),
         speed_estimate_period=24 * 3600,
     ) as progress:
-        bar = Bar(task, shown, progress, progress.add_task(task, total=None, detail=""))
-        plain = shown and progress.disable and not is_json()
+        progress.add_task(task, total=None, detail="", began_at=0.0)
+        bar = Bar(task, progress)
         try:
-            with _printing_lines(bar) if plain else nullcontext():
+            with _printing_lines(bar) if shown and progress.disable else nullcontext():
                 yield bar
         finally:
             bar.finish()

@@ -28,3 +28,14 @@ def conclude(verdicts: Iterable[Verdict]) -> bool | None:
     if False in states:
         return False
     return None if not states or None in states else True
+
+
+def conclusion(verdicts: Iterable[Verdict]) -> str:
+    """What they say of the figure together, in a sentence."""
+    counted = [verdict for verdict in verdicts if verdict.counts]
+    if failed := sum(verdict.passed is False for verdict in counted):
+        return f"{failed} of {len(counted)} checks failed: this configuration's figure cannot be trusted"
+    if conclude(counted):
+        return "The figure can be trusted."
+    undecided = ", ".join(verdict.check for verdict in counted if verdict.passed is None) or "everything"
+    return f"No check failed, but {undecided} stayed undecided: the figure is neither confirmed nor refuted."

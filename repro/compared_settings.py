@@ -2,7 +2,6 @@
 
 import shlex
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 from influence.estimator import RemovalEstimator
 from influence.solution import Solver
@@ -10,14 +9,6 @@ from repro.configuration.compose import Config, check_method_names, compose, com
 from repro.errors import UsageError
 from repro.problem import make_solver
 from repro.selection import makes_groups
-
-
-@runtime_checkable
-class Damped(Protocol):
-    """A solver of (H + damping·I) s = v."""
-
-    @property
-    def damping(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +53,8 @@ def read_settings(config: Config) -> list[MethodSettings]:
 
 def common_damping(found: list[MethodSettings]) -> float:
     """The damping that all settings share: with another they would solve for something else."""
-    dampings: set[float] = {one.solver.damping for one in found if isinstance(one.solver, Damped)}
+    named = (getattr(one.solver, "damping", None) for one in found)
+    dampings = {float(damping) for damping in named if damping is not None}
     if len(dampings) > 1:
         raise UsageError(
             f"compare.settings: one damping for all, or they answer different questions; got {dampings}. "

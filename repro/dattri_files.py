@@ -5,7 +5,7 @@ indices the rows left out; for lds the values are −ℓ(z_test, θ̂₋S) and t
 both a training point that helps has a positive score. A bound on the error of each value stands beside them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,16 +46,14 @@ def dattri_truth(
         num_train: n.
         halves: removals of one size, as dattri's indices are a rectangle.
     """
-    column_of = {rows: column for column, rows in enumerate(truth.removals)}
-    single = [column for column, rows in enumerate(truth.removals) if len(rows) == 1]
-    several = [column_of[rows] for rows in halves]
+    single: list[Removal] = [rows for rows in truth.removals if len(rows) == 1]
+    everyone = np.arange(num_train)
+    kept = [np.delete(everyone, list(rows)) for rows in halves]
     found = []
     if single:
-        found.append(_metric("loo", truth, losses, single, truth.points, sign=1.0))
-    if several:
-        everyone = np.arange(num_train)
-        kept = np.stack([np.delete(everyone, list(rows)) for rows in halves])
-        found.append(_metric("lds", truth, losses, several, kept, sign=-1.0))
+        found.append(_metric("loo", truth, losses, single, [rows[0] for rows in single], sign=1.0))
+    if halves:
+        found.append(_metric("lds", truth, losses, halves, kept, sign=-1.0))
     return found
 
 
@@ -63,14 +61,16 @@ def _metric(
     metric: str,
     truth: Changes,
     losses: Float[np.ndarray, " t"],
-    columns: list[int],
-    indices: np.ndarray,
+    removals: list[Removal],
+    indices: Sequence[int | np.ndarray],
     sign: float,
 ) -> DattriTruth:
+    column_of = {rows: column for column, rows in enumerate(truth.removals)}
+    columns = [column_of[rows] for rows in removals]
     values = sign * (truth.actual_change[:, columns] + losses[:, None])
     return DattriTruth(
         metric=metric,
-        indices=torch.from_numpy(np.ascontiguousarray(indices, dtype=np.int64)),
+        indices=torch.from_numpy(np.array(indices, dtype=np.int64)),
         target_values=torch.from_numpy(np.ascontiguousarray(values.T)),
         certificates=torch.from_numpy(np.ascontiguousarray(truth.bound[:, columns].T)),
     )
@@ -111,13 +111,8 @@ def check_folder(out: Path) -> None:
 def write_dattri(found: list[DattriTruth], targets: list[int], out: Path) -> None:
     """Write the folder; `test_indices.pt` says which test point each column is of."""
     for one in found:
-        parts: Mapping[str, Tensor] = {
-            "indices": one.indices,
-            "target_values": one.target_values,
-            "certificates": one.certificates,
-        }
-        for name, values in parts.items():
-            _save(values, out / one.metric / f"{name}_{one.metric}.pt")
+        for name in ("indices", "target_values", "certificates"):
+            _save(getattr(one, name), out / one.metric / f"{name}_{one.metric}.pt")
     _save(torch.tensor(targets), out / TEST_POINTS)
 
 

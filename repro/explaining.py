@@ -28,10 +28,10 @@ class Found:
     """One test point: how the method ended, and the scores of all training points."""
 
     target: int
-    status: Status
-    message: str
+    status: Status = Status.FINISHED
+    message: str = ""
     seconds: float
-    scores: Scores | None
+    scores: Scores | None = None
     """None where the method failed."""
     solution: Solution | None = None
     """s_test, of a method that solves for it."""
@@ -39,26 +39,18 @@ class Found:
 
     def as_record(self) -> SolutionRecord:
         solution = self.solution
-        found = SolutionRecord(
+        solved = solution is not None and not solution.status.failed
+        return SolutionRecord(
             test_index=self.target,
             status=str(self.status),
             message=self.message,
             seconds=self.seconds,
+            norm=float(solution.value.norm()) if solution is not None and solved else None,
             l2_product=self.l2_product,
-            hessian_vector_products=None,
-            trace=[],
-            traced="",
-        )
-        if solution is None:
-            return found
-        return found.model_copy(
-            update={
-                "norm": None if solution.status.failed else float(solution.value.norm()),
-                "relative_residual": solution.relative_residual,
-                "hessian_vector_products": solution.num_hvps,
-                "trace": without_non_finite(solution.trace),
-                "traced": solution.traced,
-            }
+            relative_residual=None if solution is None else solution.relative_residual,
+            hessian_vector_products=None if solution is None else solution.num_hvps,
+            trace=[] if solution is None else without_non_finite(solution.trace),
+            traced="" if solution is None else solution.traced,
         )
 
     def as_table(self, labels: object) -> pd.DataFrame:
@@ -150,18 +142,13 @@ def by_removals(
         raise UsageError(f"{question.method}: {error}") from error
     except NotDefiniteError as error:
         seconds = time.perf_counter() - started
-        return [
-            failed(_finished(target, seconds), question.theta, error) for target in question.targets
-        ], None
-    seconds = time.perf_counter() - started
+        ended = (Found(target=target, seconds=seconds) for target in question.targets)
+        return [failed(one, question.theta, error) for one in ended], None
+    seconds, message = time.perf_counter() - started, predictor.message
     return [
-        replace(_finished(target, seconds), message=predictor.message, scores=scores_of_changes(own))
+        Found(target=target, message=message, seconds=seconds, scores=scores_of_changes(own))
         for target, own in zip(question.targets, changes, strict=True)
     ], predictor
-
-
-def _finished(target: int, seconds: float) -> Found:
-    return Found(target=target, status=Status.FINISHED, message="", seconds=seconds, scores=None)
 
 
 def failed(found: Found, theta: Float[Tensor, " p"], error: NotDefiniteError) -> Found:
@@ -169,11 +156,4 @@ def failed(found: Found, theta: Float[Tensor, " p"], error: NotDefiniteError) ->
     solution = failure(
         Status.SINGULAR, theta, evidence=str(error), remedy="add L2, such as `model.l2=0.01`, or more of it"
     )
-    return Found(
-        target=found.target,
-        status=solution.status,
-        message=solution.message,
-        seconds=found.seconds,
-        scores=None,
-        solution=solution,
-    )
+    return replace(found, status=solution.status, message=solution.message, scores=None, solution=solution)

@@ -1,22 +1,17 @@
 """A method whose predictions came from a file: written like any other, for plot, report and check."""
 
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+import torch
 
-from influence.solution import Status
+from influence.scores import scores_of_changes
 from repro.configuration.schema import EXTERNAL
 from repro.errors import UsageError
+from repro.explaining import Found
 from repro.folder.paths import RunFolder
-from repro.records.influence import (
-    COLUMNS,
-    InfluenceRecord,
-    SolutionRecord,
-    read_record,
-    read_table,
-    write_predictions,
-)
+from repro.records.influence import InfluenceRecord, read_record, read_table, write_predictions
 from score.score import Score
 
 
@@ -39,39 +34,21 @@ def write_external(folder: RunFolder, name: str, file: Path, score: Score) -> No
             f"--into {folder.path}: {file} scores {scores.rows.shape[1]:,} training points; a method "
             f"scores all {len(labels):,}"
         )
-    parts = [_part(target, row, labels) for target, row in zip(scores.test_points, scores.rows, strict=True)]
+    found = [
+        Found(
+            target=target,
+            message=f"scores of {file.name}",
+            seconds=0.0,
+            scores=replace(scores_of_changes(row), predicted_stderr=torch.full_like(row, torch.nan)),
+        )
+        for target, row in zip(scores.test_points, map(torch.tensor, scores.rows), strict=True)
+    ]
     written = InfluenceRecord(
         method=name,
         settings={"_target_": EXTERNAL, "file": str(file)},
         model_checksum=record.model_checksum,
         test_index=list(scores.test_points),
-        solutions=[_solution(target, file) for target in scores.test_points],
+        solutions=[one.as_record() for one in found],
         table_checksum=None,
     )
-    write_predictions(folder, written, pd.concat(parts, ignore_index=True))
-
-
-def _part(target: int, row: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    found = pd.DataFrame(
-        {
-            "test_index": target,
-            "train_index": range(len(row)),
-            "label": labels,
-            "influence": -len(row) * row,
-            "predicted_change": row,
-            "predicted_stderr": np.nan,
-        }
-    )
-    return found[list(COLUMNS)]
-
-
-def _solution(target: int, file: Path) -> SolutionRecord:
-    return SolutionRecord(
-        test_index=target,
-        status=str(Status.FINISHED),
-        message=f"scores of {file.name}",
-        seconds=0.0,
-        hessian_vector_products=None,
-        trace=[],
-        traced="",
-    )
+    write_predictions(folder, written, pd.concat([one.as_table(labels) for one in found], ignore_index=True))

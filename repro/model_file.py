@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from erm.aligned import aligned
-from repro.command_line import command
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.manifest import write_result
@@ -92,10 +91,10 @@ def read_facts(folder: RunFolder, config: Config) -> ModelFacts:
     """
     if not folder.model.exists():
         where = "" if folder.path.is_absolute() else f" in the working directory {Path.cwd()}"
-        raise StageError(f"{folder.model} is missing{where}. Run first: {command('train', config)}")
+        raise StageError(f"{folder.model} is missing{where}. Run first: {config.command('train')}")
     facts = stored_facts(folder)
     if facts is None:
-        raise StageError(f"{folder.model} is damaged. Remove it and run: {command('train', config)}")
+        raise StageError(f"{folder.model} is damaged. Remove it and run: {config.command('train')}")
     different = describe_differences(facts.configuration, determining(config.values))
     if different:
         raise StageError(f"{folder.model} was trained under another configuration:\n{different}")

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from repro.command_line import command
 from repro.configuration.compose import Config
 from repro.errors import StageError
 from repro.folder.paths import RunFolder
@@ -53,7 +52,7 @@ def read_predictions(
     if not methods:
         raise StageError(
             f"{folder.path / 'influence'} holds no predictions. "
-            f"Run first: {command('influence', config, '--method', config.method)}"
+            f"Run first: {config.command('influence', '--method', config.method)}"
         )
     predictions, obstacles = [], []
     for method in methods:
@@ -97,7 +96,7 @@ def _obstacle(
     targets: list[int],
 ) -> str | None:
     """Why a method's predictions cannot stand beside this configuration; both values in the line."""
-    remedy = command("influence", config, "--method", method)
+    remedy = config.command("influence", "--method", method)
     if record is None:
         return f"the record of {method} is missing or damaged. Run again: {remedy}"
     if table is None:
@@ -128,7 +127,7 @@ def _check_asked_settings(config: Config, record: InfluenceRecord) -> None:
     if different:
         raise StageError(
             f"{config.method} was computed with other settings:\n" + "\n".join(different) + "\n"
-            f"Run again: {command('influence', config, '--method', config.method)}"
+            f"Run again: {config.command('influence', '--method', config.method)}"
         )
 
 
@@ -136,12 +135,12 @@ def select_rows(
     config: Config, table: pd.DataFrame, targets: list[int], chosen: list[int] | None
 ) -> pd.DataFrame:
     """The rows of a method's table that the figure shows: see `read_predictions`."""
-    parts = [_rows(config, table[table["test_index"] == target], chosen) for target in targets]
+    parts = []
+    for target in targets:
+        # One row for every training point, in order.
+        rows = table[table["test_index"] == target]
+        own = (
+            points_by_influence(config, rows["influence"].to_numpy(np.float64)) if chosen is None else chosen
+        )
+        parts.append(rows.iloc[own])
     return pd.concat(parts, ignore_index=True)
-
-
-def _rows(config: Config, table: pd.DataFrame, chosen: list[int] | None) -> pd.DataFrame:
-    """Rows of one test point; the table has one for every training point, in order."""
-    if chosen is None:
-        chosen = points_by_influence(config, table["influence"].to_numpy(dtype=np.float64))
-    return table.iloc[chosen]

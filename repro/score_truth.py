@@ -14,6 +14,7 @@ from jaxtyping import Int
 from repro.configuration.compose import compose
 from repro.configuration.mistakes import no_run
 from repro.errors import UsageError
+from repro.folder.naming import run_folder
 from repro.folder.opening import open_run
 from repro.folder.paths import RunFolder
 from repro.records.group_rows import read_removals
@@ -25,6 +26,17 @@ from score.truth import GroupTruth, Truth, TruthError, truth_of_table
 
 HALVES = "halves"
 """What groups.csv calls models that keep a random share of the rows."""
+
+
+def default_truth() -> Path:
+    """The run folder of the configuration, which nobody has named."""
+    folder = run_folder(compose([]))
+    if not folder.manifest.exists():
+        raise UsageError(
+            f"no truth is named, and {folder.path}, the run folder of the default configuration, holds no "
+            "run; name a run folder by --against FOLDER, or by --against FILE a file of repro ground-truth"
+        )
+    return folder.path
 
 
 def truth_at(path: Path) -> Truth:

@@ -14,7 +14,6 @@ from omegaconf import OmegaConf
 
 from erm.dataset import Dataset
 from erm.risk import EmpiricalRisk
-from repro.command_line import command
 from repro.configuration.compose import Config
 from repro.folder.manifest import write_text_result
 from repro.folder.naming import run_folder
@@ -144,7 +143,7 @@ class Session:
 
     def command(self, stage: str, *options: str) -> str:
         """The command line that runs a stage under this configuration."""
-        return command(stage, self.config, *options)
+        return self.config.command(stage, *options)
 
 
 def write_configuration(folder: RunFolder, config: Config) -> None:

@@ -25,6 +25,11 @@ class Interval:
     high: float
 
 
+def signed(value: float, form: str) -> str:
+    """A figure with a true minus, not a hyphen; that of an exponent stays."""
+    return ("−" if value < 0 else "") + format(abs(value), form)
+
+
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 

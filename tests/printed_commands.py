@@ -219,7 +219,7 @@ MESSAGES = {
     ("repro run {}", "repro/diagnosing/groups.py #1"): (
         f"{REMEDIES}::test_a_diagnosis_of_groups_by_a_method_that_has_not_predicted_them"
     ),
-    ("repro {}", "repro/command_line.py #1"): f"{REMEDIES}::test_a_stage_before_training",
+    ("repro {}", "repro/configuration/compose.py #1"): f"{REMEDIES}::test_a_stage_before_training",
     ("repro {}", "repro/page/other.py #1"): (
         "tests/test_group_page.py::test_each_page_names_the_command_that_shows_the_other"
     ),

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser
-from rich.table import Table
 
 from cli.console import complain, say, show, warn
 from cli.words import judging, scoring  # noqa: F401
@@ -299,10 +298,7 @@ def test_facts_of_another_form_are_those_of_a_damaged_model(run: RunFolder, chan
 
 
 def test_whatever_is_said_the_console_shows_it_as_text(capsys: pytest.CaptureFixture[str]) -> None:
-    table = Table(title=EVIL)
-    table.add_column(EVIL)
-    table.add_row(EVIL)
-    show(table, "x", [])
+    show("x", {EVIL: (EVIL, "")}, [{EVIL: EVIL}], title=EVIL)
     say(EVIL)
     say_result(Verdict(check=EVIL, passed=False, evidence=EVIL, remedy=EVIL))
     warn(EVIL)

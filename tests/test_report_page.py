@@ -13,7 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 from sklearn.datasets import load_digits
 
-from cli.browser import open_in_browser
+from cli.commands.figure import open_in_browser
 from report.images import grey_levels, png_uri
 from tests.browser import PHONE, keep_screenshot, opened
 from tests.command_line import FAST, repro, succeed

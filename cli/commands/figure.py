@@ -1,13 +1,17 @@
 """The figure's stages, one command each, and all of them in order."""
 
+import os
+import sys
+import webbrowser
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.command import command
-from cli.composing import compose, compose_methods, compose_run
+from cli.composing import compose, compose_methods, session_of
 from cli.console import warn
-from cli.options import Gpus, Method, Methods, Overrides, as_list, with_gpus
+from cli.options import Gpus, Method, Methods, Overrides
 
 
 @command
@@ -22,11 +26,10 @@ def train(overrides: Overrides = None) -> None:
         repro train data=digits model.l2=0.001
         repro train data=npz data.path=mine.npz model.bias=true output_dir=outputs/mine
     """
-    config = compose(as_list(overrides))
-    from cli.terminal import session_of
+    session = session_of(compose(overrides))
     from repro.stages.train import train as stage
 
-    stage(session_of(config))
+    stage(session)
 
 
 @command
@@ -45,11 +48,10 @@ def influence(overrides: Overrides = None, method: Method = None, gpus: Gpus = N
         repro influence --method lissa influence.repeats=1 influence.seed=3
         repro influence --method exact --gpus 4
     """
-    config = compose_methods(with_gpus(overrides, gpus), [method] if method else [])[0]
-    from cli.terminal import session_of
+    session = session_of(compose(overrides, method, gpus))
     from repro.stages.influence import influence as stage
 
-    stage(session_of(config))
+    stage(session)
 
 
 @command
@@ -67,11 +69,10 @@ def retrain(overrides: Overrides = None, gpus: Gpus = None) -> None:
         repro retrain removals=random removals.count=500
         torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST --no-python repro retrain
     """  # noqa: E501
-    config = compose(with_gpus(overrides, gpus))
-    from cli.terminal import session_of
+    session = session_of(compose(overrides, gpus=gpus))
     from repro.stages.retrain import retrain as stage
 
-    stage(session_of(config))
+    stage(session)
 
 
 @command
@@ -88,11 +89,10 @@ def plot(overrides: Overrides = None) -> None:
         repro plot plot=paper
         repro plot removals=all 'test_index=[8,33,46]'
     """
-    config = compose(as_list(overrides))
-    from cli.terminal import session_of
+    session = session_of(compose(overrides))
     from repro.stages.plot import plot as stage
 
-    stage(session_of(config))
+    stage(session)
 
 
 @command
@@ -106,11 +106,13 @@ def run(overrides: Overrides = None, method: Methods = None, gpus: Gpus = None) 
         repro run --method cg model.l2=0.1 'test_index=[8,33,46]'
         repro run experiment=figure2
     """
-    configs = compose_run(with_gpus(overrides, gpus), list(method or []))
-    from cli.terminal import session_of
+    configs = compose_methods(overrides, method, gpus)
+    if not method and not configs[0].names_method:
+        configs = compose_methods(overrides, configs[0]["methods"], gpus)
+    session = session_of(configs[0])
     from repro.stages.run import run as stage
 
-    stage(session_of(configs[0]), configs)
+    stage(session, configs)
 
 
 @command
@@ -128,11 +130,17 @@ def report(
         repro report
         repro report data=digits --open
     """
-    config = compose(as_list(overrides))
-    from cli.browser import open_in_browser
-    from cli.terminal import session_of
+    session = session_of(compose(overrides))
     from repro.stages.report import report as stage
 
-    page = stage(session_of(config)).page
+    page = stage(session).page
     if show and not open_in_browser(page):
         warn(f"no browser can be opened from here; open {page.resolve()} yourself")
+
+
+def open_in_browser(page: Path) -> bool:
+    """Whether it could be opened where somebody sees it."""
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        # What would open here is a text browser, in the terminal that waits for this command.
+        return False
+    return webbrowser.open(page.resolve().as_uri())

@@ -1,18 +1,17 @@
 """The tools around the figure: can it be trusted, what else is there to know, what lies in a folder."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.command import command
-from cli.composing import compose, compose_methods
+from cli.composing import compose, session_of
 from cli.console import say
-from cli.options import Folder, Method, Methods, Overrides, as_list
+from cli.options import Method, Methods, Overrides, option
 from repro.configuration.files import groups
 from repro.errors import StageError
-
-REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
 
 @command
@@ -30,30 +29,15 @@ def diagnose(overrides: Overrides = None, method: Method = None) -> None:
         repro diagnose data=digits --method cg
         repro diagnose experiment=report
     """
-    config = compose_methods(as_list(overrides), [method] if method else [])[0]
-    from cli.terminal import session_of
+    config = compose(overrides, method)
+    session = session_of(config)
     from repro.stages.diagnose import diagnose as stage
 
-    found = stage(session_of(config), asked=bool(method) or config.names_method)
-    counted = [verdict for verdict in found.verdicts if verdict.counts]
-    failed = sum(verdict.passed is False for verdict in counted)
-    if failed:
-        # At a minimum of a network other checks may still fail: what one removal changes is not first order.
-        lead = "The smallest change " + (
-            "for a figure at a minimum" if "fit=local" in found.repair else "that repairs the figure"
-        )
-        say(f"{lead}: {found.repair}" if found.repair else "What to change stands beside each check.")
-        raise StageError(
-            f"{failed} of {len(counted)} checks failed: this configuration's figure cannot be trusted"
-        )
-    if found.trusted:
-        say("The figure can be trusted.")
-        return
-    undecided = ", ".join(verdict.check for verdict in counted if verdict.passed is None)
-    say(
-        f"No check failed, but {undecided or 'everything'} stayed undecided: the figure is neither confirmed "
-        "nor refuted."
-    )
+    found = stage(session, asked=bool(method) or config.names_method)
+    if found.trusted is False:
+        say(found.what_to_change)
+        raise StageError(found.conclusion)
+    say(found.conclusion)
 
 
 @command
@@ -71,23 +55,20 @@ def compare(overrides: Overrides = None) -> None:
         repro compare data=digits
         repro compare 'compare.settings=[cg,"lissa depth=20000"]'
     """
-    config = compose(as_list(overrides))
-    from cli.terminal import session_of
+    session = session_of(compose(overrides))
     from repro.stages.compare import compare as stage
 
-    stage(session_of(config))
+    stage(session)
 
 
 @command
 def check(
-    folder: Folder,
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="A run folder, such as outputs/mnist-logistic-3f2a91c0")
+    ],
     data_root: Annotated[
         str | None,
-        typer.Option(
-            "--data-root",
-            metavar="ROOT",
-            help="Where the data lie, if elsewhere than for the run: a folder, for data=npz the file",
-        ),
+        option("--data-root ROOT", "Where the data lie now, if elsewhere: a folder, for data=npz the file"),
     ] = None,
 ) -> None:
     """Verify a finished run: does everything in it follow from the data and the stored weights?
@@ -105,19 +86,8 @@ def check(
 
     found = stage(folder, data_root, Terminal())
     if found.failed:
-        remedy = REMEDY if found.without_remedy else "What to do stands beside each"
-        raise StageError(f"{found.failed} of {len(found.verdicts)} checks failed. {remedy}")
-    aside = ", ".join(found.only_checksums)
-    aside = aside and f" Of these it was only checked that they are as they were written: {aside}."
-    if found.unchecked:
-        unchecked = ", ".join(found.unchecked)
-        say(
-            f"What could be checked in {folder} follows from the data. Not checked: {unchecked}; why stands "
-            f"beside each.{aside}"
-        )
-        return
-    whole = "All that was computed again in" if aside else "Everything in"
-    say(f"{whole} {folder} follows from the data and the stored weights.{aside}")
+        raise StageError(found.conclusion)
+    say(found.conclusion)
 
 
 @command
@@ -126,13 +96,10 @@ def sweep(
     method: Methods = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FOLDER",
-            help="Folder of the sweep; its runs lie in it, one folder each. "
+        option(
+            "--out -o FOLDER",
+            "Folder of the sweep; its runs lie in it, one folder each. "
             "Default: outputs/sweep-HASH, of this command line",
-            show_default=False,
         ),
     ] = None,
 ) -> None:
@@ -151,14 +118,14 @@ def sweep(
     """
     from repro.sweep.choices import choices_of
 
-    choices = choices_of(as_list(overrides), list(method or []) or [compose([]).method], out)
+    choices = choices_of(list(overrides or []), method or [compose([]).method], out)
     from cli.terminal import Terminal
     from repro.sweep.sweep import sweep as stage
 
     stage(choices, out, Terminal())
 
 
-@command(quiet=False, opens_folder=False)
+@partial(command, quiet=False, opens_folder=False)
 def config(
     overrides: Overrides = None,
     method: Method = None,
@@ -181,6 +148,6 @@ def config(
         return
     from omegaconf import OmegaConf
 
-    composed = compose_methods(as_list(overrides), [method] if method else [])[0]
-    text = OmegaConf.to_yaml(OmegaConf.create(composed.values)).rstrip()
-    say(text, "configuration", always=True, values=composed.values)
+    values = compose(overrides, method).values
+    text = OmegaConf.to_yaml(OmegaConf.create(values)).rstrip()
+    say(text, "configuration", always=True, values=values)

@@ -6,40 +6,25 @@ from typing import Annotated
 import typer
 
 from cli.command import command
-from cli.composing import compose, compose_methods
-from cli.options import Gpus, Methods, Overrides, as_list, with_gpus
+from cli.composing import compose, compose_methods, session_of
+from cli.options import Gpus, Methods, Overrides, option
 
 
 @command
 def ground_truth(
     out: Annotated[
         Path,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help="File to write; its name ends in .csv, .parquet, .npz or .safetensors. With --format dattri "
-            "a folder",
-        ),
+        option("--out -o FILE", "A .csv, .parquet, .npz or .safetensors file; with --format dattri a folder"),
     ],
     overrides: Overrides = None,
     test_index: Annotated[
         list[int] | None,
-        typer.Option(
-            "--test-index",
-            "-t",
-            metavar="INDEX",
-            help="Test point; may be given several times. Short for test_index.",
-            show_default=False,
-        ),
+        option("--test-index -t INDEX", "Test point; may be given several times. Short for test_index."),
     ] = None,
     layout: Annotated[
         str,
-        typer.Option(
-            "--format",
-            metavar="TOOL",
-            help="Whose layout is written: dattri, the folders loo and lds of its benchmarks; auto: by the "
-            "name of the file",
+        option(
+            "--format TOOL", "dattri: the folders loo and lds of its benchmarks; auto: by the file's name"
         ),
     ] = "auto",
 ) -> None:
@@ -54,20 +39,17 @@ def ground_truth(
         repro ground-truth data=digits --out truth.csv
         repro ground-truth data=digits --format dattri --out truth
     """
-    config = compose([*as_list(overrides), *([f"test_index={test_index}"] if test_index else [])])
-    from cli.terminal import session_of
+    session = session_of(compose([*(overrides or []), *([f"test_index={test_index}"] if test_index else [])]))
     from repro.stages.ground_truth import export_ground_truth
 
-    export_ground_truth(session_of(config), out, layout)
+    export_ground_truth(session, out, layout)
 
 
 @command
 def export_model(
     out: Annotated[
         Path,
-        typer.Option(
-            "--out", "-o", metavar="FILE", help="File to write; its name ends in .pt or .safetensors"
-        ),
+        option("--out -o FILE", "File to write; its name ends in .pt or .safetensors"),
     ],
     overrides: Overrides = None,
 ) -> None:
@@ -81,11 +63,10 @@ def export_model(
         repro export-model data=digits --out linear.pt
         repro export-model outputs/demo --out linear.safetensors
     """
-    config = compose(as_list(overrides))
-    from cli.terminal import session_of
+    session = session_of(compose(overrides))
     from repro.stages.export_model import export_model as stage
 
-    stage(session_of(config), out)
+    stage(session, out)
 
 
 @command
@@ -95,12 +76,7 @@ def lds(
     gpus: Gpus = None,
     sgd_seeds: Annotated[
         int,
-        typer.Option(
-            "--sgd-seeds",
-            min=0,
-            metavar="N",
-            help="Train every model by SGD too, N times, and score by those losses beside; 0: not at all",
-        ),
+        option("--sgd-seeds N", "Train every model by SGD N times too; score by those losses beside", min=0),
     ] = 0,
 ) -> None:
     """Score methods by how well they order models of random halves: Spearman's r, with a proven interval.
@@ -116,16 +92,15 @@ def lds(
         repro lds data=digits --method cg --sgd-seeds 3
         repro lds --method cg --method grad_dot removals.count=100 'test_index=[8,33,46]'
     """
-    overrides = with_gpus(overrides, gpus)
-    named = any(text.lstrip("+").startswith("removals=") for text in overrides)
-    # A run folder, given in place of overrides, has its own.
-    if not named and all("=" in text for text in overrides):
-        overrides = ["removals=halves", *overrides]
-    configs = compose_methods(overrides, list(method or []))
-    from cli.terminal import session_of
+    words = list(overrides or [])
+    # A run folder, given in place of overrides, has removals of its own.
+    if not any("=" not in text or text.lstrip("+").startswith("removals=") for text in words):
+        words = ["removals=halves", *words]
+    configs = compose_methods(words, method, gpus)
+    session = session_of(configs[0])
     from repro.stages.lds import lds as stage
 
-    stage(session_of(configs[0]), configs, sgd_seeds)
+    stage(session, configs, sgd_seeds)
 
 
 @command
@@ -136,31 +111,23 @@ def score(
     ],
     against: Annotated[
         Path | None,
-        typer.Option(
-            "--against",
-            metavar="TRUTH",
-            help="A run folder, or a file of repro ground-truth. Default: the run folder of --into, or that "
+        option(
+            "--against TRUTH",
+            "A run folder, or a file of repro ground-truth. Default: the run folder of --into, or that "
             "of the default configuration",
-            show_default=False,
         ),
     ] = None,
     layout: Annotated[
         str,
-        typer.Option(
-            "--format",
-            metavar="TOOL",
-            help="Whose layout the files have: dattri, trak, bergson, captum, kronfluence, pydvl, quanda, "
+        option(
+            "--format TOOL",
+            "Whose layout the files have: dattri, trak, bergson, captum, kronfluence, pydvl, quanda, "
             "plain; auto: as the file says itself",
         ),
     ] = "auto",
     into: Annotated[
         Path | None,
-        typer.Option(
-            "--into",
-            metavar="FOLDER",
-            help="A run folder in which the scores become a method like any other",
-            show_default=False,
-        ),
+        option("--into FOLDER", "A run folder in which the scores become a method like any other"),
     ] = None,
 ) -> None:
     """Judge the scores of another tool by actual changes, and name what is wrong with them.
@@ -181,18 +148,4 @@ def score(
     from cli.terminal import Terminal
     from repro.stages.score import score_files
 
-    score_files(files, against or into or _default_truth(), layout, into, Terminal())
-
-
-def _default_truth() -> Path:
-    """The run folder of the configuration, which nobody has named."""
-    from repro.errors import UsageError
-    from repro.folder.naming import run_folder
-
-    folder = run_folder(compose([]))
-    if not folder.manifest.exists():
-        raise UsageError(
-            f"no truth is named, and {folder.path}, the run folder of the default configuration, holds no "
-            "run; name a run folder by --against FOLDER, or a file of repro ground-truth by --against FILE"
-        )
-    return folder.path
+    score_files(files, against, layout, into, Terminal())

@@ -8,9 +8,6 @@ from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from cli.console import say
 
 EVENT = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -41,8 +38,3 @@ def _say_fields(found: Any) -> None:
     width = max(map(len, values), default=0)
     lines = [f"{name.replace('_', ' '):<{width}}  {value}" for name, value in values.items()]
     say("\n".join(lines), EVENT.sub("_", type(found).__name__).lower(), **values)
-
-
-def result_table(title: str | None = None) -> Table:
-    """A table of results, as all look."""
-    return Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)

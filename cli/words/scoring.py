@@ -6,15 +6,17 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from cli.console import say, say_wrote, show
-from cli.words.registry import result_table, words
-from diagnosis.limits import FOLLOWS, PEARSON
+from cli.console import say, show
+from cli.words.registry import words
+from score.interval import signed
 
 if TYPE_CHECKING:
-    from repro.stages.score import Scored, ScoredFiles
+    from repro.stages.score import ScoredFiles
     from score.interval import Interval
 
-SCORE_COLUMNS = {
+COLUMNS = {
+    "scores": ("scores", ""),
+    "test": ("test_index", "d"),
     "pearson": ("pearson", ".4f"),
     "spearman": ("spearman", ".4f"),
     "slope": ("slope", ".4g"),
@@ -29,59 +31,30 @@ SCORE_COLUMNS = {
 @words
 def _(found: ScoredFiles) -> None:
     """A row for each file and test point, with what certificates leave open; then what is wrong with each."""
-    table = result_table(f"actual change on score, against {found.against}")
-    table.add_column("scores", overflow="fold")
-    every = [measures for one in found.scored for measures in one.score.measures.values()]
-    columns = dict(SCORE_COLUMNS)
-    if all(measures.lds is None for measures in every):
-        del columns["LDS"]
-    for name in ("test", *columns):
-        table.add_column(name, justify="right", overflow="fold")
-    for one in found.scored:
-        for target, measures in one.score.measures.items():
-            cells = (_within(getattr(measures, name), form) for name, form in columns.values())
-            table.add_row(one.name, str(target), *cells)
-    rows = [
-        {"scores": one.name, "test_index": target} | asdict(measures)
+    judged = [
+        ({"scores": one.name, "test_index": target}, measures)
         for one in found.scored
         for target, measures in one.score.measures.items()
     ]
-    show(table, "score", rows)
+    columns = dict(COLUMNS)
+    if all(measures.lds is None for _, measures in judged):
+        del columns["LDS"]
+    shown = [
+        named
+        | {key: _within(getattr(measures, key), form) for key, form in columns.values() if key not in named}
+        for named, measures in judged
+    ]
+    title = f"actual change on score, against {found.against}"
+    show("score", columns, shown, title=title, fold=columns, objects=[row | asdict(m) for row, m in judged])
     for one in found.scored:
-        _say_faults(one)
+        lines = "\n".join(f"{one.name}: {line}" for line in one.findings)
+        numbers: dict[str, Any] = one.score.as_json()
+        say(lines, "scored", scores=one.name, file=one.file, **numbers)
     for path in found.written:
-        say_wrote(path)
+        say(f"wrote {path}", "wrote", files=[path])
     if found.before:
         record, csv, _ = found.written
         say(f"{record.name} and {csv.name} keep the scores of before: {', '.join(found.before)}", "kept")
-
-
-def _say_faults(one: Scored) -> None:
-    score = one.score
-    r = score.pearson.value
-    lines = [f"{one.name}: nothing is wrong with the scores that a simple change would mend"]
-    if not r >= PEARSON:
-        shown = "undefined" if math.isnan(r) else _signed(r, ".4f")
-        how = "follow the changes only roughly" if r >= FOLLOWS else "do not follow the changes"
-        lines = [f"{one.name}: no simple change mends the scores, and they {how}: r {shown}"]
-    if score.too_few_points:
-        points = sum(measures.points for measures in score.measures.values())
-        lines = [f"{one.name}: too few points ({points:,}) to name a fault"]
-    if score.faults:
-        slope = score.slope.value
-        after = next(iter(score.mended.values()))
-        lines = [f"{one.name}: {fault.name}: {fault.words}" for fault in score.faults]
-        lines.append(
-            f"{one.name}: so mended, r {_signed(r, '.4f')} → {_signed(after.pearson.value, '.4f')}, "
-            f"slope {_signed(slope, '.4g')} → {_signed(after.slope.value, '.4g')}"
-        )
-    numbers: dict[str, Any] = score.as_json()
-    say("\n".join(lines), "scored", scores=one.name, file=one.file, **numbers)
-
-
-def _signed(value: float, form: str) -> str:
-    """With the minus of the faults' words, not a hyphen; that of an exponent stays."""
-    return ("−" if value < 0 else "") + format(abs(value), form)
 
 
 def _within(found: Interval | None, form: str) -> str:
@@ -91,5 +64,5 @@ def _within(found: Interval | None, form: str) -> str:
     if math.isnan(found.value):
         return "undefined"
     reach = max(found.high - found.value, found.value - found.low)
-    shown = _signed(found.value, form)
-    return shown if _signed(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"
+    shown = signed(found.value, form)
+    return shown if signed(found.value + reach, form) == shown else f"{shown} ± {reach:.0e}"

@@ -17,6 +17,7 @@ from repro.configuration.grammar import override
 from repro.configuration.mistakes import no_override, no_run
 from repro.configuration.moved import in_present_names
 from repro.configuration.tree import file_settings
+from repro.configuration.validation import MADE_OF
 from repro.errors import UsageError
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import file_checksum, read_manifest
@@ -25,8 +26,6 @@ from repro.folder.stored_config import StoredConfigError, read_stored_config
 from repro.printable import printable
 
 CONFIG = "config.yaml"
-MADE = ("data", "model", "fit", "influence", "removals")
-"""Groups whose file is known by its `_target_`."""
 PLACES = ("root",)
 """Keys of data that say where it lies on the machine of the run: used only where it lies there still."""
 
@@ -92,7 +91,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
         values = in_present_names(read_stored_config(path))
     except StoredConfigError as error:
         raise UsageError(f"{path} cannot be read: {printable(str(error))}") from error
-    names = {group: _file(group, values.get(group)) for group in MADE}
+    names = {group: _file(group, values.get(group)) for group in MADE_OF}
     kept = {group: name for group, name in names.items() if chosen.get(group, name) == name}
     for group, name in kept.items():
         if name is None:
@@ -104,7 +103,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
     known = {
         group: _but_what_is_chosen(str(group), node, chosen)
         for group, node in values.items()
-        if group not in MADE or group in kept
+        if group not in MADE_OF or group in kept
     }
     _check_path(folder, known, chosen)
     found = [f"{group}={name}" for group, name in kept.items()]
@@ -114,7 +113,7 @@ def stored_overrides(folder: Path, chosen: Mapping[str, str]) -> list[str]:
 def _but_what_is_chosen(group: str, node: Any, chosen: Mapping[str, str]) -> Any:
     """The stored settings of a group, less those that a file has which is chosen now, such as plot=paper."""
     file = config_files().get(group, {}).get(chosen.get(group, ""))
-    if group in MADE or file is None or not isinstance(node, Mapping):
+    if group in MADE_OF or file is None or not isinstance(node, Mapping):
         return node
     own = file_settings(file)
     return {key: value for key, value in node.items() if key not in own}

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from repro.configuration.address import MADE, settings_as_overrides, split_words
+from repro.configuration.address import settings_as_overrides, split_words
 from repro.configuration.compose import Config, compose, parse_overrides
 from repro.configuration.grammar import override
 from repro.configuration.shortest import overrides_of
+from repro.configuration.validation import MADE_OF
 from repro.errors import UsageError
 from repro.folder.naming import determining, folder_beside, run_folder
 
@@ -78,8 +79,10 @@ def _with(config: Config, words: Sequence[str], targets: Sequence[int] | None) -
         raise UsageError(
             "another run's folder is not chosen here; name one that is there in place of KEY=VALUE"
         )
-    kept = {group: node for group, node in config.values.items() if group not in MADE or group not in chosen}
+    kept = {
+        group: node for group, node in config.values.items() if group not in MADE_OF or group not in chosen
+    }
     if targets is not None:
         kept["test_index"] = list(targets)
-    choices = [override(group, config.choices[group]) for group in MADE if group in kept]
+    choices = [override(group, config.choices[group]) for group in MADE_OF if group in kept]
     return [*choices, *settings_as_overrides(kept), *words]

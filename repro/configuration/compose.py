@@ -1,5 +1,6 @@
 """From overrides to a checked configuration, in a fraction of a second and without importing torch."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -65,6 +66,11 @@ class Config:
         settings: dict[str, Any] = self["influence"]
         return settings
 
+    def command(self, stage: str, *options: str) -> str:
+        """The command line that runs a stage under the same configuration, for people to type."""
+        kept = [text for text in self.overrides if not (options and text.startswith("influence="))]
+        return shlex.join(["repro", stage, *options, *kept])
+
 
 def compose(words: Sequence[str], method: str | None = None) -> Config:
     """Compose the tree under these overrides and check every value.
@@ -110,21 +116,13 @@ def compose_methods(words: Sequence[str], methods: list[str]) -> list[Config]:
     given = split_words(words)
     folder, overrides = [] if given.folder is None else [str(given.folder)], list(given.overrides)
     refuse_moved_keys(overrides)
-    own = {
-        override.key_or_group
-        for override in parse_overrides(overrides)
-        if override.key_or_group.startswith("influence.")
-    }
-    configurations = []
-    reached: set[str] = set()
+    keys = {text: str(found.key_or_group) for text in overrides for found in parse_overrides([text])}
+    own = {key for key in keys.values() if key.startswith("influence.")}
+    configurations, reached = [], set[str]()
     for method in unique:
         # Only where there is a key to ask for: composing takes a while.
         known = {f"influence.{key}" for key in compose([], method).solver_settings} if own else set()
-        kept = [
-            text
-            for text, parsed in zip(overrides, parse_overrides(overrides), strict=True)
-            if parsed.key_or_group not in own - known
-        ]
+        kept = [text for text in overrides if keys[text] not in own - known]
         reached |= own & known
         configurations.append(compose([*folder, *kept], method))
     for key in sorted(own - reached):
@@ -138,18 +136,17 @@ def check_method_names(methods: list[str]) -> None:
     """Raise UsageError for a method that no file of the influence group defines."""
     for method in methods:
         if method not in groups()["influence"]:
-            known, where = groups()["influence"], where_own_files_belong("influence")
-            if (meant := no_method(method)) is not None:
-                raise UsageError(meant)
-            raise UsageError(f"--method {method}: no such method{where}. {nearest(method, known)}")
+            raise UsageError(
+                no_method(method) or _no_such(f"--method {method}", "method", "influence", method)
+            )
 
 
 def refuse_moved_keys(overrides: list[str]) -> None:
     """Raise UsageError with the present names of keys that had others once."""
     old = [found for found in parse_overrides(overrides) if found.key_or_group in MOVED]
     # A file of one's own may have a key of such a name.
-    if old and (said := moved([found for found in old if found.key_or_group not in all_keys()])) is not None:
-        raise UsageError(said)
+    if old and (gone := [found for found in old if found.key_or_group not in all_keys()]):
+        raise UsageError(moved(gone))
 
 
 def parse_overrides(overrides: list[str]) -> list[Override]:
@@ -176,10 +173,12 @@ def _check_choices(overrides: list[Override]) -> None:
         if override.is_sweep_override():
             raise UsageError(several_values(str(key), str(text)))
         if key in known and value not in [*known[key], *([None] if key == "experiment" else [])]:
-            where = where_own_files_belong(key)
-            if (meant := no_choice(key, str(value))) is not None:
-                raise UsageError(meant)
-            raise UsageError(f"{text}: no such {key}{where}. {nearest(str(value), known[key])}")
+            raise UsageError(no_choice(key, str(value)) or _no_such(str(text), key, key, str(value)))
+
+
+def _no_such(typed: str, kind: str, group: str, name: str) -> str:
+    where = where_own_files_belong(group)
+    return f"{typed}: no such {kind}{where}. {nearest(name, groups()[group])}"
 
 
 def _tree(overrides: list[str], method_is_named: bool = False) -> Tree:

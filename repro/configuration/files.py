@@ -48,8 +48,9 @@ def config_files() -> dict[str, dict[str, Path]]:
         if folder.is_dir() and _files(folder)
     }
     own = own_folder()
-    for group, known in found.items() if own is not None else ():
-        assert own is not None
+    if own is None:
+        return found
+    for group, known in found.items():
         added = _files(own / group)
         for name in added:
             if not is_name(name):
@@ -91,6 +92,7 @@ def search_path() -> list[str]:
     own = own_folder()
     if own is None:
         return []
+    # Hydra resolves no interpolation here, so none is escaped.
     quoted = str(own).replace("\\", "\\\\").replace("'", "\\'")
     return [f"hydra.searchpath=['file://{quoted}']"]
 

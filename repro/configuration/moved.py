@@ -23,11 +23,9 @@ KINDS = {
 """What `retrain.points` could be besides a list."""
 
 
-def moved(overrides: Sequence[Override]) -> str | None:
-    """A line with what to type in place of overrides that name keys as they once were; None without such."""
-    old = {str(found.key_or_group): _value(found) for found in overrides if found.key_or_group in MOVED}
-    if not old:
-        return None
+def moved(overrides: Sequence[Override]) -> str:
+    """A line with what to type in place of overrides that name keys as they once were."""
+    old = {str(found.key_or_group): str(found.input_line).partition("=")[2] for found in overrides}
     words = [word for key, value in old.items() for word in _now(key, value)]
     names = ", ".join(MOVED[key] for key in old)
     return f"{', '.join(old)} {'is' if len(old) == 1 else 'are'} now {names}: {shlex.join(words)}"
@@ -62,7 +60,3 @@ def _now(key: str, value: str) -> list[str]:
 def _mapping(values: dict[Any, Any], group: str) -> dict[Any, Any]:
     found = values.get(group)
     return found if isinstance(found, dict) else {}
-
-
-def _value(override: Override) -> str:
-    return str(override.input_line).partition("=")[2]

@@ -2,9 +2,7 @@
 
 from repro.configuration.compose import Config, compose
 from repro.configuration.grammar import override
-
-CHOSEN = ("data", "model", "fit", "influence", "removals")
-"""Groups whose files differ by more than values."""
+from repro.configuration.validation import MADE_OF
 
 
 def shortest_overrides(config: Config) -> list[str]:
@@ -17,7 +15,7 @@ def overrides_of(config: Config) -> list[str]:
     """All that a configuration changes, however it came about."""
     required = _required(config)
     choices = list[str]()
-    for group in CHOSEN:
+    for group in MADE_OF:
         # A choice brings others along, such as the fit of a model.
         needed = [word for word in required if word.split(".")[0] in {c.split("=")[0] for c in choices}]
         if (name := config.choices[group]) != compose([*choices, *needed]).choices[group]:

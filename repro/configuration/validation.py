@@ -16,7 +16,7 @@ from repro.errors import UsageError
 from repro.printable import printable
 
 MADE_OF = ("data", "model", "fit", "influence", "removals")
-"""The groups that objects are made of."""
+"""The groups that objects are made of: their files are known by the `_target_`."""
 
 
 def checked(values: dict[Any, Any]) -> dict[str, Any]:

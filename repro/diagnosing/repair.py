@@ -26,3 +26,12 @@ def repair(config: Config, failed: list[Verdict], fit: str) -> str:
     if "LiSSA" in checks and "curvature" not in checks:
         changes.append("--method cg")
     return " ".join(changes)
+
+
+def advice(repaired: str) -> str:
+    """What to change where checks failed: the repair, or where to look for one."""
+    if not repaired:
+        return "What to change stands beside each check."
+    # At a minimum of a network other checks may still fail: what one removal changes is not first order.
+    aim = "for a figure at a minimum" if "fit=local" in repaired else "that repairs the figure"
+    return f"The smallest change {aim}: {repaired}"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from plots.numbers import format_number
 from retrain.changes import NO_BASIN
 from retrain.continuation import LEFT, SAME, UNDECIDED
 
@@ -18,6 +19,17 @@ class Basins:
     undecided: int
     smallest_margin: float
     """So many times faster than measured the Hessian may change, and every certificate still holds."""
+
+    @property
+    def words(self) -> str:
+        """Which minima the models are, and what their certificates take for granted."""
+        others = {"left it": self.left_it, "undecided": self.undecided}
+        rest = "".join(f", {count} {name}" for name, count in others.items() if count)
+        return (
+            f"models that are θ̂'s own minimum, continued: {self.same_basin}{rest}; the statistics are over "
+            f"these {self.same_basin}\ncertificates are local: they hold unless the Hessian changes "
+            f"{format_number(self.smallest_margin)} times faster than measured"
+        )
 
 
 def basins_of(table: pd.DataFrame) -> Basins | None:

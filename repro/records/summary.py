@@ -38,14 +38,28 @@ class PointSummary:
     basins: Basins | None = None
     """Where certificates are local."""
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """How well the actual changes are known, in numbers."""
+        names = ("max_certificate", "null_control", "null_control_certificate")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def truth(self) -> str:
+        """How well they are known, in words."""
+        if math.isinf(self.max_certificate):
+            none = "no certificates: training went on, to no minimum"
+            return f"{none}; with nothing removed that changes the loss by {self.null_control:.1e}"
+        return (
+            f"largest {'' if self.basins is None else 'local '}certificate {self.max_certificate:.1e}; null "
+            f"control {self.null_control:.1e} (certificate {self.null_control_certificate:.1e})"
+        )
+
     def as_json(self) -> dict[str, object]:
         local = {} if self.basins is None else {"local_certificates": asdict(self.basins)}
-        return local | {
-            "methods": {name: found.as_json() for name, found in self.methods.items()},
-            "max_certificate": self.max_certificate,
-            "null_control": self.null_control,
-            "null_control_certificate": self.null_control_certificate,
-        }
+        return (
+            local | {"methods": {name: found.as_json() for name, found in self.methods.items()}} | self.known
+        )
 
 
 _POINT = TypeAdapter(PointSummary)

@@ -40,6 +40,7 @@ from retrain.settings import L2Scaling
 
 FAULTS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 """What computing with numbers and names of another form raises."""
+REMEDY = "`repro run` with the same configuration sets aside what is damaged and makes it again"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,19 +56,19 @@ class Checked:
         return sum(verdict.passed is False for verdict in self.verdicts)
 
     @property
-    def without_remedy(self) -> bool:
-        """Whether a check failed that does not say itself what to do."""
-        return any(verdict.passed is False and not verdict.remedy for verdict in self.verdicts)
-
-    @property
-    def unchecked(self) -> list[str]:
-        """What could not be checked; each verdict says why."""
-        return [verdict.check for verdict in self.verdicts if verdict.passed is None]
-
-    @property
-    def only_checksums(self) -> list[str]:
-        """Results that are as they were written, and are not computed again."""
-        return only_checksums(RunFolder(self.folder))
+    def conclusion(self) -> str:
+        """What the checks come to, in a sentence or two."""
+        if self.failed:
+            all_say = all(verdict.remedy for verdict in self.verdicts if verdict.passed is False)
+            remedy = "What to do stands beside each" if all_say else REMEDY
+            return f"{self.failed} of {len(self.verdicts)} checks failed. {remedy}"
+        aside = ", ".join(only_checksums(RunFolder(self.folder)))
+        aside = aside and f" Of these it was only checked that they are as they were written: {aside}."
+        if unchecked := ", ".join(verdict.check for verdict in self.verdicts if verdict.passed is None):
+            known = f"What could be checked in {self.folder} follows from the data"
+            return f"{known}. Not checked: {unchecked}; why stands beside each.{aside}"
+        whole = "All that was computed again in" if aside else "Everything in"
+        return f"{whole} {self.folder} follows from the data and the stored weights.{aside}"
 
 
 def check(path: Path, data_root: str | None, listener: Listener) -> Checked:

@@ -8,10 +8,10 @@ import torch
 from diagnosis.convergence import check_convergence, check_training_noise, what_is_left
 from diagnosis.curvature import check_curvature, check_quadratic
 from diagnosis.recursion import Ends, batch_curvature, check_recursion, relative_error
-from diagnosis.verdict import Verdict, conclude
+from diagnosis.verdict import Verdict, conclude, conclusion
 from influence.spectrum import Spectrum, spectrum
 from repro.diagnosing.panels import Panel, computed_panel, must_be_computed, stored_panels
-from repro.diagnosing.repair import repair
+from repro.diagnosing.repair import advice, repair
 from repro.diagnosing.retraining import Judged, judge_figure_of, no_truth
 from repro.diagnosing.spectra import draw_spectra
 from repro.diagnosing.steps import Steps
@@ -53,6 +53,16 @@ class Diagnosis:
     def trusted(self) -> bool | None:
         """Whether the figure can be trusted; None where no check failed but some are undecided."""
         return conclude(self.verdicts)
+
+    @property
+    def conclusion(self) -> str:
+        """What the checks come to, in a sentence."""
+        return conclusion(self.verdicts)
+
+    @property
+    def what_to_change(self) -> str:
+        """Where checks failed."""
+        return advice(self.repair)
 
 
 def diagnose(session: Session, asked: bool) -> Diagnosis:

@@ -13,6 +13,7 @@ from erm.files import write_atomically
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk
 from repro.errors import StageError, UsageError
+from repro.notices import note_wrote
 from repro.session import Session
 
 SUFFIXES = (".pt", ".safetensors")
@@ -52,6 +53,7 @@ def export_model(session: Session, out: Path) -> ExportedModel:
         dtype=str(theta.dtype).removeprefix("torch."),
     )
     session.listener.result(found)
+    note_wrote(out)
     return found
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 from repro.agreement import actual_changes, known_of
 from repro.dattri_files import check_folder, check_one_size, dattri_truth, halves_of, write_dattri
 from repro.errors import StageError, UsageError
+from repro.notices import note_wrote
 from repro.retraining import make_retrainer
 from repro.selection import chosen_groups, makes_groups, needs_influence
 from repro.session import Session
@@ -49,6 +50,7 @@ def export_ground_truth(session: Session, out: Path, layout: str = "auto") -> Ex
         raise UsageError(f"--format {layout}: expected {' or '.join(FORMATS)}")
     found = (_export_dattri if layout == DATTRI else _export_tables)(session, out)
     session.listener.result(found)
+    note_wrote(out)
     return found
 
 

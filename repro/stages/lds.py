@@ -32,6 +32,12 @@ class MethodScore:
     noisy: dict[int, NoisyScore]
     """By test point, what SGD's losses would have scored; empty where these were not asked for."""
 
+    @property
+    def scores(self) -> dict[str, RankCorrelation]:
+        """By test point, and the mean where there are several."""
+        several = {"mean": self.mean} if len(self.test_points) > 1 else {}
+        return {str(target): score for target, score in self.test_points.items()} | several
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatamodelingScores:

@@ -1,5 +1,6 @@
 """`repro score`: judge scores of other tools by the actual changes, and say what is wrong with them."""
 
+import math
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from diagnosis.limits import FOLLOWS, PEARSON
 from erm.files import write_atomically, write_json
 from plots.agreement import Agreement
 from plots.leave_one_out import draw_leave_one_out
@@ -21,8 +23,9 @@ from repro.folder.paths import RunFolder
 from repro.listener import Listener
 from repro.notices import warn
 from repro.records.scores import COLUMNS, FileFindings, read_scores_found, same_truth
-from repro.score_truth import truth_at
+from repro.score_truth import default_truth, truth_at
 from score.formats.reading import AUTO, LAYOUTS, read_scores
+from score.interval import signed
 from score.measures import Measures
 from score.predicted import ScoresError
 from score.score import Score, score_scores
@@ -36,6 +39,26 @@ class Scored:
     name: str
     file: Path
     score: Score
+
+    @property
+    def findings(self) -> list[str]:
+        """What is wrong with the scores, a line each, and how they agree once mended; or that nothing is."""
+        score, r = self.score, self.score.pearson.value
+        if score.faults:
+            after = next(iter(score.mended.values()))
+            return [
+                *(f"{fault.name}: {fault.words}" for fault in score.faults),
+                f"so mended, r {signed(r, '.4f')} → {signed(after.pearson.value, '.4f')}, "
+                f"slope {signed(score.slope.value, '.4g')} → {signed(after.slope.value, '.4g')}",
+            ]
+        if score.too_few_points:
+            points = sum(measures.points for measures in score.measures.values())
+            return [f"too few points ({points:,}) to name a fault"]
+        if r >= PEARSON:
+            return ["nothing is wrong with the scores that a simple change would mend"]
+        shown = "undefined" if math.isnan(r) else signed(r, ".4f")
+        how = "follow the changes only roughly" if r >= FOLLOWS else "do not follow the changes"
+        return [f"no simple change mends the scores, and they {how}: r {shown}"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +74,7 @@ class ScoredFiles:
 
 
 def score_files(
-    files: list[Path], against: Path, tool: str, into: Path | None, listener: Listener
+    files: list[Path], against: Path | None, tool: str, into: Path | None, listener: Listener
 ) -> ScoredFiles:
     """Judge files of scores.
 
@@ -59,7 +82,8 @@ def score_files(
     commands found of other files by the same truth stays in the first two.
 
     Args:
-        against: a run folder, or a file of `repro ground-truth`.
+        against: a run folder, or a file of `repro ground-truth`; None for `into`, or else the run folder of
+            the default configuration.
         tool: whose layout the files have; "auto" for what they say themselves.
         into: a run folder in which the scores become methods like any other.
 
@@ -70,6 +94,7 @@ def score_files(
     if tool not in (AUTO, *LAYOUTS):
         raise UsageError(f"--format {tool}: expected {AUTO} or one of {', '.join(sorted(LAYOUTS))}")
     names = _names(files, for_methods=into is not None)
+    against = against or into or default_truth()
     with ExitStack() as stack:
         for folder in _run_folders(against, into):
             stack.enter_context(open_run(folder))

@@ -29,9 +29,9 @@ class Choices:
     keys: tuple[str, ...]
     overrides: tuple[tuple[str, ...], ...]
     """KEY=VALUE for each value of each key."""
-    typed: tuple[str, ...] = ()
+    typed: list[str] = field(default_factory=list)
     """The overrides as they were typed, Hydra's own too."""
-    methods: tuple[str, ...] = ()
+    methods: list[str] = field(default_factory=list)
     """Of every run."""
     configs: tuple[Config, ...] = field(default=(), repr=False)
     """Each value of each key beside the first values of the others, by each method."""
@@ -80,8 +80,8 @@ def choices_of(overrides: list[str], methods: list[str], out: Path | None = None
     choices = Choices(
         keys=tuple(str(found.key_or_group) for found in parsed),
         overrides=values,
-        typed=tuple(overrides),
-        methods=tuple(methods),
+        typed=overrides,
+        methods=methods,
         configs=tuple(_checked(values, methods)),
     )
     _check_swept(choices)

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from erm.files import write_json
 from repro.configuration.compose import Config, compose_methods
 from repro.configuration.files import CONFIG_FOLDER
+from repro.configuration.grammar import override
 from repro.folder.inside import refuse_what_leads_out
 from repro.folder.manifest import write_result
 from repro.folder.naming import describe_differences, determining
@@ -57,7 +58,7 @@ def job(tree: DictConfig) -> None:
 
 def start(command: list[str], run: Path) -> "subprocess.CompletedProcess[bytes]":
     """Run a command of this program on a run folder, in a process of its own, to its end."""
-    return subprocess.run([program(), *command, output_dir(run)], check=False)
+    return subprocess.run([program(), *command, override("output_dir", str(run.absolute()))], check=False)
 
 
 def _is_done(record: Path, run: Path, overrides: list[str]) -> bool:
@@ -95,9 +96,3 @@ def _share_model(folder: Path, run: Path, config: Config) -> None:
             if not (own.weights / weights.name).exists():
                 os.link(weights, own.weights / weights.name)
         return
-
-
-def output_dir(run: Path) -> str:
-    """The override that names a run's folder, whatever characters are in its path."""
-    escaped = str(run.absolute()).replace("\\", "\\\\").replace("'", "\\'").replace("${", "\\${")
-    return f"output_dir='{escaped}'"

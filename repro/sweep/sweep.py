@@ -17,6 +17,7 @@ from plots.style import save
 from plots.sweep import draw_sweep
 from repro.configuration.compose import Config, compose_methods
 from repro.configuration.files import search_path
+from repro.configuration.grammar import override
 from repro.errors import StageError
 from repro.folder.inside import refuse_what_leads_out
 from repro.listener import Listener
@@ -25,7 +26,7 @@ from repro.printable import printable
 from repro.selection import refuse_groups
 from repro.session import Session
 from repro.sweep.choices import KEY, Choices
-from repro.sweep.job import METHODS_FILE, job, output_dir, read_job
+from repro.sweep.job import METHODS_FILE, job, read_job
 from repro.sweep.table import joined
 from repro.sweep.test_points import CommonPoints, check_same_examples, first_misclassified
 
@@ -60,16 +61,14 @@ def sweep(choices: Choices, out: Path | None, listener: Listener) -> None:
     """
     for config in choices.configs:
         refuse_groups(config, "the table of a sweep")
-    overrides, methods = list(choices.typed), list(choices.methods)
-    folder = out or default_folder(overrides, methods)
+    folder = out or default_folder(choices.typed, choices.methods)
     refuse_what_leads_out(folder)
-    _check_same_sweep(folder, overrides, methods)
+    _check_same_sweep(folder, choices.typed, choices.methods)
     _announce(choices, folder)
-    points = _common_points(folder, choices, methods, listener)
-    write_json(folder / METHODS_FILE, methods)
-    _run_all(folder, _pinned(overrides, points))
-    found = [read_job(path) for path in (folder / "jobs").glob("*.json")]
-    records = [record for record in found if record is not None]
+    points = _common_points(folder, choices, listener)
+    write_json(folder / METHODS_FILE, choices.methods)
+    _run_all(folder, _pinned(choices.typed, points))
+    records = [found for path in (folder / "jobs").glob("*.json") if (found := read_job(path)) is not None]
     swept = list(choices.swept)
     table = joined(folder, records, swept, None if points is None else points.test_index)
     failed = [record for record in records if record.exit_code != 0]
@@ -135,17 +134,15 @@ def _help_unread() -> Iterator[None]:
         del unread._check_help
 
 
-def _common_points(
-    folder: Path, choices: Choices, methods: list[str], listener: Listener
-) -> CommonPoints | None:
+def _common_points(folder: Path, choices: Choices, listener: Listener) -> CommonPoints | None:
     """What all runs explain, written into sweep.json; None where it is swept over."""
     if KEY in choices.swept:
         return None
     runs = choices.runs()
 
     def session_of(number: int) -> Session:
-        own = output_dir(folder / f"{RUN}{number}")
-        return Session(compose_methods([*runs[number], own], methods)[0], listener)
+        own = override("output_dir", str((folder / f"{RUN}{number}").absolute()))
+        return Session(compose_methods([*runs[number], own], choices.methods)[0], listener)
 
     path = folder / SWEEP_FILE
     written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -159,13 +156,13 @@ def _common_points(
         )
     else:
         points = first_misclassified([choices.name(run) for run in runs], session_of)
-    check_same_examples(points, _data_choices(choices, methods))
+    check_same_examples(points, _data_choices(choices))
     write_json(path, written | asdict(points))
     note(points.description, "test_points", test_index=points.test_index)
     return points
 
 
-def _data_choices(choices: Choices, methods: list[str]) -> dict[str, Config]:
+def _data_choices(choices: Choices) -> dict[str, Config]:
     """One configuration for each choice of the data; none where there is but one."""
     of_data = tuple(
         values if key.split(".")[0] == "data" else values[:1]
@@ -174,7 +171,7 @@ def _data_choices(choices: Choices, methods: list[str]) -> dict[str, Config]:
     varied = Choices(keys=choices.keys, overrides=of_data)
     if not varied.swept:
         return {}
-    return {varied.name(run): compose_methods(run, methods)[0] for run in varied.runs()}
+    return {varied.name(run): compose_methods(run, choices.methods)[0] for run in varied.runs()}
 
 
 def _pinned(overrides: list[str], points: CommonPoints | None) -> list[str]:

@@ -1,6 +1,5 @@
 """Which test points the runs of a sweep explain: the same in all, or a curve through them says nothing."""
 
-import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repro.configuration.compose import Config
+from repro.configuration.grammar import override
 from repro.errors import StageError, UsageError
 from repro.problem import load_dataset
 from repro.session import Session
@@ -26,8 +26,7 @@ class CommonPoints:
     @property
     def override(self) -> str:
         """What every run is given."""
-        found = ",".join(map(str, self.test_index))
-        return f"{KEY}={found}" if len(self.test_index) == 1 else f"{KEY}=[{found}]"
+        return override(KEY, self.test_index[0] if len(self.test_index) == 1 else self.test_index)
 
     @property
     def description(self) -> str:
@@ -74,26 +73,21 @@ def check_same_examples(points: CommonPoints, configs: dict[str, Config]) -> Non
     Raises:
         UsageError: an example differs, or there are fewer examples.
     """
-    seen = {name: _fingerprints(config, points.test_index) for name, config in configs.items()}
+    seen = {name: _examples(config, points.test_index) for name, config in configs.items()}
     for (one, theirs), (other, ours) in itertools.pairwise(seen.items()):
-        for index, first, second in zip(points.test_index, theirs, ours, strict=True):
-            if first != second:
+        for index, (x, y), (other_x, other_y) in zip(points.test_index, theirs, ours, strict=True):
+            if y != other_y or not np.array_equal(x, other_x):
                 raise UsageError(
                     f"test point {index} is another example with {other} than with {one}, so the runs cannot "
                     "be joined in one table. Sweep over one data set at a time, each with its own --out"
                 )
 
 
-def _fingerprints(config: Config, indices: Sequence[int]) -> list[str]:
+def _examples(config: Config, indices: Sequence[int]) -> list[tuple[np.ndarray, int]]:
+    """Features and label of test points."""
     dataset = load_dataset(config)
     if max(indices) >= len(dataset.y_test):
         raise UsageError(
             f"test point {max(indices)}: {' '.join(config.overrides)} has {len(dataset.y_test)} test points"
         )
-    return [_fingerprint(dataset.x_test[index], int(dataset.y_test[index])) for index in indices]
-
-
-def _fingerprint(features: np.ndarray, label: int) -> str:
-    digest = hashlib.sha256(f"{features.shape}{label}".encode())
-    digest.update(np.ascontiguousarray(features, dtype=np.float64).tobytes())
-    return digest.hexdigest()
+    return [(dataset.x_test[index].copy(), int(dataset.y_test[index])) for index in indices]
