@@ -1,6 +1,6 @@
 """Actual change: the models of all removals, solved together and certified.
 
 `removal` is the value, `problem` states the risks, `preconditioner` and `solver` solve them in batches,
-`certificate` bounds what is left, `weights` keeps the results, `schedule` decides who solves what, and
-`retrainer` is what the rest of the house asks. Only `schedule`, `batches`, `gather` and `sharded` know ranks.
+`certificate` bounds what is left, `weights` keeps the results, `missing` decides who solves what, and
+`retrainer` is what the rest of the house asks. Only `retrainer`, `missing`, `batches` and `sharded` know ranks.
 """

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from erm.risk import EmpiricalRisk
 from retrain.continuation import LABELS, UNDECIDED, label
+from retrain.local_changes import loss_changes, models_of
 from retrain.local_problem import LocalProblem, Surroundings, surroundings
 from retrain.recheck import PathsAgain, Rechecked
 from retrain.removal import Removal
@@ -41,15 +42,13 @@ def local_recheck(
         y_test: their labels.
     """
     theta, labels = problem.theta, y_test.to(problem.theta.device)
-    before = risk.losses(theta, x_test, labels)
-    plain, norms, changes = SingleRisks(risk), [], []
-    sound, labels_hold, points = [], [], []
+    plain = SingleRisks(risk)
+    norms, sound, labels_hold, points = [], [], [], []
     for places in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         some = part.select(places)
         differences = torch.from_numpy(some.differences[:, 0]).to(theta)
         for rows, model in zip(some.removals, problem.thetas(differences), strict=True):
             norms.append(plain.gradients(model[None], (rows,)).without.norm())
-            changes.append(risk.losses(model, x_test, labels) - before)
         found = _measured(problem, some.removals, differences)
         sound.append(_certificates_follow(problem, some, found))
         again = _paths(problem, some, found)
@@ -61,7 +60,7 @@ def local_recheck(
         gradient_norms=recomputed,
         as_recorded=(np.abs(recomputed - part.gradient_norms) <= 2 * problem.rounding)
         & np.concatenate(sound),
-        actual_change=torch.stack(changes, dim=1).cpu().numpy(),
+        actual_change=loss_changes(risk, theta, models_of(theta, part), x_test, labels),
         paths=PathsAgain(np.concatenate(labels_hold), np.concatenate(points)),
     )
 

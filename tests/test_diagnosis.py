@@ -28,11 +28,10 @@ from plots.spectrum import ComputedSpectrum, draw_spectrum
 from repro.diagnosing.subject import Reference
 from retrain.leverage import amplification
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.dense_curvature import DenseCurvature, random_vector
-from tests.problems import digits_risk, digits_test_points, fitted_digits
+from tests.problems import digits_risk, digits_test_points, fitted_digits, solve_missing
 
 
 def spectrum_of(eigenvalues: list[float], precision: str = "float64") -> Spectrum:

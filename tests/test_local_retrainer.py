@@ -24,8 +24,7 @@ from retrain.continuation import LABELS, LEFT, SAME, UNDECIDED
 from retrain.local_retrainer import LocallyCertified
 from retrain.removal import leave_one_out
 from retrain.removed_risks import without_rows
-from retrain.retrainer import NoRetrainerError, Retrainer
-from retrain.schedule import LeaveOneOutError
+from retrain.retrainer import LeaveOneOutError, NoRetrainerError, Retrainer
 from retrain.settings import RetrainSettings
 from retrain.weight_file import LOCAL_FORMAT, read_weights
 from retrain.weights import WeightCache

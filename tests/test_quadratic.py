@@ -28,8 +28,7 @@ from retrain.certified_softmax import CertifiedSoftmax
 from retrain.choice import retrainer_for
 from retrain.quadratic import QuadraticMinima
 from retrain.removal import NOTHING, Removal
-from retrain.retrainer import NoRetrainerError
-from retrain.schedule import LeaveOneOutError
+from retrain.retrainer import LeaveOneOutError, NoRetrainerError
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import repro, succeed

@@ -18,13 +18,13 @@ from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, leave_one_out
-from retrain.schedule import LeaveOneOutError, solve_missing
+from retrain.retrainer import LeaveOneOutError
 from retrain.settings import RetrainSettings
 from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
-from tests.problems import batch_of, digits_risk, digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_risk, digits_test_points, fitted_digits, read_all, solve_missing
 
 
 def solve(
