@@ -2,5 +2,6 @@
 
 `removal` is the value, `problem` states the risks, `preconditioner` and `solver` solve them in batches,
 `certificate` bounds what is left, `weights` keeps the results, `missing` decides who solves what, and
-`retrainer` is what the rest of the house asks. Only `retrainer`, `missing`, `batches` and `sharded` know ranks.
+`retrainer` is what the rest of the house asks. Only `retrainer`, `missing`, `batches`, `prepare`
+and `problem` know ranks.
 """

@@ -13,9 +13,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
-from parallel.group import Group
 from retrain.batches import Batch, batch_size_that_fits, stored_differences
-from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models, loss_error_bound
+from retrain.certificate import distance_bound, loss_error_bound
 from retrain.changes import Changes
 from retrain.ground_truth import ground_truth
 from retrain.group_solver import MEMORY as GROUP_MEMORY
@@ -29,8 +28,7 @@ from retrain.problem import RemovalProblem
 from retrain.recheck import Rechecked, recheck
 from retrain.removal import Removal, RemovalBatch
 from retrain.retrainer import LeaveOneOutError, Retrainer
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
-from retrain.sharded import sharded_problem, shared_hessian_problem
+from retrain.settings import RetrainingProgress, SolvedNow
 from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights
@@ -69,7 +67,14 @@ class CertifiedSoftmax(Retrainer):
         return super().solve(removals, report)
 
     def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
-        settings, problem = self.settings, _problem(self.risk, self.theta, self.group, self.settings)
+        settings = self.settings
+        problem = removal_problem(
+            self.risk,
+            self.theta,
+            self.group,
+            scales_l2=self.scales_l2,
+            shares_examples=self.shares_examples,
+        )
         pairs = GROUP_MEMORY if any(len(rows) > 1 for rows in missing) else MEMORY
         size = settings.batch_size or batch_size_that_fits(problem, self.group, pairs=pairs)
         dtype = torch.float32 if settings.precision == "mixed" else torch.float64
@@ -124,16 +129,6 @@ class CertifiedSoftmax(Retrainer):
         return loss_error_bound(features, features.new_tensor([1 / self.risk.l2]))[:, 0]
 
 
-def _problem(
-    risk: SoftmaxRisk, theta: Float[Tensor, " p"], group: Group, settings: RetrainSettings
-) -> RemovalProblem:
-    scales_l2 = settings.l2_scaling == "sum"
-    if group.size == 1:
-        return removal_problem(risk, theta, device=group.device, scales_l2=scales_l2)
-    make = sharded_problem if settings.shard == "data" else shared_hessian_problem
-    return make(risk, theta, group, scales_l2=scales_l2)
-
-
 def _solve_stragglers(
     risk: SoftmaxRisk, problem: RemovalProblem, removals: RemovalBatch, solution: BatchSolution
 ) -> None:
@@ -147,12 +142,12 @@ def _solve_stragglers(
 def _storable(problem: RemovalProblem, removals: RemovalBatch, solution: BatchSolution) -> RetrainedWeights:
     """The models as they were measured, with the bound on the distance that this implies."""
     differences, norms = solution.differences, solution.gradient_norms
-    rounding = gradient_rounding_bound(problem, removals.sizes, differences.flatten(1).norm(dim=1))
+    distances = distance_bound(problem, removals.sizes, norms, differences.flatten(1).norm(dim=1))
     return RetrainedWeights(
         removals=removals.removals,
         differences=_with_all_features(differences, problem.active).cpu().numpy(),
         gradient_norms=norms.cpu().numpy(),
-        distance_bounds=distance_bound(norms, rounding, l2_of_models(problem, removals.sizes)).cpu().numpy(),
+        distance_bounds=distances.cpu().numpy(),
         passes=solution.passes.cpu().numpy(),
         tolerances=np.full(len(removals), solution.tolerance),
     )

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
+from retrain.certificate import distance_bound
 from retrain.changes import Changes
 from retrain.ground_truth import ground_truth
 from retrain.prepare import removal_problem
@@ -57,12 +57,11 @@ def certified_changes(
     norms, lengths = (tensor.flatten(1).norm(dim=1) for tensor in (gradients, differences))
     sizes = torch.tensor([len(rows) for rows in removals]).to(norms)
     problem = removal_problem(risk, theta, scales_l2=scales_l2)
-    rounding = gradient_rounding_bound(problem, sizes, lengths)
     part = RetrainedWeights(
         removals=tuple(removals),
         differences=differences.cpu().numpy(),
         gradient_norms=norms.cpu().numpy(),
-        distance_bounds=distance_bound(norms, rounding, l2_of_models(problem, sizes)).cpu().numpy(),
+        distance_bounds=distance_bound(problem, sizes, norms, lengths).cpu().numpy(),
         passes=np.ones(len(removals), dtype=np.int64),
         tolerances=np.full(len(removals), np.inf),
     )

@@ -9,13 +9,7 @@ from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import (
-    distance_bound,
-    gradient_rounding_bound,
-    loss_change,
-    loss_error_bound,
-    loss_rounding_bound,
-)
+from retrain.certificate import distance_bound, loss_change, loss_error_bound, loss_rounding_bound
 from retrain.changes import Changes
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal, RemovalBatch
@@ -72,5 +66,4 @@ def _fit_distance(risk: SoftmaxRisk, theta: Float[Tensor, " p"]) -> Float[Tensor
     problem = removal_problem(risk, theta)
     nothing = RemovalBatch((NOTHING,), problem.x.device)
     norm = problem.gradient_at_fit(nothing).flatten(1).norm(dim=1)
-    rounding = gradient_rounding_bound(problem, nothing.sizes, torch.zeros_like(norm))
-    return distance_bound(norm, rounding, risk.l2)
+    return distance_bound(problem, nothing.sizes, norm, torch.zeros_like(norm))

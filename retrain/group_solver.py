@@ -62,7 +62,6 @@ def solve_groups(
     preconditioner: Preconditioner,
     removals: RemovalBatch,
     solution: BatchSolution,
-    *,
     single_precision: bool,
     start: Float64[Tensor, "B K d"] | None,
     report: Callable[[PassReport], None],
@@ -97,7 +96,7 @@ def solve_groups(
 def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) -> None:
     """One step of every model, and its gradient: of float32 or of float64, as each model has it."""
     problem, path, solution = course.problem, course.path, course.solution
-    step = problem.broadcast(-inverse_hessian_product(path, course.preconditioner))
+    step = problem.broadcast(-inverse_hessian_product(path, course.preconditioner.apply))
     candidate, before = path.differences + step, path.norms
     gradients, norms = torch.empty_like(candidate), torch.empty_like(before)
     single = torch.nonzero(course.single).flatten()
@@ -114,7 +113,7 @@ def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) ->
     path.move(candidate, gradients, norms)
     solution.passes[path.positions] += 1
     dtype = torch.float32 if len(single) else torch.float64
-    report(pass_report(number, solution, dtype, norms, before))
+    report(pass_report(number, solution.converged, dtype, norms, before))
     path.unrounded |= ~course.single & (norms > 0.5 * before)
     # If the next step contracts as this one did, will float32 still resolve what it leaves?
     least = course.floors.clamp(min=solution.tolerance)

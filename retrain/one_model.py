@@ -49,7 +49,7 @@ def solve_one(
         risk,
         x=risk.x.double()[:, problem.active.to(device)][kept],
         y=risk.y[kept],
-        l2=float(problem.l2_of(batch)),
+        l2=float(problem.l2_of(batch.sizes)),
     )
 
     def measured(theta: Float[Tensor, " p"]) -> Measurement:

@@ -14,7 +14,7 @@ from torch import Tensor
 from erm.aligned import aligned
 from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import gradient_rounding_bound, l2_of_models
+from retrain.certificate import gradient_rounding_bound
 from retrain.prepare import removal_problem
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
@@ -86,7 +86,7 @@ def recheck(
     sizes = torch.from_numpy(part.sizes()).to(risk.x)
     problem = removal_problem(risk, theta, scales_l2=scales_l2)
     rounding = gradient_rounding_bound(problem, sizes, lengths).cpu().numpy()
-    l2 = np.asarray(l2_of_models(problem, sizes))
+    l2 = np.asarray(problem.l2_of(sizes))
     recorded_rounding = l2 * part.distance_bounds - part.gradient_norms
     return Rechecked(
         removals=part.removals,

@@ -56,13 +56,14 @@ class PassReport:
 
 
 def pass_report(
-    number: int, solution: BatchSolution, dtype: torch.dtype, norms: Tensor, before: Tensor
+    number: int, converged: Bool[Tensor, " B"], dtype: torch.dtype, norms: Tensor, before: Tensor
 ) -> PassReport:
-    """What a pass did: the models' norms after it and before."""
+    """What a pass did: which of the batch have converged, and the norms of those that took part after it and
+    before."""
     return PassReport(
         number=number,
         num_models=len(norms),
-        num_converged=int(solution.converged.sum()),
+        num_converged=int(converged.sum()),
         dtype=dtype,
         max_gradient_norm=float(norms.max()),
         contraction=float(norms.max() / before.max()),

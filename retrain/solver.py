@@ -12,6 +12,7 @@ float32 Δ keeps its float64 Δ.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
@@ -65,23 +66,28 @@ def solve_batch(
         passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
-    if removals.has_groups:
-        solve_groups(
-            problem,
-            preconditioner,
-            removals,
-            solution,
-            single_precision=single_precision,
-            start=start,
-            report=report,
-        )
-    else:
-        _solve_points(problem, preconditioner, removals, solution, single_precision, start, report)
+    solve = solve_groups if removals.has_groups else _solve_points
+    solve(problem, preconditioner, removals, solution, single_precision, start, report)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):
         # Every step of theirs overflowed. They stand at θ̂.
         solution.keep_better(lost, problem.measure(removals.take(lost), solution.differences[lost]))
     return solution
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Course:
+    """One batch on its way."""
+
+    problem: RemovalProblem
+    preconditioner: Preconditioner
+    removals: RemovalBatch
+    path: Path
+    solution: BatchSolution
+    report: Callable[[PassReport], None]
+
+    def next_step(self) -> Float64[Tensor, "b K d"]:
+        return self.problem.broadcast(-inverse_hessian_product(self.path, self.preconditioner.apply))
 
 
 def _solve_points(
@@ -96,16 +102,26 @@ def _solve_points(
     """The same for removals of one row, into the solution."""
     if start is None:
         path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(removals))
-        step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
-        if single_precision:
-            step = _approach(problem, preconditioner, removals, path, step, solution, report)
-        path.forget_gradients()
     else:
         found = solution.begin_with(problem.measure(removals, start))
         path = path_from(start, found.gradients)
         path.keep(~solution.converged)
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
-    _measure_until_converged(problem, preconditioner, removals, path, step, solution, report)
+    course = _Course(
+        problem=problem,
+        preconditioner=preconditioner,
+        removals=removals,
+        path=path,
+        solution=solution,
+        report=report,
+    )
+    if start is None:
+        step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
+        if single_precision:
+            step = _approach(course, step)
+        path.forget_gradients()
+    else:
+        step = course.next_step()
+    _measure_until_converged(course, step)
 
 
 def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64[Tensor, "B K d"]:
@@ -118,16 +134,9 @@ def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64
     return gradients
 
 
-def _approach(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    path: Path,
-    step: Float64[Tensor, "B K d"],
-    solution: BatchSolution,
-    report: Callable[[PassReport], None],
-) -> Float64[Tensor, "B K d"]:
+def _approach(course: _Course, step: Float64[Tensor, "B K d"]) -> Float64[Tensor, "B K d"]:
     """Move all models by float32 passes; none leaves. Returns the step that float64 is to take next."""
+    problem, removals, path, solution = course.problem, course.removals, course.path, course.solution
     # What a removal does to the gradient, for the null control too, which first moves away from θ̂.
     path.norms = _first_gradients(problem, removals).flatten(1).norm(dim=1)
     for number in range(1, MAX_SINGLE_PASSES + 1):
@@ -136,35 +145,28 @@ def _approach(
         norms = gradients.flatten(1).norm(dim=1)
         solution.passes.add_(1)
         path.move(candidate, gradients, norms)
-        report(pass_report(number, solution, torch.float32, norms, before))
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
+        course.report(pass_report(number, solution.converged, torch.float32, norms, before))
+        step = course.next_step()
         # If the next step contracts as this one did, will float32 still resolve what it leaves?
         if float(norms.max() * (norms / before).max()) <= max(solution.tolerance, SINGLE_FLOOR):
             break
     return step
 
 
-def _measure_until_converged(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    path: Path,
-    step: Float64[Tensor, "b K d"],
-    solution: BatchSolution,
-    report: Callable[[PassReport], None],
-) -> None:
+def _measure_until_converged(course: _Course, step: Float64[Tensor, "b K d"]) -> None:
     """Measure every model at the Δ that would be stored, until it has left or `MAX_PASSES` are over."""
+    problem, path, solution = course.problem, course.path, course.solution
     for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
         if not len(path.positions):
             return
         candidate, before, shown = path.differences + step, path.norms, path.shown_norms
         rounded = candidate.float().double()
         candidate = torch.where(path.unrounded[:, None, None], candidate, rounded)
-        found = problem.measure(removals.take(path.positions), candidate)
+        found = problem.measure(course.removals.take(path.positions), candidate)
         path.move(candidate, problem.broadcast(found.gradients), found.norms)
         path.unrounded |= before.isfinite() & (found.norms > STAGNATION * before)
         solution.passes[path.positions] += 1
         solution.keep_better(path.positions, found)
-        report(pass_report(number, solution, torch.float64, found.norms, shown))
+        course.report(pass_report(number, solution.converged, torch.float64, found.norms, shown))
         path.keep(~solution.converged[path.positions])
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
+        step = course.next_step()
