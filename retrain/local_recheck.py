@@ -17,7 +17,7 @@ from retrain.local_changes import loss_changes, models_of
 from retrain.local_problem import LocalProblem, Surroundings, surroundings
 from retrain.recheck import PathsAgain, Rechecked
 from retrain.removal import Removal
-from retrain.removed_risks import SingleRisks
+from retrain.removed_risks import without_rows
 from retrain.weight_file import RetrainedWeights
 
 CHUNK_MODELS = 64
@@ -42,13 +42,12 @@ def local_recheck(
         y_test: their labels.
     """
     theta, labels = problem.theta, y_test.to(problem.theta.device)
-    plain = SingleRisks(risk)
     norms, sound, labels_hold, points = [], [], [], []
     for places in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         some = part.select(places)
         differences = torch.from_numpy(some.differences[:, 0]).to(theta)
         for rows, model in zip(some.removals, problem.thetas(differences), strict=True):
-            norms.append(plain.gradients(model[None], (rows,)).without.norm())
+            norms.append(without_rows(risk, rows).gradient(model).norm())
         found = _measured(problem, some.removals, differences)
         sound.append(_certificates_follow(problem, some, found))
         again = _paths(problem, some, found)
@@ -68,7 +67,7 @@ def local_recheck(
 def _measured(
     problem: LocalProblem, removals: tuple[Removal, ...], differences: Float[Tensor, "b p"]
 ) -> Surroundings:
-    gradients = problem.risks.gradients(problem.thetas(differences), removals)
+    gradients = problem.risks.derivatives(1, problem.thetas(differences), removals)
     return surroundings(problem, removals, differences, torch.ones_like(differences[:, 0]), gradients)
 
 

@@ -82,7 +82,7 @@ class LocallyCertified(Retrainer):
                 rows = tuple(part.removals[place] for place in places)
                 models = models_of(self.theta, part.select(places))
                 before, after = (
-                    risks.removed_gradients(thetas, rows).norm(dim=1)
+                    risks.removed_sums(1, thetas, rows).norm(dim=1)
                     for thetas in (self.theta.expand_as(models), models)
                 )
                 grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)

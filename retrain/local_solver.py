@@ -120,7 +120,7 @@ def _descend(
     places, candidate = torch.arange(len(start), device=start.device), start
     for number in range(1, MAX_PASSES + 1):
         here = models.take(places)
-        pair = problem.risks.gradients(problem.thetas(candidate), here.removals)
+        pair = problem.risks.derivatives(1, problem.thetas(candidate), here.removals)
         gradients = pair.between(here.shares)
         norms = gradients.norm(dim=1)
         solved.passes[places] += 1
@@ -159,6 +159,6 @@ def _solve_alone(problem: LocalProblem, models: Models, place: int, solved: Solv
     found = fit(without_rows(problem.risk, rows), start=problem.theta + solved.differences[place])
     places = torch.tensor([place], device=problem.theta.device)
     candidate = (found.theta - problem.theta)[None]
-    pair = problem.risks.gradients(problem.thetas(candidate), (rows,))
+    pair = problem.risks.derivatives(1, problem.thetas(candidate), (rows,))
     solved.passes[place] += found.passes + 1
     solved.enter(places, candidate, pair, pair.between(models.shares[places]).norm(dim=1))
