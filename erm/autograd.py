@@ -18,9 +18,8 @@ from torch.func import functional_call, grad, grad_and_value, jvp, vmap
 from torch.nn.functional import cross_entropy
 
 from erm.aligned import aligned, is_aligned
-from erm.autograd_curvature import AutogradCurvature
+from erm.autograd_curvature import VECTORS_TOGETHER, AutogradCurvature
 from erm.first_layer import FirstLayer, first_linear
-from erm.hessian import VECTORS_TOGETHER
 from erm.module_checks import check_module
 
 HvpMode = Literal["forward_over_reverse", "double_backward"]

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erm.risk import EmpiricalRisk
+
 SEGMENT = 100
 """Iterations at a time, after which it begins with an empty memory: what follows depends on θ alone."""
 MEMORY = 30
@@ -23,6 +25,12 @@ class Point:
     value: float
     gradient: Float[Tensor, " p"]
     norm: float
+
+
+def evaluated(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> Point:
+    """By one pass."""
+    value, gradient = risk.value_and_gradient(theta)
+    return Point(theta, float(value), gradient, float(gradient.norm()))
 
 
 def descended(
