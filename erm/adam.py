@@ -99,12 +99,7 @@ class AdamFit:
     """Settings of a training by Adam whose state is kept.
 
     Args:
-        steps: parameter updates.
-        learning_rate: of a step, before it falls.
-        decay_epochs: epochs after which it falls to a tenth, and after as many again once more.
-        batch_size: examples per step.
         precision: "float32" or "float64", of the training; the gradient norm is measured in the risk's own.
-        seed: of the order of the examples.
 
     Raises:
         ValueError: a setting is out of range.

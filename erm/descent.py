@@ -39,9 +39,6 @@ def descended(
     """The lowest point that a segment of L-BFGS meets, at most `start`.
 
     Args:
-        evaluate: one pass over the data.
-        start: where it begins.
-        evaluations: passes at the most.
         norm: of the gradient, at which it ends before.
     """
     # It takes longer to import than most fits take, and most fits do without.

@@ -65,8 +65,6 @@ class FirstLayer:
 
         Args:
             tangents: the vectors in parts, by name; each part has r as its first dimension.
-            x: features.
-            y: labels.
         """
         a, others = self.outputs(x), self.others
         directions = tangents[WEIGHT]

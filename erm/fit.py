@@ -65,10 +65,6 @@ Progress = Callable[[int, float], None]
 class NewtonFit:
     """Settings of the converged fit.
 
-    Args:
-        tolerance: the fit has converged when ‖∇R(θ)‖₂ ≤ tolerance.
-        max_passes: passes over the data (gradients and Hessian-vector products) before it gives up.
-
     Raises:
         ValueError: a setting is not positive.
     """
@@ -92,7 +88,6 @@ class NewtonFit:
 
         Args:
             risk: the empirical risk, whose precision bounds the gradient norm that can be reached.
-            progress: called as the fit goes on.
             start: where to begin; the risk's own starting point when None.
         """
         return _Newton(risk, self.tolerance, self.max_passes, progress).minimise(start)

@@ -47,9 +47,7 @@ class CG:
     that nothing proves definite is checked once, before the first solve: see `_find_obstacle`.
 
     Args:
-        damping: added to the diagonal of H.
         tolerance: converged when ‖v − A s‖/‖v‖ ≤ tolerance, with the residual computed from s.
-        max_iterations: iterations at the most, for each v.
         preconditioner: "kronecker", see `kronecker_inverse`, or "none".
         subsample_size: examples that the preconditioner is made from; all if there are fewer.
 

@@ -35,9 +35,6 @@ class Exact:
     Needs memory for one p × p matrix beyond what `Curvature.matrix` needs itself (491 MB at p = 7,840 in
     float64): the matrix is overwritten by its own factor.
 
-    Args:
-        damping: added to the diagonal of H.
-
     Raises:
         ValueError: damping is negative or not finite.
     """

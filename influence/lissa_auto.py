@@ -62,13 +62,6 @@ class LiSSAAuto:
     target (`influence.error_bound`). That is a proof where the model proves that H has no eigenvalue below
     its L2 (`Curvature.convex`); for another model μ is the smallest eigenvalue as it is computed first.
 
-    Args:
-        target: relative error of s that it may end with.
-        batch_size: examples per step.
-        repeats: independent recursions; their spread is the standard error.
-        damping: added to the diagonal of H.
-        seed: of the batches.
-
     Raises:
         ValueError: a setting is outside its range.
     """

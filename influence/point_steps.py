@@ -66,9 +66,7 @@ def point_steps(
     """One Newton step from θ̂ for each point left out alone.
 
     Args:
-        removals: what the systems share.
         inverse: of the L2 that the removals have.
-        indices: training rows.
         report: called with the blocks of the Hessian done, and how many there are.
 
     Raises:

@@ -174,9 +174,7 @@ def row_removals(risk: object, theta: Float[Tensor, " p"], curvature: object) ->
     """Build and keep the Hessian of R at θ̂.
 
     Args:
-        risk: the empirical risk over all training examples.
         theta: θ̂; the step is exact at any θ.
-        curvature: of `risk` at `theta`.
 
     Raises:
         ValueError: the model is not softmax regression, or has no L2.

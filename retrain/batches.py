@@ -55,7 +55,6 @@ def own_batches(wanted: Sequence[Removal], state: CacheState, size: int, group: 
 
     Args:
         wanted: all removals that are asked for, ascending.
-        state: what there is.
         size: models per batch at the most, the same on every rank.
         group: the ranks that share out the models.
     """
@@ -78,9 +77,6 @@ def stored_differences(
     """Δ of a batch as a looser tolerance left it.
 
     Args:
-        problem: the risks R₋S.
-        batch: models that the cache holds.
-        cache: where they are.
         reads: whether this rank does; else it gets them by the problem's `broadcast`.
     """
     shape = len(batch.removals), problem.num_classes, problem.num_features
@@ -107,13 +103,7 @@ def _batches(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Seq
 
 
 def batch_size_that_fits(problem: RemovalProblem, group: Group, *, pairs: int = MEMORY) -> int:
-    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine.
-
-    Args:
-        problem: the risks R₋S.
-        group: the ranks.
-        pairs: of L-BFGS, for each model.
-    """
+    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
     if problem.x.device.type == "cuda":
         free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
     else:

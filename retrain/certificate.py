@@ -37,7 +37,6 @@ def gradient_rounding_bound(
     Hence the factor 2; the divisor is n − |S|.
 
     Args:
-        problem: the risks R₋S.
         num_removed: |S| of each model. For the null control the bound of one row is taken, which is larger.
         difference_norms: ‖Δ‖₂ of each model.
     """
@@ -79,7 +78,6 @@ def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " 
 
     Args:
         features: test examples as the model sees them, bias column included.
-        distances: bound on ‖θ − θ*‖ of each model.
     """
     bound: Tensor = math.sqrt(2) * features.norm(dim=1)[:, None] * distances[None, :]
     return bound
@@ -99,9 +97,6 @@ def loss_rounding_bound(
 
     Args:
         features: test examples as the model sees them, bias column included.
-        num_classes: K.
-        weight_norm: ‖θ̂‖₂.
-        difference_norms: ‖Δ‖₂ of each model.
     """
     lengths = features.norm(dim=1)[:, None]
     at_fit, change = lengths * weight_norm, lengths * difference_norms[None, :]
@@ -126,7 +121,6 @@ def loss_change(
         features: test examples as the model sees them.
         log_probabilities: log p of those examples, p = softmax at θ̂.
         labels: their one-hot labels.
-        differences: Δ of each model.
     """
     logits = torch.einsum("td,bkd->tbk", features, differences)
     return loss_change_by_logits(log_probabilities[:, None, :], labels[:, None, :], logits)

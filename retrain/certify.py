@@ -33,12 +33,8 @@ def certified_changes(
     minimiser: what the parameters were found by does not matter. One gradient per model is computed.
 
     Args:
-        risk: the empirical risk over all training examples.
-        theta: its minimiser θ̂.
         candidates: parameters that are said to minimise R₋S, one row for each removal.
         removals: S of each, every one different; from `retrain.removal.removal`.
-        x_test: test examples without bias column.
-        y_test: their labels.
         scales_l2: whether a removal keeps n·λ instead of λ.
 
     Returns:

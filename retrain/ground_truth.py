@@ -29,12 +29,9 @@ def ground_truth(
     """Actual changes with their certificates, by ascending removal.
 
     Args:
-        risk: the empirical risk that the weights belong to.
-        theta: its minimiser θ̂.
         parts: stored models, such as `WeightCache.parts` reads them; each is let go of once it
             is used.
         x_test: test examples without bias column.
-        y_test: their labels.
     """
     features = risk.features(x_test).double()
     classes = risk.weights(theta).double()

@@ -34,8 +34,6 @@ def amplification(
     """‖p(xᵢ, θ̂₋ᵢ) − yᵢ‖/‖p(xᵢ, θ̂) − yᵢ‖ by training row, not below 1, of the removals of one row.
 
     Args:
-        risk: the empirical risk that the weights belong to.
-        theta: its minimiser θ̂.
         parts: stored models; each is let go of once it is used.
     """
     classes = risk.weights(theta).double()

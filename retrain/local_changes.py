@@ -39,13 +39,10 @@ def local_changes(
     """Actual changes with certificates, by ascending removal.
 
     Args:
-        risk: the empirical risk that the weights belong to.
         theta: θ̂, which Δ are stored against.
         parts: stored models, a file at a time.
         base: what they are held against, and how far that may be from its own minimum: infinite where nothing
             bounds it.
-        x_test: test examples.
-        y_test: their labels.
         label: of all models; None for the label and the margin that each is stored with.
     """
     curvatures = 2 * loss_curvatures(risk, theta, x_test, y_test)

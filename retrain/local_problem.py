@@ -132,8 +132,6 @@ def surroundings(
     """Measure what local certificates at Δ need.
 
     Args:
-        problem: the risks around θ̂.
-        removals: S of each model.
         differences: Δ of each.
         shares: t of each, at which curvature is measured.
         gradients: ∇R and ∇R₋S, measured at exactly these Δ.

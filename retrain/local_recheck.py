@@ -32,15 +32,7 @@ def local_recheck(
     x_test: Float[Tensor, "t features"],
     y_test: Int[Tensor, " t"],
 ) -> Rechecked:
-    """Recompute gradients, what certificates are made of, and test losses of stored models.
-
-    Args:
-        risk: the empirical risk over all training examples.
-        problem: the risks around θ̂.
-        part: stored models.
-        x_test: test examples.
-        y_test: their labels.
-    """
+    """Recompute gradients, what certificates are made of, and test losses of stored models."""
     theta, labels = problem.theta, y_test.to(problem.theta.device)
     norms, sound, labels_hold, points = [], [], [], []
     for places in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):

@@ -96,10 +96,6 @@ def solve(
     """Bring models to their tolerances.
 
     Args:
-        problem: the risks around θ̂.
-        models: which.
-        start: Δ of each.
-        report: called after each pass.
         alone: whether models that L-BFGS leaves are then solved one by one; all at t = 1.
     """
     infinite = torch.full_like(start[:, 0], torch.inf)

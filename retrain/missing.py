@@ -74,9 +74,6 @@ def solve_in_batches(
         wanted: what to fit without, ascending, the same on every rank.
         cache: where finished models lie; ranks of one machine share it, and in the end rank 0's holds all.
         aim: ‖∇R₋S‖ from which a stored model need not be solved again.
-        prepare: the work itself.
-        report: called as this rank's work goes on.
-        group: the ranks.
         stages: what is said while it prepares, and while it solves.
         sharded: whether all ranks work on the same models, of which the first one then keeps the files.
 

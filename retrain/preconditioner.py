@@ -74,7 +74,6 @@ def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Precond
     """Factor H at θ̂.
 
     Args:
-        problem: the risks R₋S.
         dtype: precision of the products and the factor. Where float32 cannot factor H, float64 is used, and
             where float64 cannot, a
             shifted H: a preconditioner affects the number of passes, never the solution.
@@ -92,9 +91,6 @@ def refreshed_preconditioner(
     """Factor the mean Hessian of some models, all taken at their mean Δ.
 
     Args:
-        problem: the risks R₋S.
-        removals: what the models leave out.
-        differences: where they stand.
         dtype: as of `build_preconditioner`.
     """
     here = problem.here(removals)

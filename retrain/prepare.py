@@ -25,7 +25,6 @@ def removal_problem(
 
     Args:
         risk: the empirical risk over all examples, maybe in host memory.
-        theta: its minimiser.
         group: the ranks; each computes on its device, or on the risk's own where it has none.
         active: the features that take part; `active_features` when None.
         scales_l2: whether a removal keeps n·λ instead of λ.

@@ -132,7 +132,6 @@ class RemovalProblem:
         """Σⱼ ∇²CE(zⱼ, θ̂) of the q = K − 1 first classes, no L2, not divided by n, over all examples.
 
         Args:
-            dtype: float32 or float64.
             kept: share of each block's trace to sum: see `cross_entropy_hessian_sum`.
         """
         own = slice(None) if self.rows is not None else self.group.own_rows(self.num_examples)
@@ -146,9 +145,7 @@ class RemovalProblem:
         """The same at θ̂ + Δ, each example weighted.
 
         Args:
-            difference: Δ.
             share: the weight of each example here, not negative.
-            dtype: float32 or float64.
             kept: as of `hessian_sum`.
         """
         x = self.x.to(dtype)
@@ -175,21 +172,11 @@ class RemovalProblem:
         return self._mean(removals, self.residual_sum - removed, self.weights)
 
     def estimate(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
-        """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, not for a norm.
-
-        Args:
-            removals: what each model leaves out.
-            differences: Δ of each, in float64.
-        """
+        """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, for no norm."""
         return self._gradient(removals, differences, self.single)
 
     def measure(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Measurement:
-        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64.
-
-        Args:
-            removals: what each model leaves out.
-            differences: Δ of each, in float64.
-        """
+        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64."""
         gradients = self._gradient(removals, differences, self.double)
         norms = self.broadcast(gradients.flatten(1).norm(dim=1))
         return Measurement(differences=differences, gradients=gradients, norms=norms)

@@ -63,11 +63,6 @@ def recheck(
     this norm and its ρ imply.
 
     Args:
-        risk: the empirical risk over all training examples.
-        theta: its minimiser θ̂.
-        part: stored models.
-        x_test: test examples without bias column.
-        y_test: their labels.
         scales_l2: whether removals keep n·λ instead of λ.
     """
     norms, changes = [], []

@@ -85,9 +85,6 @@ class RemovalBatch:
         """Which rows a model keeps: all but those that a removal of several rows takes.
 
         A removal of one row takes none here: its row is subtracted from the sum over all.
-
-        Args:
-            num_rows: the examples here.
         """
         mask = torch.ones(num_rows, len(self), dtype=torch.bool, device=self.device)
         for place, members in self.groups:

@@ -18,15 +18,11 @@ class RetrainSettings:
     """How the models of removals are solved.
 
     Args:
-        tolerance: every model is solved to ‖∇R₋S‖₂ ≤ tolerance.
         precision: "mixed" runs the passes that cannot certify in float32, "float64" none.
-        batch_size: models solved together; chosen from the free memory when None.
-        shard: what the ranks share out, "models" or "data".
         l2_scaling: which L2 the risk of a removal has. "mean" keeps λ, the paper's convention; "sum" keeps
             n·λ, as scikit-learn's C does.
         steps: None solves the models; a number trains on from θ̂ for so many steps without the rows, as the
             paper's CNN panel has it: see `retrain/continued.py`.
-        order_seed: of the order of examples of those steps.
         damping: None solves the models of the risk; a number those of the quadratic around θ̃ instead, with so
             much on the diagonal of H: see `retrain/quadratic.py`.
 

@@ -47,14 +47,11 @@ def solve_batch(
     """Minimise R₋S for every removal S of a batch to ‖∇R₋S‖ ≤ tolerance.
 
     Args:
-        problem: the risks R₋S around θ̂.
-        preconditioner: H⁻¹ at θ̂.
         removals: what each model leaves out. The null control starts where the batch's first removal would,
             so that it has a way to go back.
         tolerance: gradient norm at which a model has converged and leaves the batch.
         single_precision: whether passes that cannot certify run in float32.
         start: Δ to go on from, such as models of a looser tolerance; θ̂ when None.
-        report: called after every pass.
 
     Returns:
         The best Δ that float64 has measured of each model, and its norm there; also of models that
