@@ -190,10 +190,9 @@ class LiSSAAuto:
         d = torch.zeros_like(residuals)
         step = residuals / scale
         for taken in range(1, depth + 1):
-            indices = torch.randint(
-                curvature.num_examples, (self.repeats, self.batch_size), generator=generator
-            ).to(d.device)
-            product = curvature.batch_product(indices, d)
+            shape = self.repeats, self.batch_size
+            indices = torch.randint(curvature.num_examples, shape, generator=generator)
+            product = curvature.batch_product(indices.to(d.device), d)
             if self.damping:
                 product.add_(d, alpha=self.damping)
             d.sub_(product, alpha=1 / scale).add_(step)

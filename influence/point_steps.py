@@ -11,7 +11,7 @@ xᵢᵀ[M⁻¹]ₖₗxᵢ, and no solve: K(K − 1)/2 products for all points to
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -51,10 +51,6 @@ class PointSteps:
         x = self.removals.x[self.indices]
         given = self.coefficients[:, :, None] * x[:, None, :]
         return self.removals.steps(self.inverse.times(given) + self.constant)
-
-    def of(self, places: Int[Tensor, " b"]) -> "PointSteps":
-        """Those of some of the points."""
-        return replace(self, indices=self.indices[places], coefficients=self.coefficients[places])
 
 
 def point_steps(

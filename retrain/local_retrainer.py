@@ -19,6 +19,7 @@ from retrain.batches import Batch
 from retrain.changes import Changes
 from retrain.continuation import label
 from retrain.hessian_factor import NoMinimumError
+from retrain.leverage import points_of
 from retrain.local_changes import local_changes, models_of
 from retrain.local_curvature import MOST_LANCZOS
 from retrain.local_problem import LocalProblem, local_problem, surroundings
@@ -74,19 +75,14 @@ class LocallyCertified(Retrainer):
         In softmax regression that is the growth of the residual, of which `retrain/leverage.py` tells.
         """
         risks, found = removed_risks(self.risk), dict[int, float]()
-        for part in self.cache.parts(removals):
-            points = np.array(
-                [place for place, rows in enumerate(part.removals) if len(rows) == 1], dtype=int
+        for part in points_of(self.cache.parts(removals), MAX_BATCH):
+            models = models_of(self.theta, part)
+            before, after = (
+                risks.removed_sums(1, thetas, part.removals).norm(dim=1)
+                for thetas in (self.theta.expand_as(models), models)
             )
-            for places in np.array_split(points, -(-len(points) // MAX_BATCH) or 1):
-                rows = tuple(part.removals[place] for place in places)
-                models = models_of(self.theta, part.select(places))
-                before, after = (
-                    risks.removed_sums(1, thetas, rows).norm(dim=1)
-                    for thetas in (self.theta.expand_as(models), models)
-                )
-                grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)
-                found |= {one: float(factor) for (one,), factor in zip(rows, grown, strict=True)}
+            grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)
+            found |= {one: float(factor) for (one,), factor in zip(part.removals, grown, strict=True)}
         return found
 
     def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from erm.pass_order import CHUNK_ROWS, PassOrder, pass_order
@@ -221,8 +221,12 @@ class RemovalProblem:
         places, rows = removals.points
         if len(places):
             x = self.x[rows]
-            logits = None if differences is None else torch.einsum("bkd,bd->bk", differences[places], x)
-            summed[places] = self._residuals(rows, logits)[:, :, None] * x[:, None, :]
+            log_probabilities = self.log_probabilities[rows]
+            probabilities = log_probabilities.exp()
+            if differences is not None:
+                logits = torch.einsum("bkd,bd->bk", differences[places], x)
+                probabilities = probabilities + probability_change(log_probabilities, logits)
+            summed[places] = (probabilities - self.labels[rows])[:, :, None] * x[:, None, :]
         return summed
 
     def _sums_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
@@ -230,13 +234,3 @@ class RemovalProblem:
         summed = sums_of_groups(self.x, self.probabilities, self.labels, self.here(removals))
         total: Tensor = self.total(summed)
         return total
-
-    def _residuals(
-        self, rows: Int[Tensor, " m"], logits: Float[Tensor, "m K"] | None
-    ) -> Float[Tensor, "m K"]:
-        """pᵢ + δpᵢ − yᵢ of some examples here, with u = `logits`."""
-        log_probabilities = self.log_probabilities[rows]
-        probabilities = log_probabilities.exp()
-        if logits is not None:
-            probabilities = probabilities + probability_change(log_probabilities, logits)
-        return probabilities - self.labels[rows]

@@ -76,11 +76,6 @@ class RemovalBatch:
         """The removals of several rows: the place of each in the batch, and its rows."""
         return [(place, self._tensor(rows)) for place, rows in enumerate(self.removals) if len(rows) > 1]
 
-    @cached_property
-    def has_groups(self) -> bool:
-        """Whether any removal has several rows."""
-        return any(len(rows) > 1 for rows in self.removals)
-
     def kept(self, num_rows: int) -> Bool[Tensor, "n B"]:
         """Which rows a model keeps: all but those that a removal of several rows takes.
 

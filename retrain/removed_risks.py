@@ -16,6 +16,8 @@ from torch import Tensor
 from erm.risk import EmpiricalRisk
 from retrain.removal import Removal
 
+Vectors = Float[Tensor, "B p"]
+"""A parameter vector of each model, or a direction."""
 SMALL_STEP = 1e-4
 """Of the difference that stands for a third derivative where the risk has no other."""
 
@@ -45,22 +47,14 @@ class RemovedRisks(Protocol):
     """
 
     def derivatives(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
         """Of both risks, by a pass over all examples."""
         ...
 
     def removed_sums(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
-    ) -> Float[Tensor, "B p"]:
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
         """Σ over S of the cross-entropy's, of order 1 or 2, no L2: by a pass over the removed rows alone."""
         ...
 
@@ -75,11 +69,7 @@ class SingleRisks:
     risk: EmpiricalRisk
 
     def derivatives(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
         if order == 3 and v is not None:
             step = SMALL_STEP / v.norm(dim=1, keepdim=True)
@@ -94,12 +84,8 @@ class SingleRisks:
         return Pair(full, without)
 
     def removed_sums(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
-    ) -> Float[Tensor, "B p"]:
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
         penalised, decay = thetas if v is None else v, decay_of(self.risk)
         found = torch.zeros_like(penalised)
         for place, rows in enumerate(removals):

@@ -63,7 +63,7 @@ def solve_batch(
         passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
-    solve = solve_groups if removals.has_groups else _solve_points
+    solve = solve_groups if removals.groups else _solve_points
     solve(problem, preconditioner, removals, solution, single_precision, start, report)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 from torch.nn.functional import cross_entropy
@@ -21,7 +20,7 @@ from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
 from retrain.layer_passes import LayerPasses, layer_passes
 from retrain.removal import Removal
-from retrain.removed_risks import Pair, RemovedRisks, SingleRisks
+from retrain.removed_risks import Pair, RemovedRisks, SingleRisks, Vectors
 
 
 def removed_risks(risk: EmpiricalRisk) -> RemovedRisks:
@@ -46,11 +45,7 @@ class TogetherRisks:
     passes: LayerPasses | None = None
 
     def derivatives(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
         """Third ones in float32: two digits are asked of them, and they are what costs most."""
         of = (thetas,) if v is None else (thetas, v)
@@ -61,12 +56,8 @@ class TogetherRisks:
         return Pair(pair.full.to(thetas), pair.without.to(thetas))
 
     def removed_sums(
-        self,
-        order: int,
-        thetas: Float[Tensor, "B p"],
-        removals: tuple[Removal, ...],
-        v: Float[Tensor, "B p"] | None = None,
-    ) -> Float[Tensor, "B p"]:
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
         return self._removed_sum(order, removals, (thetas,) if v is None else (thetas, v))
 
     @cached_property
