@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
 from retrain.batches import Batch, batch_size_that_fits, stored_differences
 from retrain.certificate import distance_bound, loss_error_bound
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.ground_truth import ground_truth
 from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.leverage import amplification
@@ -105,16 +105,13 @@ class CertifiedSoftmax(Retrainer):
         return _storable(problem, removals, solution)
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         labels = y_test.to(self.risk.x.device)
         return ground_truth(self.risk, self.theta, self.cache.parts(removals), x_test, labels)
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """By plain formulas: see `retrain.recheck.recheck`; a file of the cache at a time."""
         for part in self.cache.parts(removals):
@@ -123,7 +120,7 @@ class CertifiedSoftmax(Retrainer):
     def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
         return amplification(self.risk, self.theta, self.cache.parts(removals))
 
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+    def certificate_per_norm(self, x_test: TestFeatures) -> Float[Tensor, " t"]:
         """√2‖x‖/λ; a removal's λ is this or larger."""
         features = self.risk.features(x_test).double()
         return loss_error_bound(features, features.new_tensor([1 / self.risk.l2]))[:, 0]

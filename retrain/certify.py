@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import distance_bound
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.ground_truth import ground_truth
 from retrain.prepare import removal_problem
 from retrain.recheck import plain_gradients
@@ -22,8 +22,8 @@ def certified_changes(
     theta: Float[Tensor, " p"],
     candidates: Float[Tensor, "B p"],
     removals: Sequence[Removal],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
     *,
     scales_l2: bool = False,
 ) -> tuple[Changes, Float[Tensor, "B p"]]:

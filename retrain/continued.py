@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -23,7 +23,7 @@ from erm.checkpoint import State
 from erm.files import write_atomically
 from erm.minibatches import Minibatches, passes_of
 from retrain.batches import Batch
-from retrain.changes import CONTINUED, Changes
+from retrain.changes import CONTINUED, Changes, TestFeatures, TestLabels
 from retrain.local_changes import loss_changes, models_of
 from retrain.missing import SolveBatch, Tally
 from retrain.recheck import Rechecked
@@ -71,10 +71,7 @@ class ContinuedTraining(Retrainer):
         return size, self._trained_on
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """Against θ̂, as the paper's code has them; no certificates."""
         found = {
@@ -92,7 +89,7 @@ class ContinuedTraining(Retrainer):
         )
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """Gradients and losses at the stored weights; the steps are not taken again."""
         for part in self.cache.parts(removals):
@@ -156,7 +153,7 @@ class ContinuedTraining(Retrainer):
         return np.array(found)
 
     def _changes_of(
-        self, part: RetrainedWeights, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"]
+        self, part: RetrainedWeights, x_test: TestFeatures, y_test: TestLabels
     ) -> Float[np.ndarray, "t B"]:
         labels = y_test.to(self.theta.device)
         return loss_changes(self.risk, self.theta, models_of(self.theta, part), x_test, labels)

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import distance_bound, loss_change, loss_error_bound, loss_rounding_bound
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal, RemovalBatch
 from retrain.weight_file import RetrainedWeights
@@ -23,15 +23,14 @@ def ground_truth(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
     parts: Iterable[RetrainedWeights],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
 ) -> Changes:
     """Actual changes with their certificates, by ascending removal.
 
     Args:
         parts: stored models, such as `WeightCache.parts` reads them; each is let go of once it
             is used.
-        x_test: test examples without bias column.
     """
     features = risk.features(x_test).double()
     classes = risk.weights(theta).double()

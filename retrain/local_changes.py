@@ -9,11 +9,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.continuation import LABELS
 from retrain.local_certificate import loss_bound
 from retrain.removal import Removal
@@ -32,8 +32,8 @@ def local_changes(
     theta: Float[Tensor, " p"],
     parts: Iterable[RetrainedWeights],
     base: tuple[Float[Tensor, " p"], float],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
     label: str | None = None,
 ) -> Changes:
     """Actual changes with certificates, by ascending removal.
@@ -86,8 +86,8 @@ def loss_changes(
     risk: EmpiricalRisk,
     base: Float[Tensor, " p"],
     models: Float[Tensor, "B p"],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
 ) -> Float[np.ndarray, "t B"]:
     """Test losses at models, at least one, less those at `base`."""
     before = risk.losses(base, x_test, y_test)
@@ -97,10 +97,7 @@ def loss_changes(
 
 
 def gradient_norms(
-    risk: EmpiricalRisk,
-    theta: Float[Tensor, " p"],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], x_test: TestFeatures, y_test: TestLabels
 ) -> Float[Tensor, " t"]:
     """‖∇ℓ(θ)‖ of each test example."""
     chunks = zip(torch.split(x_test, CHUNK_TESTS), torch.split(y_test, CHUNK_TESTS), strict=True)
@@ -108,10 +105,7 @@ def gradient_norms(
 
 
 def loss_curvatures(
-    risk: EmpiricalRisk,
-    theta: Float[Tensor, " p"],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], x_test: TestFeatures, y_test: TestLabels
 ) -> Float[Tensor, " t"]:
     """‖∇²ℓ(θ̂)‖ by the power method, from the gradient itself; products are central differences."""
     found = []

@@ -8,10 +8,11 @@ that has none is followed again.
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
+from retrain.changes import TestFeatures, TestLabels
 from retrain.continuation import LABELS, UNDECIDED, label
 from retrain.local_changes import loss_changes, models_of
 from retrain.local_problem import LocalProblem, Surroundings, surroundings
@@ -29,8 +30,8 @@ def local_recheck(
     risk: EmpiricalRisk,
     problem: LocalProblem,
     part: RetrainedWeights,
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
 ) -> Rechecked:
     """Recompute gradients, what certificates are made of, and test losses of stored models."""
     theta, labels = problem.theta, y_test.to(problem.theta.device)

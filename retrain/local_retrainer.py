@@ -12,11 +12,11 @@ from functools import cached_property
 import numpy as np
 import psutil
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from retrain.batches import Batch
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.continuation import label
 from retrain.hessian_factor import NoMinimumError
 from retrain.leverage import points_of
@@ -50,10 +50,7 @@ class LocallyCertified(Retrainer):
         return self.settings.batch_size or self._fits(), self._solved
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """With local certificates; see `retrain.local_changes.local_changes`."""
         distance = torch.inf
@@ -63,7 +60,7 @@ class LocallyCertified(Retrainer):
         return local_changes(self.risk, self.theta, parts, (self.theta, distance), x_test, labels)
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """One model at a time by the risk over its own rows, and what its certificate was made of anew."""
         for part in self.cache.parts(removals):
@@ -85,7 +82,7 @@ class LocallyCertified(Retrainer):
             found |= {one: float(factor) for (one,), factor in zip(part.removals, grown, strict=True)}
         return found
 
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+    def certificate_per_norm(self, x_test: TestFeatures) -> Float[Tensor, " t"]:
         """The longest test gradient of any class, times the largest distance per unit of a gradient norm."""
         ratio = max(
             (float((part.distance_bounds / part.gradient_norms).max()) for part in self.cache.parts()),

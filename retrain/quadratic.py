@@ -16,12 +16,12 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.lowest import Lowest, lowest_of_matrix
 from retrain.batches import Batch
-from retrain.changes import QUADRATIC, Changes
+from retrain.changes import QUADRATIC, Changes, TestFeatures, TestLabels
 from retrain.local_changes import local_changes, loss_changes, models_of
 from retrain.missing import SolveBatch, Tally
 from retrain.recheck import Rechecked
@@ -55,10 +55,7 @@ class QuadraticMinima(Retrainer):
         return self.settings.batch_size or MAX_BATCH, self._solved
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """Real test losses at each minimiser, less those at the minimiser of the whole quadratic.
 
@@ -70,7 +67,7 @@ class QuadraticMinima(Retrainer):
         return local_changes(self.risk, self.theta, parts, base, x_test, labels, QUADRATIC)
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """The quadratic's gradient from the risk over the rows that are left, at the weights as stored."""
         labels, control = y_test.to(self.theta.device), self._control()

@@ -15,6 +15,7 @@ from erm.aligned import aligned
 from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
 from retrain.certificate import gradient_rounding_bound
+from retrain.changes import TestFeatures, TestLabels
 from retrain.prepare import removal_problem
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
@@ -51,8 +52,8 @@ def recheck(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
     part: RetrainedWeights,
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
     *,
     scales_l2: bool = False,
 ) -> Rechecked:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from erm.risk import EmpiricalRisk
 from parallel.group import ALONE, Group
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.missing import SolveBatch, solve_in_batches
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
@@ -138,22 +138,13 @@ class Retrainer(ABC):
 
     @abstractmethod
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
-        """Actual changes of the test losses, no L2, of the models that it has.
-
-        Args:
-            x_test: test examples without bias column.
-            y_test: their labels.
-            removals: of which models.
-        """
+        """Actual changes of the test losses, no L2, of the models that it has."""
 
     @abstractmethod
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """The same by other formulas, some models at a time, and whether these are as recorded."""
 
@@ -164,7 +155,7 @@ class Retrainer(ABC):
         """
         return {}
 
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+    def certificate_per_norm(self, x_test: TestFeatures) -> Float[Tensor, " t"]:
         """By how much the certificate of a test example widens per unit of a gradient norm.
 
         Infinite where no norm narrows it.

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from erm.autograd import AutogradRisk
+from erm.networks import SoftmaxRegression
 from erm.risk import EmpiricalRisk
-from erm.softmax_module import SoftmaxRegression
 from plots.agreement import OTHER_BASINS, PROVEN, Agreement, agreement, comparable
 from plots.leave_one_out import draw_leave_one_out
 from repro.fit_checkpoint import FitCheckpoint
