@@ -19,7 +19,6 @@ from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.ground_truth import ground_truth
 from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.leverage import amplification
-from retrain.missing import SolveBatch, Tally
 from retrain.one_model import solve_one
 from retrain.path import MEMORY
 from retrain.preconditioner import KeptHessian, Preconditioner, build_preconditioner, kept_hessian
@@ -27,8 +26,8 @@ from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.recheck import Rechecked, recheck
 from retrain.removal import Removal, RemovalBatch
-from retrain.retrainer import LeaveOneOutError, Retrainer
-from retrain.settings import RetrainingProgress, SolvedNow
+from retrain.retrainer import LeaveOneOutError, Retrainer, SolveBatch
+from retrain.settings import RetrainingProgress, SolvedNow, Tally
 from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights

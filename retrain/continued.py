@@ -25,11 +25,11 @@ from erm.minibatches import Minibatches, passes_of
 from retrain.batches import Batch
 from retrain.changes import CONTINUED, Changes, TestFeatures, TestLabels
 from retrain.local_changes import loss_changes, models_of
-from retrain.missing import SolveBatch, Tally
 from retrain.recheck import Rechecked
 from retrain.removal import Removal
 from retrain.removed_risks import without_rows
-from retrain.retrainer import Retrainer
+from retrain.retrainer import Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.weight_file import RetrainedWeights
 
 MAX_BATCH, MAX_BATCH_CPU = 101, 26
@@ -57,7 +57,7 @@ class ContinuedTraining(Retrainer):
 
     training: Training
     """What has made θ̂."""
-    stages: ClassVar = (STAGE, STAGE)
+    stages: ClassVar[tuple[str, str]] = (STAGE, STAGE)
 
     @property
     def description(self) -> str:

@@ -25,10 +25,10 @@ from retrain.local_curvature import MOST_LANCZOS
 from retrain.local_problem import LocalProblem, local_problem, surroundings
 from retrain.local_recheck import local_recheck
 from retrain.local_solver import MEMORY, Models, influence_step, solve
-from retrain.missing import SolveBatch, Tally
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
-from retrain.retrainer import LeaveOneOutError, Retrainer
+from retrain.retrainer import LeaveOneOutError, Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.together_risks import removed_risks
 from retrain.weight_file import LocalFacts, RetrainedWeights
 

@@ -23,11 +23,11 @@ from erm.lowest import Lowest, lowest_of_matrix
 from retrain.batches import Batch
 from retrain.changes import QUADRATIC, Changes, TestFeatures, TestLabels
 from retrain.local_changes import local_changes, loss_changes, models_of
-from retrain.missing import SolveBatch, Tally
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
 from retrain.removed_risks import without_rows
-from retrain.retrainer import LeaveOneOutError, Retrainer
+from retrain.retrainer import LeaveOneOutError, Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.weight_file import RetrainedWeights
 
 MAX_BATCH = 128

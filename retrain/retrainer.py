@@ -15,14 +15,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
+from parallel.collectives import all_gather_object
 from parallel.group import ALONE, Group
+from retrain.batches import Batch, cache_state, gather_weights, own_batches
 from retrain.changes import Changes, TestFeatures, TestLabels
-from retrain.missing import SolveBatch, solve_in_batches
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
+from retrain.settings import PassTotal, RetrainingProgress, RetrainSettings, SolvedNow, Tally
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
+
+SolveBatch = Callable[[Batch, Tally], RetrainedWeights]
+"""Finds the models of a batch, and tells the tally how they come down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,23 +114,40 @@ class Retrainer(ABC):
     def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
         """Find the models that it does not have, the null control among them, over all ranks.
 
+        Every finished batch is written at once, so a killed run goes on where it was. In the end the first
+        rank's cache has all, where machines share no disk too.
+
         Args:
-            removals: what to fit without; from `removal` or `leave_one_out`.
-            report: called as the work goes on.
+            removals: what to fit without, the same on every rank; from `removal` or `leave_one_out`.
+            report: called as this rank's work goes on.
+
+        Returns:
+            The models that all ranks had to solve, and how this rank's came down.
 
         Raises:
             LeaveOneOutError: they are not determined by this risk and θ̂; the message says why.
         """
-        return solve_in_batches(
-            with_null_control(removals),
-            self.cache,
-            self.settings.aim,
-            self.prepare,
-            report,
-            self.group,
-            stages=self.stages,
-            sharded=self.shares_examples,
-        )
+        group, sharded, wanted = self.group, self.shares_examples, with_null_control(removals)
+        state = cache_state(self.cache, self.settings.aim, group, sharded=sharded)
+        missing = tuple(rows for rows in wanted if rows not in state.settled)
+        trace: tuple[PassTotal, ...] = ()
+        if missing:
+            report(RetrainingProgress(stage=self.stages[0], models_done=0, models_total=0))
+            fits, solve = self.prepare(missing)
+            size = min(all_gather_object(fits, group))
+            batches = own_batches(wanted, state, size, ALONE if sharded else group)
+            tally = Tally(report=report, total=sum(len(batch.removals) for batch in batches))
+            for batch in batches:
+                tally.say(self.stages[1])
+                solved = solve(batch, tally)
+                # Ranks that work on the same models have the same files.
+                if group.is_first or not sharded:
+                    self.cache.write(solved)
+                tally.done += len(batch.removals)
+            tally.say(self.stages[1], last_pass=tally.last_pass)
+            trace = tuple(tally.trace.values())
+        gather_weights(self.cache, group)
+        return SolvedNow(removals=missing, trace=trace)
 
     @abstractmethod
     def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
