@@ -1,6 +1,7 @@
 """The exact solver: Cholesky of the explicit Hessian."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -54,7 +55,8 @@ class Exact:
         factor = factorise_in_place(matrix)
         report(2, 2)
         if isinstance(factor, str):
-            return self._refuse(factor, curvature.convex)
+            remedy = definiteness_remedy(self.damping, convex=curvature.convex)
+            return partial(failure, Status.SINGULAR, evidence=factor, remedy=remedy)
         counted = CountedCurvature(counted=curvature)
         product = damped_product(counted, self.damping)
 
@@ -75,10 +77,6 @@ class Exact:
             )
 
         return solve
-
-    def _refuse(self, evidence: str, convex: bool) -> Solve:
-        remedy = definiteness_remedy(self.damping, convex=convex)
-        return lambda v: failure(Status.SINGULAR, v, evidence=evidence, remedy=remedy)
 
 
 def factorise_in_place(matrix: Float[Tensor, "p p"]) -> Float[Tensor, "p p"] | str:

@@ -114,7 +114,8 @@ class _Systems:
         own = [
             self.members[place].hessian_product(one) for place, one in zip(places.tolist(), v, strict=True)
         ]
-        return torch.stack(own) + self.less_l2[places] * self.removals.projected_product(v)
+        projected = v - v.sum(1, keepdim=True) / self.removals.num_classes
+        return torch.stack(own) + self.less_l2[places] * projected
 
 
 def _solve(

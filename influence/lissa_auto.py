@@ -124,7 +124,15 @@ class LiSSAAuto:
             report(epoch, max(least, epoch))
             # Written so that NaN counts as diverged.
             if steps < depth or not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
-                return self._diverged(curvature, v, scale, trace)
+                step, relative = trace[-1]
+                return failure(
+                    Status.DIVERGED,
+                    v,
+                    evidence=f"after {step} steps at scale {scale:.3g} the residual is {relative:.1e} of v",
+                    remedy="raise `influence.batch_size` or `influence.damping`",
+                    num_hvps=curvature.num_hvps,
+                    trace=tuple(trace),
+                )
             if epoch == MAX_EPOCHS or (epoch >= least and error <= self.target / 2):
                 bound = relative_error_bound(product, s, residual, slowest, 2 * scale, self.target)
                 if max(2 * error, bound) <= self.target:
@@ -199,23 +207,6 @@ class LiSSAAuto:
             if taken % CHECK_EVERY == 0 and has_diverged(d, taken, step):
                 return taken, d
         return depth, d
-
-    def _diverged(
-        self,
-        curvature: CountedCurvature,
-        v: Float[Tensor, " p"],
-        scale: float,
-        trace: list[tuple[int, float]],
-    ) -> Solution:
-        step, residual = trace[-1]
-        return failure(
-            Status.DIVERGED,
-            v,
-            evidence=f"after {step} steps at scale {scale:.3g} the residual is {residual:.1e} of v",
-            remedy="raise `influence.batch_size` or `influence.damping`",
-            num_hvps=curvature.num_hvps,
-            trace=tuple(trace),
-        )
 
 
 def _lower_bound(curvature: Curvature) -> float:
