@@ -12,18 +12,18 @@ float32 Δ keeps its float64 Δ.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.group_solver import solve_groups
-from retrain.path import Path, inverse_hessian_product, path_from
+from retrain.path import MEMORY, path_from
 from retrain.preconditioner import Preconditioner
 from retrain.problem import RemovalProblem
 from retrain.removal import RemovalBatch
-from retrain.solution import BatchSolution, PassReport, pass_report
+from retrain.solution import BatchSolution, Course, PassReport, pass_report
 
 MAX_PASSES = 20
 SINGLE_FLOOR = 1e-9
@@ -57,14 +57,33 @@ def solve_batch(
         The best Δ that float64 has measured of each model, and its norm there; also of models that
         `MAX_PASSES` did not bring to the tolerance.
     """
+    prepared = problem.prepared(removals)
+    first = problem.gradient_at_fit(prepared)
     solution = BatchSolution(
-        differences=torch.zeros_like(problem.gradient_at_fit(removals)),
+        differences=torch.zeros_like(first),
         gradient_norms=problem.x.new_full((len(removals),), torch.inf),
         passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
-    solve = solve_groups if removals.groups else _solve_points
-    solve(problem, preconditioner, removals, solution, single_precision, start, report)
+    memory = GROUP_MEMORY if removals.groups else MEMORY
+    if start is None:
+        path = path_from(torch.zeros_like(first), first, memory)
+    else:
+        found = solution.begin_with(problem.measure(prepared, start))
+        path = path_from(start, found.gradients, memory)
+    course = Course(
+        problem=problem,
+        preconditioner=preconditioner,
+        removals=prepared,
+        path=path,
+        solution=solution,
+        report=report,
+    )
+    approaches = single_precision and start is None
+    if removals.groups:
+        solve_groups(course, first.flatten(1).norm(dim=1), approaches)
+    else:
+        _solve_points(course, approaches, at_fit=start is None)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):
         # Every step of theirs overflowed. They stand at θ̂.
@@ -72,51 +91,17 @@ def solve_batch(
     return solution
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Course:
-    """One batch on its way."""
-
-    problem: RemovalProblem
-    preconditioner: Preconditioner
-    removals: RemovalBatch
-    path: Path
-    solution: BatchSolution
-    report: Callable[[PassReport], None]
-
-    def next_step(self) -> Float64[Tensor, "b K d"]:
-        return self.problem.broadcast(-inverse_hessian_product(self.path, self.preconditioner.apply))
-
-
-def _solve_points(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    solution: BatchSolution,
-    single_precision: bool,
-    start: Float64[Tensor, "B K d"] | None,
-    report: Callable[[PassReport], None],
-) -> None:
-    """The same for removals of one row, into the solution."""
-    if start is None:
-        path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(removals))
-    else:
-        found = solution.begin_with(problem.measure(removals, start))
-        path = path_from(start, found.gradients)
-        path.keep(~solution.converged)
-    course = _Course(
-        problem=problem,
-        preconditioner=preconditioner,
-        removals=removals,
-        path=path,
-        solution=solution,
-        report=report,
-    )
-    if start is None:
-        step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
-        if single_precision:
+def _solve_points(course: Course, approaches: bool, *, at_fit: bool) -> None:
+    """Minimise the risks without one row each."""
+    problem, path = course.problem, course.path
+    if at_fit:
+        first = _first_gradients(problem, course.removals)
+        step = problem.broadcast(-course.preconditioner.apply(first))
+        if approaches:
             step = _approach(course, step)
         path.forget_gradients()
     else:
+        path.keep(~course.solution.converged)
         step = course.next_step()
     _measure_until_converged(course, step)
 
@@ -131,7 +116,7 @@ def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64
     return gradients
 
 
-def _approach(course: _Course, step: Float64[Tensor, "B K d"]) -> Float64[Tensor, "B K d"]:
+def _approach(course: Course, step: Float64[Tensor, "B K d"]) -> Float64[Tensor, "B K d"]:
     """Move all models by float32 passes; none leaves. Returns the step that float64 is to take next."""
     problem, removals, path, solution = course.problem, course.removals, course.path, course.solution
     # What a removal does to the gradient, for the null control too, which first moves away from θ̂.
@@ -150,7 +135,7 @@ def _approach(course: _Course, step: Float64[Tensor, "B K d"]) -> Float64[Tensor
     return step
 
 
-def _measure_until_converged(course: _Course, step: Float64[Tensor, "b K d"]) -> None:
+def _measure_until_converged(course: Course, step: Float64[Tensor, "b K d"]) -> None:
     """Measure every model at the Δ that would be stored, until it has left or `MAX_PASSES` are over."""
     problem, path, solution = course.problem, course.path, course.solution
     for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
