@@ -14,7 +14,7 @@ from torch import Tensor
 
 from erm.risk import EmpiricalRisk
 from retrain.changes import Changes, TestFeatures, TestLabels
-from retrain.continuation import LABELS
+from retrain.continuation import LABELS, UNDECIDED
 from retrain.local_certificate import loss_bound
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
@@ -52,21 +52,23 @@ def local_changes(
         return loss_bound(norms[:, None], curvatures, theta.new_tensor([distance]))[:, 0]
 
     before, of_base = risk.losses(base[0], x_test, y_test), bound(*base)
-    found = list[tuple[Removal, Tensor, Tensor, int, float]]()
+    found = list[tuple[Removal, Tensor, Tensor, str, float]]()
     for part in parts:
         for place, rows in enumerate(part.removals):
             model = theta + torch.from_numpy(part.differences[place, 0]).to(theta)
             after = risk.losses(model, x_test, y_test)
             rounding = ROUNDINGS * (1 + before.abs() + after.abs())
             certificate = bound(model, part.distance_bounds[place]) + of_base + rounding
-            own = (0, 0.0) if part.local is None else (part.local.labels[place], part.local.margins[place])
-            found.append((rows, after - before, certificate, int(own[0]), float(own[1])))
+            name, margin = label or UNDECIDED, 0.0
+            if label is None and part.local is not None:
+                name, margin = LABELS[part.local.labels[place]], float(part.local.margins[place])
+            found.append((rows, after - before, certificate, name, margin))
     found.sort(key=lambda model: model[0])
     return Changes(
         removals=tuple(model[0] for model in found),
         actual_change=_columns([model[1] for model in found], before),
         certificate=_columns([model[2] for model in found], before),
-        labels=tuple(LABELS[model[3]] if label is None else label for model in found),
+        labels=tuple(model[3] for model in found),
         margins=np.array([model[4] for model in found], dtype=np.float64) if label is None else None,
     )
 
