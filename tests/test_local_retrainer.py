@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from retrain import changes
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.choice import retrainer_for
 from retrain.continuation import LABELS, LEFT, SAME, UNDECIDED
+from retrain.local_changes import local_changes
 from retrain.local_retrainer import LocallyCertified
 from retrain.removal import leave_one_out
 from retrain.removed_risks import without_rows
@@ -84,6 +86,14 @@ def test_softmax_regression_by_this_path_is_that_of_the_closed_form(tmp_path: Pa
     grown = general.amplification()
     for point, factor in proven.amplification().items():
         assert grown[point] == pytest.approx(factor, rel=1e-6)
+
+
+def test_of_a_model_whose_facts_are_missing_nothing_is_said(network: LocallyCertified) -> None:
+    (part,) = network.cache.parts(leave_one_out(ROWS[:2]))
+    bare, base = [replace(part, local=None)], (network.theta, 0.0)
+    found = local_changes(network.risk, network.theta, bare, base, *digits_test_points(2))
+    assert found.truth == (UNDECIDED,) * 2
+    assert (found.margin == 0).all()
 
 
 def test_every_model_is_at_its_tolerance_certified_and_of_the_basin(network: LocallyCertified) -> None:
