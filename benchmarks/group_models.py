@@ -19,10 +19,10 @@ from erm.models import logistic
 from erm.softmax import SoftmaxRisk
 from influence.cg import CG
 from influence.scores import influence_scores
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.changes import Changes
 from retrain.ground_truth import ground_truth
 from retrain.removal import Removal
-from retrain.schedule import solve_missing
 from retrain.settings import L2Scaling, RetrainSettings
 from retrain.weights import WeightCache
 
@@ -70,7 +70,9 @@ def solve(problem: Problem, groups: list[Removal], settings: RetrainSettings) ->
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "benchmark", lambda _: None)
         started, used = time.perf_counter(), time.process_time()
-        found = solve_missing(problem.risk, problem.theta, groups, cache, settings, lambda _: None)
+        found = CertifiedSoftmax(
+            risk=problem.risk, theta=problem.theta, cache=cache, settings=settings
+        ).solve(groups, lambda _: None)
         seconds, processor = time.perf_counter() - started, time.process_time() - used
         passes = sum(models for _, _, models in found.trace) / len(found.removals)
         changes = ground_truth(

@@ -23,10 +23,10 @@ from benchmarks.report import Measure, machine, show
 from erm.softmax import SoftmaxRisk
 from erm.softmax_hessian import cross_entropy_hessian_sum
 from retrain.certificate import loss_error_bound
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.preconditioner import KEPT_CURVATURE
 from retrain.prepare import removal_problem
 from retrain.removal import RemovalBatch, leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainingProgress, RetrainSettings
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
@@ -55,7 +55,9 @@ def solve(trained: Trained, points: list[int], folder: Path) -> tuple[float, flo
             first_batch.append(time.perf_counter() - started)
 
     cache = WeightCache(folder, "benchmark", lambda _: None)
-    solve_missing(trained.risk, trained.theta, leave_one_out(points), cache, RetrainSettings(), report)
+    CertifiedSoftmax(risk=trained.risk, theta=trained.theta, cache=cache, settings=RetrainSettings()).solve(
+        leave_one_out(points), report
+    )
     total = time.perf_counter() - started
     (weights,) = list(cache.parts(leave_one_out(points)))
     return total, first_batch[0], weights

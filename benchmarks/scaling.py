@@ -17,8 +17,8 @@ from benchmarks.arguments import read_arguments
 from benchmarks.mnist import Trained, train_mnist
 from benchmarks.report import Measure, machine, show
 from plots.style import BLUE, MUTED, save, styled
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
@@ -43,9 +43,9 @@ def seconds_of(trained: Trained, num_points: int) -> float:
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "benchmark", lambda _: None)
         started = time.perf_counter()
-        solve_missing(
-            trained.risk, trained.theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None
-        )
+        CertifiedSoftmax(
+            risk=trained.risk, theta=trained.theta, cache=cache, settings=RetrainSettings()
+        ).solve(leave_one_out(points), lambda _: None)
         return time.perf_counter() - started
 
 

@@ -30,9 +30,9 @@ from influence.solution import damped_product
 from plots.agreement import agreement
 from repro.configuration.compose import compose
 from repro.problem import load_dataset, make_fit, make_risk, test_indices
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.ground_truth import ground_truth
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
@@ -61,8 +61,8 @@ class Problem:
         changes = np.full(self.risk.num_examples, np.nan)
         with tempfile.TemporaryDirectory() as folder:
             cache = WeightCache(Path(folder), "key", lambda _: None)
-            solve_missing(
-                self.risk, self.theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None
+            CertifiedSoftmax(risk=self.risk, theta=self.theta, cache=cache, settings=RetrainSettings()).solve(
+                leave_one_out(points), lambda _: None
             )
             truth = ground_truth(
                 self.risk, self.theta, cache.parts(leave_one_out(points)), self.x_test, self.y_test

@@ -28,9 +28,9 @@ from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
 from repro.configuration.compose import Config, compose
 from repro.problem import load_dataset, make_fit, make_risk, make_solver
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.ground_truth import ground_truth
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 
@@ -106,7 +106,9 @@ def _retrained_to_the_minimum(
     x, y = (torch.from_numpy(array[[TEST_INDEX]]) for array in (dataset.x_test, dataset.y_test))
     with tempfile.TemporaryDirectory() as folder:
         cache = WeightCache(Path(folder), "benchmark", lambda _: None)
-        solve_missing(risk, theta, leave_one_out(points), cache, RetrainSettings(), lambda _: None)
+        CertifiedSoftmax(risk=risk, theta=theta, cache=cache, settings=RetrainSettings()).solve(
+            leave_one_out(points), lambda _: None
+        )
         truth = ground_truth(risk, theta, cache.parts(leave_one_out(points)), x, y)
     place = {int(index): row for row, index in enumerate(truth.points)}
     return truth.actual_change[0, [place[point] for point in points]]

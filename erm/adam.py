@@ -74,18 +74,12 @@ def batch_gradients(
 ) -> Float[Tensor, "B p"]:
     """∇ of the mean over its own b examples for each of B models, L2 inside.
 
-    All together where they can be, which saves a small network most of its time.
+    All together where they can be, which saves a small network most of its time: `vmap` makes grouped
+    convolutions of convolutions.
     """
-    if isinstance(risk, AutogradRisk) and len(thetas) > 1:
-        return gradients_together(risk, thetas, rows)
-    each = [risk.subset(own).gradient(theta) for theta, own in zip(thetas, rows, strict=True)]
-    return torch.stack(each)
-
-
-def gradients_together(
-    risk: AutogradRisk, thetas: Float[Tensor, "B p"], rows: Int[Tensor, "B b"]
-) -> Float[Tensor, "B p"]:
-    """The same by `vmap`, which makes grouped convolutions of convolutions."""
+    if not isinstance(risk, AutogradRisk) or len(thetas) == 1:
+        each = [risk.subset(own).gradient(theta) for theta, own in zip(thetas, rows, strict=True)]
+        return torch.stack(each)
 
     def loss(theta: Float[Tensor, " p"], x: Float[Tensor, "b features"], y: Int[Tensor, " b"]) -> Tensor:
         return cross_entropy(risk.logits(theta, x), y)
@@ -99,12 +93,7 @@ class AdamFit:
     """Settings of a training by Adam whose state is kept.
 
     Args:
-        steps: parameter updates.
-        learning_rate: of a step, before it falls.
-        decay_epochs: epochs after which it falls to a tenth, and after as many again once more.
-        batch_size: examples per step.
         precision: "float32" or "float64", of the training; the gradient norm is measured in the risk's own.
-        seed: of the order of the examples.
 
     Raises:
         ValueError: a setting is out of range.

@@ -8,7 +8,7 @@ are regularised: all of them, or those that are named.
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, get_args
 
 import torch
@@ -18,9 +18,8 @@ from torch.func import functional_call, grad, grad_and_value, jvp, vmap
 from torch.nn.functional import cross_entropy
 
 from erm.aligned import aligned, is_aligned
-from erm.autograd_curvature import AutogradCurvature
+from erm.autograd_curvature import VECTORS_TOGETHER, AutogradCurvature
 from erm.first_layer import FirstLayer, first_linear
-from erm.hessian import VECTORS_TOGETHER
 from erm.module_checks import check_module
 
 HvpMode = Literal["forward_over_reverse", "double_backward"]
@@ -154,12 +153,9 @@ class AutogradRisk:
         self, theta: Float[Tensor, " p"], v: Float[Tensor, " p"]
     ) -> Float[Tensor, " n"]:
         """d/dε L(zᵢ, θ + εv) at ε = 0, for all examples of a chunk in one forward-mode pass."""
-
-        def derivatives(x: Float[Tensor, "m features"], y: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
-            tangents: Tensor = jvp(lambda t: self._cross_entropies(t, x, y), (theta,), (v,))[1]
-            return tangents
-
-        chunks = [derivatives(*chunk) for chunk in self.own_chunks()]
+        chunks = [
+            jvp(partial(self._cross_entropies, x=x, y=y), (theta,), (v,))[1] for x, y in self.own_chunks()
+        ]
         return torch.cat(chunks) + theta.dot(self.decay * v)
 
     def per_example_gradient_dots(
@@ -196,11 +192,7 @@ class AutogradRisk:
         y: Int[Tensor, " m"],
     ) -> Float[Tensor, " p"]:
         """Σᵢ ∇²CE(zᵢ, θ) v over the given examples, all in one pass: no L2, not divided by m."""
-
-        def gradient(t: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-            result: Tensor = grad(self._cross_entropy_sum)(t, x, y)
-            return result
-
+        gradient = grad(partial(self._cross_entropy_sum, x=x, y=y))
         product: Tensor
         if self.hvp_mode == "forward_over_reverse":
             product = jvp(gradient, (theta,), (v,))[1]

@@ -20,12 +20,7 @@ class Checkpoint(Protocol):
 
 
 def is_sound(state: State, start: Float[Tensor, " p"]) -> bool:
-    """Whether a state is such as a fit to a local minimum leaves: a file may be anybody's.
-
-    Args:
-        state: as it was loaded.
-        start: a θ of that risk.
-    """
+    """Whether a state is such as a fit to a local minimum leaves: a file may be anybody's."""
     expected = {"theta": start.shape, "anchor": start.shape, "passes": (), "low": (), "radius": ()}
     return (
         {"theta", "passes", "low", "trace"} <= state.keys()

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erm.risk import EmpiricalRisk
+
 SEGMENT = 100
 """Iterations at a time, after which it begins with an empty memory: what follows depends on θ alone."""
 MEMORY = 30
@@ -25,15 +27,18 @@ class Point:
     norm: float
 
 
+def evaluated(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> Point:
+    """By one pass."""
+    value, gradient = risk.value_and_gradient(theta)
+    return Point(theta, float(value), gradient, float(gradient.norm()))
+
+
 def descended(
     evaluate: Callable[[Float[Tensor, " p"]], Point], start: Point, *, evaluations: int, norm: float
 ) -> Point:
     """The lowest point that a segment of L-BFGS meets, at most `start`.
 
     Args:
-        evaluate: one pass over the data.
-        start: where it begins.
-        evaluations: passes at the most.
         norm: of the gradient, at which it ends before.
     """
     # It takes longer to import than most fits take, and most fits do without.

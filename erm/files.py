@@ -15,8 +15,6 @@ def write_atomically(
     """Let `write` fill a temporary file in the same folder, flush it to disk, and rename it to `path`.
 
     Args:
-        path: what the file is to be called.
-        write: called with the temporary file.
         before_replacing: called with the temporary file once it is complete and on disk.
 
     Raises:

@@ -11,6 +11,7 @@ with the weights S_uv(m) = ∂²φ_m/∂a_u∂a_v: an eighth of the arithmetic o
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -65,8 +66,6 @@ class FirstLayer:
 
         Args:
             tangents: the vectors in parts, by name; each part has r as its first dimension.
-            x: features.
-            y: labels.
         """
         a, others = self.outputs(x), self.others
         directions = tangents[WEIGHT]
@@ -75,15 +74,10 @@ class FirstLayer:
         if BIAS in tangents:
             moved = moved + tangents[BIAS][:, None, :]
 
-        def gradient(a: Tensor, others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            found: tuple[Tensor, dict[str, Tensor]] = grad(loss_after, argnums=(1, 2))(
-                self.module, a, others, y
-            )
-            return found
+        gradient = partial(grad(loss_after, argnums=(1, 2)), self.module, y=y)
 
-        def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-            found: tuple[Tensor, dict[str, Tensor]] = jvp(gradient, (a, others), (along_a, along_others))[1]
-            return found
+        def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> Any:
+            return jvp(gradient, (a, others), (along_a, along_others))[1]
 
         g, psi = vmap(derivative)(moved, {name: tangents[name] for name in others})
         weight = (g.transpose(1, 2).reshape(-1, len(x)) @ x).view(count, -1)
@@ -98,10 +92,7 @@ class FirstLayer:
         direction = torch.zeros_like(a)
         direction[:, u] = 1
 
-        def gradient(a: Float[Tensor, "m units"]) -> Float[Tensor, "m units"]:
-            found: Tensor = grad(loss_after, argnums=1)(self.module, a, self.others, y)
-            return found
-
+        gradient = partial(grad(loss_after, argnums=1), self.module, others=self.others, y=y)
         derivative: Tensor = jvp(gradient, (a,), (direction,))[1]
         return derivative
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from erm.descent import Point, evaluated
 from erm.kronecker import Precondition, identity, kronecker_inverse
 from erm.risk import EmpiricalRisk
 from erm.settings import Count, Positive, check_settings
@@ -60,21 +61,9 @@ Progress = Callable[[int, float], None]
 """Called after every pass over the data: how many so far, and the gradient norm of the last iterate."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Iterate:
-    theta: Float[Tensor, " p"]
-    value: float
-    gradient: Float[Tensor, " p"]
-    norm: float
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewtonFit:
     """Settings of the converged fit.
-
-    Args:
-        tolerance: the fit has converged when ‖∇R(θ)‖₂ ≤ tolerance.
-        max_passes: passes over the data (gradients and Hessian-vector products) before it gives up.
 
     Raises:
         ValueError: a setting is not positive.
@@ -99,7 +88,6 @@ class NewtonFit:
 
         Args:
             risk: the empirical risk, whose precision bounds the gradient norm that can be reached.
-            progress: called as the fit goes on.
             start: where to begin; the risk's own starting point when None.
         """
         return _Newton(risk, self.tolerance, self.max_passes, progress).minimise(start)
@@ -118,7 +106,7 @@ class _Newton:
         self.precondition: Precondition = identity
 
     def minimise(self, start: Float[Tensor, " p"] | None) -> Fit:
-        here = first = self.evaluate(self.risk.initial_parameters() if start is None else start)
+        here = first = evaluated(self.risk, self.risk.initial_parameters() if start is None else start)
         self.norm = here.norm
         self.count()
         trace = {self.passes: here.norm}
@@ -148,11 +136,7 @@ class _Newton:
         if self.progress is not None:
             self.progress(self.passes, self.norm)
 
-    def evaluate(self, theta: Float[Tensor, " p"]) -> _Iterate:
-        value, gradient = self.risk.value_and_gradient(theta)
-        return _Iterate(theta, float(value), gradient, float(gradient.norm()))
-
-    def newton_step(self, here: _Iterate, forcing: float) -> Float[Tensor, " p"]:
+    def newton_step(self, here: Point, forcing: float) -> Float[Tensor, " p"]:
         """d with ‖Hd + ∇R‖ ≤ forcing·‖∇R‖, or what conjugate gradient has of it when the passes are spent or
         it meets a direction in which R is not convex. R falls along d (Nocedal & Wright, 2006, algorithm
         7.1).
@@ -179,7 +163,7 @@ class _Newton:
             p = z + squared / previous * p
         return d if d.any() else z
 
-    def search(self, here: _Iterate, step: Float[Tensor, " p"]) -> _Iterate | None:
+    def search(self, here: Point, step: Float[Tensor, " p"]) -> Point | None:
         """The longest of step, step/2, step/4, … along which R falls; where R hardly changes, ‖∇R‖.
 
         None where no length does, or the passes are spent: rounding is reached.
@@ -188,7 +172,7 @@ class _Newton:
         for halvings in range(MAX_HALVINGS):
             if self.passes >= self.max_passes:
                 break
-            there = self.evaluate(here.theta + step / 2**halvings)
+            there = evaluated(self.risk, here.theta + step / 2**halvings)
             fallen = here.value - there.value
             flat = abs(fallen) <= SAME_VALUE * abs(here.value)
             found = there.norm < here.norm if flat else fallen >= -ARMIJO * slope / 2**halvings

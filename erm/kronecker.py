@@ -59,8 +59,6 @@ def kronecker_inverse(
     """Near (H + damping·I)⁻¹, from the mean over some random examples of A ⊗ G taken as product of the means.
 
     Args:
-        curvature: H.
-        damping: added to it.
         sample: random examples that the means are over.
         before: what this function gave at another θ; where G is the same its eigenvectors are taken from it.
 

@@ -48,7 +48,6 @@ class LocalFit:
 
         Args:
             risk: the empirical risk, in float64.
-            progress: called as the fit goes on.
             start: where to begin; the risk's own starting point when None.
             checkpoint: what an interrupted fit has left, and where this one leaves its state. A fit that goes
                 on from there ends where it would have without the interruption.

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.checkpoint import Checkpoint, is_sound
-from erm.descent import Point, descended
+from erm.descent import Point, descended, evaluated
 from erm.fit import Fit, Progress
 from erm.lowest import Lowest, is_explicit, lowest
 from erm.risk import EmpiricalRisk
@@ -202,8 +202,7 @@ class LocalSearch:
         )
 
     def evaluate(self, theta: Float[Tensor, " p"]) -> Point:
-        value, gradient = self.risk.value_and_gradient(theta)
-        found = Point(theta, float(value), gradient, float(gradient.norm()))
+        found = evaluated(self.risk, theta)
         self.count()
         return found
 

@@ -7,6 +7,7 @@ from products alone, by Lanczos on λ_max·I − H.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,13 +82,7 @@ def lowest_by_products(curvature: Curvature) -> Lowest:
     What Lanczos calls the smallest eigenvalue is none below it; that it is the smallest there is holds but
     for starting vectors that have nothing of its eigenvector, which a random one has not.
     """
-
-    def product(v: Float[np.ndarray, " p"]) -> Float[np.ndarray, " p"]:
-        image = curvature.product(torch.from_numpy(v).to(curvature.device, curvature.dtype)[None])[0]
-        found: Float[np.ndarray, " p"] = image.cpu().numpy()
-        return found
-
-    size, dtype = curvature.num_parameters, np.dtype(str(curvature.dtype).removeprefix("torch."))
+    product, size, dtype = product_with(curvature), curvature.num_parameters, curvature.dtype
     top, _ = _largest(product, size, dtype)
     below, vector = _largest(lambda v: top * v - product(v), size, dtype)
     return Lowest(
@@ -104,32 +99,47 @@ def _by_inverse(factor: Float[Tensor, "p p"]) -> tuple[float, Float[Tensor, " p"
         found: Float[np.ndarray, " p"] = solved(factor, torch.from_numpy(v).to(factor)).cpu().numpy()
         return found
 
-    dtype = np.dtype(str(factor.dtype).removeprefix("torch."))
-    inverse, vector = _largest(solve, len(factor), dtype)
+    inverse, vector = _largest(solve, len(factor), factor.dtype)
     if not 0 < inverse < float("inf"):
         return None
     return 1 / inverse, torch.from_numpy(vector).to(factor)
 
 
 def solved(factor: Float[Tensor, "p p"], v: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-    """(L Lᵀ)⁻¹v."""
+    """(L Lᵀ)⁻¹v. `torch.cholesky_solve` would copy the factor for every v."""
     half = torch.linalg.solve_triangular(factor, v[:, None], upper=False)
     found: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)[:, 0]
     return found
 
 
-def _largest(
-    product: Product, size: int, dtype: "np.dtype[np.floating]"
-) -> tuple[float, Float[np.ndarray, " p"]]:
+def product_with(curvature: Curvature) -> Product:
+    """v ↦ H v of numpy's vectors."""
+
+    def product(v: Float[np.ndarray, " p"]) -> Float[np.ndarray, " p"]:
+        image = curvature.product(torch.from_numpy(v).to(curvature.device, curvature.dtype)[None])[0]
+        found: Float[np.ndarray, " p"] = image.cpu().numpy()
+        return found
+
+    return product
+
+
+def _largest(product: Product, size: int, dtype: torch.dtype) -> tuple[float, Float[np.ndarray, " p"]]:
     """The largest eigenvalue of a symmetric operator, and its eigenvector."""
+    # ARPACK wants fewer eigenvalues than there are.
+    if size == 1:
+        one = torch.ones(1, dtype=dtype).numpy()
+        return float(product(one)[0]), one
+    values, vectors = lanczos(product, size, dtype, k=1)
+    return float(values[0]), np.ascontiguousarray(vectors[:, 0])
+
+
+def lanczos(product: Product, size: int, dtype: torch.dtype, **options: Any) -> Any:
+    """The largest eigenvalues of a symmetric operator by scipy's `eigsh`, whose options there are."""
     # It takes longer to import than most fits take, and most fits do without.
     from scipy.sparse.linalg import LinearOperator, eigsh
 
-    # ARPACK wants fewer eigenvalues than there are.
-    if size == 1:
-        return float(product(np.ones(1, dtype))[0]), np.ones(1, dtype)
-    operator = LinearOperator((size, size), matvec=lambda v: product(v.reshape(-1).copy()), dtype=dtype)
+    kind = np.dtype(str(dtype).removeprefix("torch."))
+    operator = LinearOperator((size, size), matvec=lambda v: product(v.reshape(-1).copy()), dtype=kind)
     # A start of its own, so that the same H has the same eigenvalue every time.
-    start = np.random.default_rng(0).standard_normal(size).astype(dtype)
-    values, vectors = eigsh(operator, k=1, which="LA", tol=TOLERANCE, ncv=min(size, VECTORS), v0=start)
-    return float(values[0]), np.ascontiguousarray(vectors[:, 0])
+    start = np.random.default_rng(0).standard_normal(size).astype(kind)
+    return eigsh(operator, which="LA", tol=TOLERANCE, ncv=min(size, VECTORS), v0=start, **options)

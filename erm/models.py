@@ -9,10 +9,9 @@ from torch import Tensor
 
 from erm.autograd import AutogradRisk, HvpMode
 from erm.dataset import Dataset
-from erm.networks import Activation, one_hidden_layer, paper_cnn, weights_of
+from erm.networks import Activation, SoftmaxRegression, one_hidden_layer, paper_cnn, weights_of
 from erm.settings import Count, Seed
 from erm.softmax import SoftmaxRisk, with_bias
-from erm.softmax_module import SoftmaxRegression
 
 L2 = Annotated[
     float,

@@ -55,8 +55,6 @@ def check_module(
     Args:
         module: as it was given, perhaps in training mode.
         evaluated: its copy in evaluation mode, like `x`.
-        x: training features.
-        y: training labels.
 
     Raises:
         ValueError: it is not twice differentiable, changes its buffers in training, answers at random, mixes

@@ -1,4 +1,4 @@
-"""The networks that a configuration can name: one hidden layer, and the paper's small CNN.
+"""The modules that a configuration can name: one hidden layer, the paper's small CNN, softmax regression.
 
 Where training starts is drawn from a seed: their risks are not convex, and another seed may end at another
 minimum.
@@ -10,6 +10,8 @@ from typing import Literal, get_args
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from erm.softmax import with_bias
 
 Activation = Literal["tanh", "softplus", "gelu"]
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
@@ -102,3 +104,18 @@ def _draw_weights(module: nn.Module, generator: torch.Generator) -> None:
                 deviation = (1 if parameter.ndim == 2 else 2) / math.sqrt(parameter[0].numel())
                 limits = {"a": -2 * deviation, "b": 2 * deviation}
                 nn.init.trunc_normal_(parameter, std=deviation, generator=generator, **limits)
+
+
+class SoftmaxRegression(nn.Module):
+    """Logits W x, from W = 0, with the parameters of `SoftmaxRisk` in the same order, to be compared with it.
+
+    A bias is one more feature that is always 1: the last column of W.
+    """
+
+    def __init__(self, num_features: int, num_classes: int, *, bias: bool) -> None:
+        super().__init__()
+        self.bias = bias
+        self.weight = nn.Parameter(torch.zeros(num_classes, num_features + bias))
+
+    def forward(self, x: Float[Tensor, "m features"]) -> Float[Tensor, "m K"]:
+        return with_bias(x, self.bias) @ self.weight.T

@@ -88,7 +88,6 @@ def check_settings(made: Any, group: str) -> None:
     """Raise ValueError unless every setting of a dataclass instance is as its class declares it.
 
     Args:
-        made: the instance.
         group: what the settings are keys of, for the message: such as influence.
     """
     kind: Any = type(made)

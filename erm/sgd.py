@@ -39,11 +39,7 @@ def end_of_steps(
     """θ where a fixed number of steps ended, measured on the whole risk.
 
     Args:
-        risk: the empirical risk.
-        theta: in its precision.
-        passes: that the steps were worth.
         trace: gradient norms on the way, of batches, by pass.
-        moments: of Adam, where training can go on with them.
     """
     value, gradient = risk.value_and_gradient(theta)
     norm = float(gradient.norm())
@@ -63,12 +59,8 @@ class StochasticFit:
     """Settings of a training run of fixed length.
 
     Args:
-        optimiser: "sgd" or "adam".
-        steps: parameter updates.
-        learning_rate: of every step.
         batch_size: examples per step, drawn without replacement within an epoch.
         precision: "float32" or "float64", of the training; the gradient norm is measured in the risk's own.
-        seed: of the order of the examples.
 
     Raises:
         ValueError: a setting is out of range.
@@ -93,9 +85,7 @@ class StochasticFit:
         """Train from `start`, or from the risk's own starting point.
 
         Args:
-            risk: the empirical risk.
             progress: called every `STEPS_BETWEEN_REPORTS` steps.
-            start: where to begin.
 
         Returns:
             θ where the steps ended. Gradient norms on the way, in progress and trace, are those of a batch;

@@ -75,10 +75,7 @@ def weighted_gram(
     """out ← Xᵀ diag(weights) X over some rows (None: all), through its lower trapezoids only.
 
     Args:
-        x: features.
-        weights: of all rows.
         rows: which rows, ascending.
-        out: is filled.
         widths: of each chunk of all rows, how many of the first features hold all that is not zero.
     """
     out.zero_()

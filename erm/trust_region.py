@@ -34,9 +34,6 @@ def steihaug_step(
     where it meets a direction of negative curvature it follows that to the radius.
 
     Args:
-        product: d ↦ H d.
-        gradient: g.
-        radius: of the region.
         forcing: relative residual ‖H d + g‖/‖g‖ that is enough.
         most: products at the most.
     """
@@ -64,8 +61,6 @@ def next_radius(radius: float, step: Step, share: float) -> float:
     """The radius after a step.
 
     Args:
-        radius: before it.
-        step: that was tried.
         share: of the decrease that it promised, what came; NaN counts as none.
     """
     if not share >= POOR:

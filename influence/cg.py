@@ -3,18 +3,17 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from erm.kronecker import Precondition, identity
+from erm.kronecker import Precondition, identity, kronecker_inverse
 from erm.risk import Curvature
 from erm.settings import Count, check_settings
 from influence.counting import CountedCurvature
-from influence.preconditioner import Name, by_name
 from influence.solution import (
     Damping,
     Progress,
@@ -48,11 +47,9 @@ class CG:
     that nothing proves definite is checked once, before the first solve: see `_find_obstacle`.
 
     Args:
-        damping: added to the diagonal of H.
         tolerance: converged when ‖v − A s‖/‖v‖ ≤ tolerance, with the residual computed from s.
-        max_iterations: iterations at the most, for each v.
-        preconditioner: "kronecker" or "none": see `influence.preconditioner`.
-        subsample_size: examples that the preconditioner is made from.
+        preconditioner: "kronecker", see `kronecker_inverse`, or "none".
+        subsample_size: examples that the preconditioner is made from; all if there are fewer.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -61,7 +58,9 @@ class CG:
     damping: Damping = 0.0
     tolerance: Annotated[float, Field(gt=0, lt=1, description="true relative residual to reach")] = 1e-8
     max_iterations: Annotated[Count, Field(description="iterations at the most")] = 1000
-    preconditioner: Annotated[Name, Field(description="what makes the iterations fewer")] = "kronecker"
+    preconditioner: Annotated[
+        Literal["none", "kronecker"], Field(description="what makes the iterations fewer")
+    ] = "kronecker"
     subsample_size: Annotated[Count, Field(description="random examples a preconditioner is made from")] = (
         5000
     )
@@ -87,8 +86,9 @@ class CG:
         report = progress or (lambda done, total: None)
         counted = CountedCurvature(counted=curvature)
         product = damped_product(counted, self.damping)
-        if precondition is None:
-            precondition = by_name(self.preconditioner, curvature, self.damping, sample=self.subsample_size)
+        if precondition is None and self.preconditioner == "kronecker":
+            precondition = kronecker_inverse(curvature, self.damping, sample=self.subsample_size)
+        precondition = precondition or identity
         lacking = self.preconditioner != "none" and precondition is identity
         obstacle = _find_obstacle(
             counted, self.damping, precondition, max(self.max_iterations, CHECK_ITERATIONS), report

@@ -74,8 +74,6 @@ class ParameterPredictor(RemovalPredictor, Protocol):
         Args:
             steps: Δ of each removal.
             gradients: ∇R₋S(θ̂ + Δ) of each, L2 inside.
-            x_test: test examples without bias column.
-            y_test: their labels.
         """
         ...
 
@@ -96,12 +94,6 @@ class RemovalEstimator(Protocol):
         progress: Progress | None = None,
     ) -> RemovalPredictor:
         """Prepare once for one θ̂.
-
-        Args:
-            risk: the empirical risk over all training examples.
-            theta: θ̂.
-            curvature: of the risk there.
-            progress: called as the work goes on.
 
         Raises:
             ValueError: the method is not for this model.

@@ -1,11 +1,13 @@
 """The exact solver: Cholesky of the explicit Hessian."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from erm.lowest import solved
 from erm.risk import Curvature
 from erm.settings import check_settings
 from influence.counting import CountedCurvature
@@ -34,9 +36,6 @@ class Exact:
     Needs memory for one p × p matrix beyond what `Curvature.matrix` needs itself (491 MB at p = 7,840 in
     float64): the matrix is overwritten by its own factor.
 
-    Args:
-        damping: added to the diagonal of H.
-
     Raises:
         ValueError: damping is negative or not finite.
     """
@@ -56,16 +55,17 @@ class Exact:
         factor = factorise_in_place(matrix)
         report(2, 2)
         if isinstance(factor, str):
-            return self._refuse(factor, curvature.convex)
+            remedy = definiteness_remedy(self.damping, convex=curvature.convex)
+            return partial(failure, Status.SINGULAR, evidence=factor, remedy=remedy)
         counted = CountedCurvature(counted=curvature)
         product = damped_product(counted, self.damping)
 
         def solve(v: Float[Tensor, " p"]) -> Solution:
             check_right_hand_side(v)
             taken = counted.num_hvps
-            s = _substitute(factor, v)
+            s = solved(factor, v)
             residual = v - product(s)
-            refined = s + _substitute(factor, residual)
+            refined = s + solved(factor, residual)
             before, after = relative_norm(residual, v), relative_norm(v - product(refined), v)
             return Solution(
                 value=refined if after < before else s,
@@ -77,10 +77,6 @@ class Exact:
             )
 
         return solve
-
-    def _refuse(self, evidence: str, convex: bool) -> Solve:
-        remedy = definiteness_remedy(self.damping, convex=convex)
-        return lambda v: failure(Status.SINGULAR, v, evidence=evidence, remedy=remedy)
 
 
 def factorise_in_place(matrix: Float[Tensor, "p p"]) -> Float[Tensor, "p p"] | str:
@@ -98,16 +94,9 @@ def factorise_in_place(matrix: Float[Tensor, "p p"]) -> Float[Tensor, "p p"] | s
         return f"its Cholesky factorisation breaks down at parameter {int(failed_at) - 1} of {num_rows}"
     u = torch.randn(num_rows, generator=torch.Generator().manual_seed(0), dtype=matrix.dtype).to(matrix)
     for _ in range(INVERSE_ITERATIONS):
-        u = _substitute(factor, u / u.norm())
+        u = solved(factor, u / u.norm())
     smallest = 1 / float(u.norm())
     # Written so that NaN is refused too.
     if not smallest > rounding(u) * norm:
         return f"its smallest eigenvalue, about {smallest:.1e}, is rounding beside its norm, {norm:.1e}"
     return factor
-
-
-def _substitute(factor: Float[Tensor, "p p"], v: Float[Tensor, " p"]) -> Float[Tensor, " p"]:
-    """(L Lᵀ)⁻¹v. `torch.cholesky_solve` would copy the factor for every v."""
-    forward = torch.linalg.solve_triangular(factor, v[:, None], upper=False)
-    backward: Tensor = torch.linalg.solve_triangular(factor.mT, forward, upper=True)
-    return backward.squeeze(1)

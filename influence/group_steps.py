@@ -50,12 +50,9 @@ def group_steps(
     """One Newton step from θ̂ for each group left out.
 
     Args:
-        removals: what the systems share.
         inverse: of either L2; it only preconditions.
-        groups: training rows of each.
         scales_l2: whether a removal keeps n·λ instead of λ.
         tolerance: converged when the residual is this share of the right-hand side.
-        max_iterations: iterations at the most.
         report: called with the groups done, and how many there are.
 
     Raises:
@@ -117,7 +114,8 @@ class _Systems:
         own = [
             self.members[place].hessian_product(one) for place, one in zip(places.tolist(), v, strict=True)
         ]
-        return torch.stack(own) + self.less_l2[places] * self.removals.projected_product(v)
+        projected = v - v.sum(1, keepdim=True) / self.removals.num_classes
+        return torch.stack(own) + self.less_l2[places] * projected
 
 
 def _solve(

@@ -63,12 +63,7 @@ class LiSSA:
 
     Args:
         scale: divides the batch Hessians; larger is stabler and slower.
-        depth: steps of the recursion.
-        batch_size: examples per step.
-        repeats: independent recursions that are averaged.
-        damping: added to the diagonal of H.
         seed: of the batches: the same seed gives the same s, bit by bit, on one machine.
-        allow_divergence: start also where the sampled batches foretell divergence.
 
     Raises:
         ValueError: a setting is outside its range.

@@ -62,13 +62,6 @@ class LiSSAAuto:
     target (`influence.error_bound`). That is a proof where the model proves that H has no eigenvalue below
     its L2 (`Curvature.convex`); for another model μ is the smallest eigenvalue as it is computed first.
 
-    Args:
-        target: relative error of s that it may end with.
-        batch_size: examples per step.
-        repeats: independent recursions; their spread is the standard error.
-        damping: added to the diagonal of H.
-        seed: of the batches.
-
     Raises:
         ValueError: a setting is outside its range.
     """
@@ -131,7 +124,15 @@ class LiSSAAuto:
             report(epoch, max(least, epoch))
             # Written so that NaN counts as diverged.
             if steps < depth or not trace[-1][1] <= GROWTH * max(1.0, trace[-2][1]):
-                return self._diverged(curvature, v, scale, trace)
+                step, relative = trace[-1]
+                return failure(
+                    Status.DIVERGED,
+                    v,
+                    evidence=f"after {step} steps at scale {scale:.3g} the residual is {relative:.1e} of v",
+                    remedy="raise `influence.batch_size` or `influence.damping`",
+                    num_hvps=curvature.num_hvps,
+                    trace=tuple(trace),
+                )
             if epoch == MAX_EPOCHS or (epoch >= least and error <= self.target / 2):
                 bound = relative_error_bound(product, s, residual, slowest, 2 * scale, self.target)
                 if max(2 * error, bound) <= self.target:
@@ -197,33 +198,15 @@ class LiSSAAuto:
         d = torch.zeros_like(residuals)
         step = residuals / scale
         for taken in range(1, depth + 1):
-            indices = torch.randint(
-                curvature.num_examples, (self.repeats, self.batch_size), generator=generator
-            ).to(d.device)
-            product = curvature.batch_product(indices, d)
+            shape = self.repeats, self.batch_size
+            indices = torch.randint(curvature.num_examples, shape, generator=generator)
+            product = curvature.batch_product(indices.to(d.device), d)
             if self.damping:
                 product.add_(d, alpha=self.damping)
             d.sub_(product, alpha=1 / scale).add_(step)
             if taken % CHECK_EVERY == 0 and has_diverged(d, taken, step):
                 return taken, d
         return depth, d
-
-    def _diverged(
-        self,
-        curvature: CountedCurvature,
-        v: Float[Tensor, " p"],
-        scale: float,
-        trace: list[tuple[int, float]],
-    ) -> Solution:
-        step, residual = trace[-1]
-        return failure(
-            Status.DIVERGED,
-            v,
-            evidence=f"after {step} steps at scale {scale:.3g} the residual is {residual:.1e} of v",
-            remedy="raise `influence.batch_size` or `influence.damping`",
-            num_hvps=curvature.num_hvps,
-            trace=tuple(trace),
-        )
 
 
 def _lower_bound(curvature: Curvature) -> float:

@@ -27,8 +27,6 @@ class NewtonStep:
     gradient (`influence/group_steps.py`). Softmax regression with L2.
 
     Args:
-        tolerance: relative residual of a group's step.
-        max_iterations: iterations for it at the most.
         correction: "adjoint" takes what the step leaves of the gradient, r = ∇R₋S(θ̂ + Δ), to first order off
             a prediction that is certified: less ∇ℓ(z_test, θ̂ + Δ)ᵀH⁻¹r. The certificate has found r anyway.
             "none": the loss at θ̂ + Δ and nothing else.

@@ -11,7 +11,7 @@ xᵢᵀ[M⁻¹]ₖₗxᵢ, and no solve: K(K − 1)/2 products for all points to
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
@@ -52,10 +52,6 @@ class PointSteps:
         given = self.coefficients[:, :, None] * x[:, None, :]
         return self.removals.steps(self.inverse.times(given) + self.constant)
 
-    def of(self, places: Int[Tensor, " b"]) -> "PointSteps":
-        """Those of some of the points."""
-        return replace(self, indices=self.indices[places], coefficients=self.coefficients[places])
-
 
 def point_steps(
     removals: RowRemovals,
@@ -66,9 +62,7 @@ def point_steps(
     """One Newton step from θ̂ for each point left out alone.
 
     Args:
-        removals: what the systems share.
         inverse: of the L2 that the removals have.
-        indices: training rows.
         report: called with the blocks of the Hessian done, and how many there are.
 
     Raises:

@@ -6,21 +6,18 @@ tolerance leaves, which is far more. What lies within that of zero may be positi
 what lies further below is negative curvature.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.sparse.linalg import LinearOperator, eigsh
 
+from erm.lowest import MAX_EXPLICIT, TOLERANCE, Product, lanczos, product_with
 from erm.risk import Curvature
 
-MAX_EXPLICIT = 10_000
-"""Parameters up to which all eigenvalues are computed; beyond, Lanczos finds those at both ends."""
-LANCZOS_EIGENVALUES = 10
-LANCZOS_TOLERANCE = 1e-6
-LANCZOS_VECTORS = 50
+ENDS = 10
+"""Largest eigenvalues computed where H has more than `MAX_EXPLICIT` parameters, beside one at the other end;
+up to that, all are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,12 +48,12 @@ class Spectrum:
     def resolution(self) -> float:
         """What the computation can make of a zero: by rounding, and by Lanczos where it found the ends.
 
-        An eigenvalue lies within LANCZOS_TOLERANCE·(λ_max − λ_min) of what Lanczos calls the smallest: that
+        An eigenvalue lies within TOLERANCE·(λ_max − λ_min) of what Lanczos calls the smallest: that
         is the residual at which it stops, for an eigenvalue λ_max − λ_min of λ_max·I − H.
         """
         if self.complete:
             return self.rounding
-        return max(self.rounding, LANCZOS_TOLERANCE * (self.largest - self.smallest))
+        return max(self.rounding, TOLERANCE * (self.largest - self.smallest))
 
     def count(self, low: float, high: float) -> int:
         """Eigenvalues in [low, high)."""
@@ -76,58 +73,34 @@ class Spectrum:
         }
 
 
-def spectrum(curvature: Curvature, dtype: torch.dtype, device: torch.device) -> Spectrum:
-    """Eigenvalues of H in the precision that the curvature computes in.
-
-    Args:
-        curvature: H at θ̂.
-        dtype: its precision, float32 or float64.
-        device: where its vectors lie.
-    """
+def spectrum(curvature: Curvature) -> Spectrum:
+    """Eigenvalues of H in the precision that the curvature computes in, float32 or float64."""
     num_parameters, complete = curvature.num_parameters, curvature.num_parameters <= MAX_EXPLICIT
-    precision = str(dtype).removeprefix("torch.")
     if complete:
         eigenvalues = torch.linalg.eigvalsh(curvature.matrix()).cpu().numpy()
     else:
-        eigenvalues = _both_ends(curvature, dtype, device)
+        eigenvalues = _both_ends(curvature)
     return Spectrum(
         eigenvalues=np.sort(eigenvalues.astype(np.float64)),
         num_parameters=num_parameters,
-        precision=precision,
+        precision=str(curvature.dtype).removeprefix("torch."),
         complete=complete,
     )
 
 
-def _both_ends(curvature: Curvature, dtype: torch.dtype, device: torch.device) -> Float[np.ndarray, " m"]:
+def _both_ends(curvature: Curvature) -> Float[np.ndarray, " m"]:
     """The smallest and the largest few eigenvalues by Lanczos (ARPACK).
 
     The smallest is λ_max less the largest of λ_max·I − H, to the same absolute accuracy as λ_max: only one is
     asked for, as L2 puts a whole cluster of equal eigenvalues there, which Lanczos cannot count.
     """
+    product = product_with(curvature)
 
-    def product(v: np.ndarray) -> np.ndarray:
-        image = curvature.product(torch.from_numpy(v.reshape(-1).copy()).to(device, dtype)[None])[0]
-        result: np.ndarray = image.cpu().numpy()
-        return result
+    def largest(product: Product, count: int) -> Float[np.ndarray, " count"]:
+        size, dtype = curvature.num_parameters, curvature.dtype
+        found = lanczos(product, size, dtype, k=count, return_eigenvectors=False)
+        return np.asarray(found, dtype=np.float64)
 
-    largest = _largest(product, curvature.num_parameters, dtype, LANCZOS_EIGENVALUES)
-    top = float(largest.max())
-    below = _largest(lambda v: top * v.reshape(-1) - product(v), curvature.num_parameters, dtype, 1)
-    return np.concatenate([top - below, largest])
-
-
-def _largest(
-    product: Callable[[np.ndarray], np.ndarray], size: int, dtype: torch.dtype, count: int
-) -> Float[np.ndarray, " count"]:
-    operator = LinearOperator((size, size), matvec=product, dtype=np.dtype(str(dtype).removeprefix("torch.")))
-    found = eigsh(
-        operator,
-        k=count,
-        which="LA",
-        return_eigenvectors=False,
-        tol=LANCZOS_TOLERANCE,
-        ncv=min(size, LANCZOS_VECTORS),
-        # A start of its own, so that the same H has the same spectrum every time.
-        v0=np.random.default_rng(0).standard_normal(size).astype(operator.dtype),
-    )
-    return np.asarray(found, dtype=np.float64)
+    above = largest(product, ENDS)
+    top = float(above.max())
+    return np.concatenate([top - largest(lambda v: top * v - product(v), 1), above])

@@ -95,10 +95,6 @@ class RowRemovals:
             raise NotDefiniteError(factor)
         return Inverse(matrix=_inverse_of_product(factor), sum_of_l2=sum_of_l2)
 
-    def projected_product(self, v: Float[Tensor, "B q d"]) -> Float[Tensor, "B q d"]:
-        """P v, of the first q classes."""
-        return v - v.sum(1, keepdim=True) / self.num_classes
-
     def rows(self, indices: Sequence[int]) -> Int[Tensor, " m"]:
         return torch.tensor(indices, dtype=torch.int64, device=self.x.device)
 
@@ -174,9 +170,7 @@ def row_removals(risk: object, theta: Float[Tensor, " p"], curvature: object) ->
     """Build and keep the Hessian of R at θ̂.
 
     Args:
-        risk: the empirical risk over all training examples.
         theta: θ̂; the step is exact at any θ.
-        curvature: of `risk` at `theta`.
 
     Raises:
         ValueError: the model is not softmax regression, or has no L2.

@@ -22,8 +22,13 @@ from repro.session import Session
 from retrain.choice import check_retrainable, retrainer_for
 from retrain.continued import Training
 from retrain.removal import Removal
-from retrain.retrainer import NoRetrainerError, Retrainer, SolvedModels, with_null_control
-from retrain.schedule import LeaveOneOutError
+from retrain.retrainer import (
+    LeaveOneOutError,
+    NoRetrainerError,
+    Retrainer,
+    SolvedModels,
+    with_null_control,
+)
 from retrain.settings import L2Scaling, RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weights import WeightCache
 

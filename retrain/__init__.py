@@ -1,6 +1,7 @@
 """Actual change: the models of all removals, solved together and certified.
 
 `removal` is the value, `problem` states the risks, `preconditioner` and `solver` solve them in batches,
-`certificate` bounds what is left, `weights` keeps the results, `schedule` decides who solves what, and
-`retrainer` is what the rest of the house asks. Only `schedule`, `batches`, `gather` and `sharded` know ranks.
+`certificate` bounds what is left, `weights` keeps the results, `batches` says who solves what, and
+`retrainer` is what the rest of the house asks. Only `retrainer`, `batches`, `prepare` and `problem` know
+ranks.
 """

@@ -1,15 +1,18 @@
-"""Which models this rank solves, in which batches, and where those begin that are not new."""
+"""Which models this rank solves, in which batches, where those begin that are not new; where all are kept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import psutil
 import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from erm.files import write_atomically
 from erm.pass_order import CHUNK_ROWS
-from parallel.collectives import all_gather_object
+from parallel.collectives import all_gather_object, barrier, broadcast_object, receive_bytes, send_bytes
 from parallel.group import Group
 from retrain.path import MEMORY
 from retrain.problem import RemovalProblem
@@ -55,7 +58,6 @@ def own_batches(wanted: Sequence[Removal], state: CacheState, size: int, group: 
 
     Args:
         wanted: all removals that are asked for, ascending.
-        state: what there is.
         size: models per batch at the most, the same on every rank.
         group: the ranks that share out the models.
     """
@@ -78,9 +80,6 @@ def stored_differences(
     """Δ of a batch as a looser tolerance left it.
 
     Args:
-        problem: the risks R₋S.
-        batch: models that the cache holds.
-        cache: where they are.
         reads: whether this rank does; else it gets them by the problem's `broadcast`.
     """
     shape = len(batch.removals), problem.num_classes, problem.num_features
@@ -107,13 +106,7 @@ def _batches(wanted: Sequence[Removal], size: int, multiple_of: int) -> list[Seq
 
 
 def batch_size_that_fits(problem: RemovalProblem, group: Group, *, pairs: int = MEMORY) -> int:
-    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine.
-
-    Args:
-        problem: the risks R₋S.
-        group: the ranks.
-        pairs: of L-BFGS, for each model.
-    """
+    """As many models as a quarter of the free memory holds, shared with the other ranks of this machine."""
     if problem.x.device.type == "cuda":
         free, ranks = torch.cuda.mem_get_info(problem.x.device)[0], 1
     else:
@@ -122,3 +115,23 @@ def batch_size_that_fits(problem: RemovalProblem, group: Group, *, pairs: int = 
     # Δ, gradient, step and their copies, the L-BFGS pairs, and the logits of a chunk; all in float64.
     model_bytes = 8 * ((2 * pairs + 8) * size + CHUNK_ROWS * problem.num_classes)
     return int(min(MAX_BATCH, max(1, free // (4 * ranks * model_bytes))))
+
+
+def gather_weights(cache: WeightCache, group: Group) -> None:
+    """Send rank 0 the files that its own folder lacks; ranks that share its folder send none.
+
+    File names are checksums of their content, so equal names are equal files. In one process there is nothing
+    to send.
+    """
+    # Nobody looks before everybody has written.
+    barrier(group)
+    names = all_gather_object([path.name for path in cache.files()], group)
+    owners = {name: owner for owner in reversed(range(len(names))) for name in names[owner]}
+    for name, owner in sorted(broadcast_object(owners, group).items()):
+        if owner == 0:
+            continue
+        if group.rank == owner:
+            send_bytes((cache.folder / name).read_bytes(), 0, group)
+        elif group.is_first:
+            write = partial(Path.write_bytes, data=receive_bytes(owner, group))
+            write_atomically(cache.folder / name, write)

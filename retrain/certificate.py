@@ -37,7 +37,6 @@ def gradient_rounding_bound(
     Hence the factor 2; the divisor is n − |S|.
 
     Args:
-        problem: the risks R₋S.
         num_removed: |S| of each model. For the null control the bound of one row is taken, which is larger.
         difference_norms: ‖Δ‖₂ of each model.
     """
@@ -48,7 +47,7 @@ def gradient_rounding_bound(
     sums = 2 * math.sqrt(2 * num_classes) * _gamma(problem.longest_sum)
     elementwise = (35 * num_classes + 160) * UNIT_ROUNDOFF
     residuals = (sums + elementwise) * problem.mean_length
-    l2 = l2_of_models(problem, num_removed)
+    l2 = problem.l2_of(num_removed)
     # Where λ is λ·n/(n − |S|), it has two roundings of its own.
     roundings = 6 if problem.scales_l2 else 4
     regulariser = roundings * UNIT_ROUNDOFF * l2 * (weight_norm + difference_norms)
@@ -63,19 +62,15 @@ def logit_rounding(num_features: int, num_classes: int) -> float:
     return _gamma(num_features) + (num_classes + 16) * UNIT_ROUNDOFF
 
 
-def l2_of_models(problem: RemovalProblem, num_removed: Float[Tensor, " B"]) -> Float[Tensor, " B"] | float:
-    """λ of each R₋S, the modulus of its strong convexity: λ, or λ·n/(n − |S|) where n·λ is kept."""
-    n = problem.num_examples
-    return problem.l2 * (n / (n - num_removed)) if problem.scales_l2 else problem.l2
-
-
 def distance_bound(
+    problem: RemovalProblem,
+    num_removed: Float[Tensor, " B"],
     gradient_norms: Float[Tensor, " B"],
-    rounding_bounds: Float[Tensor, " B"],
-    l2: Float[Tensor, " B"] | float,
+    difference_norms: Float[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
-    """‖θ − θ*‖ ≤ (‖∇R₋S(θ)‖ + rounding)/l2, by strong convexity."""
-    return (gradient_norms + rounding_bounds) / l2
+    """‖θ − θ*‖ ≤ (‖∇R₋S(θ)‖ + rounding)/l2, by strong convexity; arguments: `gradient_rounding_bound`."""
+    rounding = gradient_rounding_bound(problem, num_removed, difference_norms)
+    return (gradient_norms + rounding) / problem.l2_of(num_removed)
 
 
 def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " B"]) -> Float[Tensor, "t B"]:
@@ -83,7 +78,6 @@ def loss_error_bound(features: Float[Tensor, "t d"], distances: Float[Tensor, " 
 
     Args:
         features: test examples as the model sees them, bias column included.
-        distances: bound on ‖θ − θ*‖ of each model.
     """
     bound: Tensor = math.sqrt(2) * features.norm(dim=1)[:, None] * distances[None, :]
     return bound
@@ -103,9 +97,6 @@ def loss_rounding_bound(
 
     Args:
         features: test examples as the model sees them, bias column included.
-        num_classes: K.
-        weight_norm: ‖θ̂‖₂.
-        difference_norms: ‖Δ‖₂ of each model.
     """
     lengths = features.norm(dim=1)[:, None]
     at_fit, change = lengths * weight_norm, lengths * difference_norms[None, :]
@@ -130,7 +121,6 @@ def loss_change(
         features: test examples as the model sees them.
         log_probabilities: log p of those examples, p = softmax at θ̂.
         labels: their one-hot labels.
-        differences: Δ of each model.
     """
     logits = torch.einsum("td,bkd->tbk", features, differences)
     return loss_change_by_logits(log_probabilities[:, None, :], labels[:, None, :], logits)

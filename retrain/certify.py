@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
-from retrain.changes import Changes
+from retrain.certificate import distance_bound
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.ground_truth import ground_truth
 from retrain.prepare import removal_problem
 from retrain.recheck import plain_gradients
@@ -22,8 +22,8 @@ def certified_changes(
     theta: Float[Tensor, " p"],
     candidates: Float[Tensor, "B p"],
     removals: Sequence[Removal],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
     *,
     scales_l2: bool = False,
 ) -> tuple[Changes, Float[Tensor, "B p"]]:
@@ -33,12 +33,8 @@ def certified_changes(
     minimiser: what the parameters were found by does not matter. One gradient per model is computed.
 
     Args:
-        risk: the empirical risk over all training examples.
-        theta: its minimiser θ̂.
         candidates: parameters that are said to minimise R₋S, one row for each removal.
         removals: S of each, every one different; from `retrain.removal.removal`.
-        x_test: test examples without bias column.
-        y_test: their labels.
         scales_l2: whether a removal keeps n·λ instead of λ.
 
     Returns:
@@ -57,12 +53,11 @@ def certified_changes(
     norms, lengths = (tensor.flatten(1).norm(dim=1) for tensor in (gradients, differences))
     sizes = torch.tensor([len(rows) for rows in removals]).to(norms)
     problem = removal_problem(risk, theta, scales_l2=scales_l2)
-    rounding = gradient_rounding_bound(problem, sizes, lengths)
     part = RetrainedWeights(
         removals=tuple(removals),
         differences=differences.cpu().numpy(),
         gradient_norms=norms.cpu().numpy(),
-        distance_bounds=distance_bound(norms, rounding, l2_of_models(problem, sizes)).cpu().numpy(),
+        distance_bounds=distance_bound(problem, sizes, norms, lengths).cpu().numpy(),
         passes=np.ones(len(removals), dtype=np.int64),
         tolerances=np.full(len(removals), np.inf),
     )

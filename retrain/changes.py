@@ -4,9 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from torch import Tensor
 
 from retrain.removal import NOTHING, Removal
 
+TestFeatures = Float[Tensor, "t features"]
+"""Test examples, without bias column."""
+TestLabels = Int[Tensor, " t"]
 PROVEN = "proven"
 """Of a change whose certificate has no condition."""
 CONTINUED = "continued"

@@ -4,9 +4,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from erm.autograd import AutogradRisk
+from erm.networks import SoftmaxRegression
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk
-from erm.softmax_module import SoftmaxRegression
 from parallel.group import ALONE, Group
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.continued import ContinuedTraining, Training

@@ -24,7 +24,6 @@ def clusters(features: Float[np.ndarray, "n features"], seed: int) -> Iterator[R
     """The clusters of k-means and of Ward's hierarchical clustering, of each number of `CENTRES`.
 
     Args:
-        features: what is clustered, a row per example.
         seed: of k-means, and of the samples that stand for more rows.
     """
     # Imported here, since they take longer to import than most commands run.

@@ -86,8 +86,6 @@ def label(
     """Follow the path of each model, as far as it is in doubt.
 
     Args:
-        problem: the risks around θ̂.
-        removals: S of each model.
         ends: what is measured of the models, at t = 1.
         tolerance: ‖∇R₋S‖ that an end of a path is solved to.
     """

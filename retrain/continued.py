@@ -6,13 +6,14 @@ no effect of any point.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -21,19 +22,15 @@ from erm.adam import AdamFit, AdamState, batch_gradients, state_from
 from erm.checkpoint import State
 from erm.files import write_atomically
 from erm.minibatches import Minibatches, passes_of
-from erm.risk import EmpiricalRisk
-from parallel.group import ALONE, Group
 from retrain.batches import Batch
-from retrain.changes import CONTINUED, Changes
-from retrain.missing import solve_in_batches
+from retrain.changes import CONTINUED, Changes, TestFeatures, TestLabels
+from retrain.local_changes import loss_changes, models_of
 from retrain.recheck import Rechecked
 from retrain.removal import Removal
 from retrain.removed_risks import without_rows
-from retrain.retrainer import SolvedModels, solved_models
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
-from retrain.tally import Tally
+from retrain.retrainer import Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.weight_file import RetrainedWeights
-from retrain.weights import WeightCache
 
 MAX_BATCH, MAX_BATCH_CPU = 101, 26
 """Models side by side at the most: the paper's 100 and the null control, or a quarter of them."""
@@ -55,24 +52,12 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ContinuedTraining:
-    """A `Retrainer` without certificates.
+class ContinuedTraining(Retrainer):
+    """A `Retrainer` without certificates; its cache also keeps the state of models that are under way."""
 
-    Args:
-        risk: the empirical risk over all training examples.
-        theta: θ̂, where training stopped.
-        cache: where finished models lie, and the state of those under way.
-        settings: how many steps, and the seed of their order.
-        group: the ranks that share out the models.
-        training: what has made θ̂.
-    """
-
-    risk: EmpiricalRisk
-    theta: Float[Tensor, " p"]
-    cache: WeightCache
-    settings: RetrainSettings
     training: Training
-    group: Group = ALONE
+    """What has made θ̂."""
+    stages: ClassVar[tuple[str, str]] = (STAGE, STAGE)
 
     @property
     def description(self) -> str:
@@ -81,27 +66,12 @@ class ContinuedTraining:
             f"{self.settings.steps:,} steps of Adam"
         )
 
-    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
-        """Train on, over all ranks, which share out the models."""
+    def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
         size = self.settings.batch_size or (MAX_BATCH if self.theta.is_cuda else MAX_BATCH_CPU)
-        return solve_in_batches(
-            removals,
-            self.cache,
-            self.settings.aim,
-            lambda _: (size, self._trained_on),
-            report,
-            self.group,
-            stages=(STAGE, STAGE),
-        )
-
-    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
-        return solved_models(self.cache.parts(removals))
+        return size, self._trained_on
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """Against θ̂, as the paper's code has them; no certificates."""
         found = {
@@ -119,25 +89,17 @@ class ContinuedTraining:
         )
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """Gradients and losses at the stored weights; the steps are not taken again."""
         for part in self.cache.parts(removals):
-            norms = self._norms(part.removals, self._thetas(part))
+            norms = self._norms(part.removals, models_of(self.theta, part))
             yield Rechecked(
                 removals=part.removals,
                 gradient_norms=norms,
                 as_recorded=np.abs(norms - part.gradient_norms) <= ROUNDING * (1 + norms),
                 actual_change=self._changes_of(part, x_test, y_test),
             )
-
-    def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
-        """Nothing: these are no minima whose first order could be told."""
-        return {}
-
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
-        """Infinite: no norm certifies them."""
-        return torch.full((len(x_test),), torch.inf)
 
     def _trained_on(self, batch: Batch, tally: Tally) -> RetrainedWeights:
         removals = batch.removals
@@ -182,9 +144,6 @@ class ContinuedTraining:
     def _name(self, removals: tuple[Removal, ...]) -> str:
         return hashlib.sha256(f"{self.cache.key} {removals}".encode()).hexdigest()[:16]
 
-    def _thetas(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
-        return self.theta + torch.from_numpy(part.differences[:, 0]).to(self.theta)
-
     def _norms(self, removals: tuple[Removal, ...], thetas: Float[Tensor, "B p"]) -> np.ndarray:
         """‖∇R₋S‖ of each, over all that is left."""
         found = [
@@ -194,13 +153,10 @@ class ContinuedTraining:
         return np.array(found)
 
     def _changes_of(
-        self, part: RetrainedWeights, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"]
+        self, part: RetrainedWeights, x_test: TestFeatures, y_test: TestLabels
     ) -> Float[np.ndarray, "t B"]:
         labels = y_test.to(self.theta.device)
-        before = self.risk.losses(self.theta, x_test, labels)
-        after = [self.risk.losses(theta, x_test, labels) for theta in self._thetas(part)]
-        changes: np.ndarray = (torch.stack(after, dim=1) - before[:, None]).cpu().numpy()
-        return changes
+        return loss_changes(self.risk, self.theta, models_of(self.theta, part), x_test, labels)
 
 
 def _load(path: Path) -> State | None:

@@ -28,14 +28,7 @@ class PassData:
 def pass_data(
     order: PassOrder, x: Float[Tensor, "n d"], log_probabilities: Float[Tensor, "n K"], dtype: torch.dtype
 ) -> PassData:
-    """Examples in the order of passes.
-
-    Args:
-        order: `pass_order` of x.
-        x: features of the examples here.
-        log_probabilities: their log softmax at θ̂.
-        dtype: float32 or float64.
-    """
+    """Examples in the order of passes."""
     ordered = log_probabilities[order.rows]
     return PassData(
         order=order,
@@ -53,7 +46,6 @@ def probability_change_sum(
 
     Args:
         differences: Δ of each model, with no part that is common to all classes.
-        data: the examples.
         kept: False where a model leaves an example out, and so two products for all models whatever they
             leave out; None where every model sums over all examples.
     """

@@ -4,19 +4,13 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.aligned import aligned
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import (
-    distance_bound,
-    gradient_rounding_bound,
-    loss_change,
-    loss_error_bound,
-    loss_rounding_bound,
-)
-from retrain.changes import Changes
+from retrain.certificate import distance_bound, loss_change, loss_error_bound, loss_rounding_bound
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal, RemovalBatch
 from retrain.weight_file import RetrainedWeights
@@ -29,18 +23,14 @@ def ground_truth(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
     parts: Iterable[RetrainedWeights],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
 ) -> Changes:
     """Actual changes with their certificates, by ascending removal.
 
     Args:
-        risk: the empirical risk that the weights belong to.
-        theta: its minimiser θ̂.
         parts: stored models, such as `WeightCache.parts` reads them; each is let go of once it
             is used.
-        x_test: test examples without bias column.
-        y_test: their labels.
     """
     features = risk.features(x_test).double()
     classes = risk.weights(theta).double()
@@ -72,5 +62,4 @@ def _fit_distance(risk: SoftmaxRisk, theta: Float[Tensor, " p"]) -> Float[Tensor
     problem = removal_problem(risk, theta)
     nothing = RemovalBatch((NOTHING,), problem.x.device)
     norm = problem.gradient_at_fit(nothing).flatten(1).norm(dim=1)
-    rounding = gradient_rounding_bound(problem, nothing.sizes, torch.zeros_like(norm))
-    return distance_bound(norm, rounding, risk.l2)
+    return distance_bound(problem, nothing.sizes, norm, torch.zeros_like(norm))

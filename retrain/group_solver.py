@@ -9,18 +9,14 @@ cannot be as near to its minimiser as it has to be. So, unlike for single rows (
 - Δ is rounded to float32 only where that is below the tolerance.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from retrain.path import Path, inverse_hessian_product, path_from
-from retrain.preconditioner import Preconditioner, refreshed_preconditioner
-from retrain.problem import RemovalProblem
-from retrain.removal import RemovalBatch
-from retrain.solution import BatchSolution, PassReport, pass_report
+from retrain.preconditioner import refreshed_preconditioner
+from retrain.solution import Course, pass_report
 
 MAX_PASSES = 60
 MEMORY = 20
@@ -39,14 +35,9 @@ MAX_FACTORS = 3
 
 
 @dataclass(kw_only=True)
-class _Course:
-    """One batch on its way."""
+class _Course(Course):
+    """And how far float32 and one factor bring each model."""
 
-    problem: RemovalProblem
-    removals: RemovalBatch
-    preconditioner: Preconditioner
-    path: Path
-    solution: BatchSolution
     single: Bool[Tensor, " b"]
     """Models whose next pass is a float32 one."""
     floors: Float64[Tensor, " b"]
@@ -57,48 +48,29 @@ class _Course:
     """Gradient norms of the models that are left, after each pass with this factor."""
 
 
-def solve_groups(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    solution: BatchSolution,
-    *,
-    single_precision: bool,
-    start: Float64[Tensor, "B K d"] | None,
-    report: Callable[[PassReport], None],
-) -> None:
-    """Minimise R₋S for every removal S of a batch, into `solution`. Arguments as of `solve_batch`."""
-    removals = problem.prepared(removals)
-    first = problem.gradient_at_fit(removals)
-    if start is None:
-        path = path_from(torch.zeros_like(solution.differences), first, MEMORY)
-    else:
-        found = solution.begin_with(problem.measure(removals, start))
-        path = path_from(start, found.gradients, MEMORY)
-    floors = SINGLE_RESOLUTION * first.flatten(1).norm(dim=1)
-    single = torch.full_like(path.norms, single_precision and start is None, dtype=torch.bool)
-    course = _Course(
-        problem=problem,
-        removals=removals,
-        preconditioner=preconditioner,
-        path=path,
-        solution=solution,
-        single=single,
-        floors=floors,
-    )
+def solve_groups(begun: Course, first: Float64[Tensor, " B"], approaches: bool) -> None:
+    """Minimise R₋S for every removal S of a batch.
+
+    Args:
+        begun: at its beginning, the removals prepared.
+        first: ‖∇R₋S(θ̂)‖ of each.
+        approaches: whether passes that cannot certify run in float32.
+    """
+    single = torch.full_like(first, approaches, dtype=torch.bool)
+    course = _Course(**vars(begun), single=single, floors=SINGLE_RESOLUTION * first)
+    path, solution = course.path, course.solution
     _leave(course, ~solution.converged)
     for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
         if not len(path.positions):
             return
-        _pass(course, number, report)
+        _pass(course, number)
         _refresh(course)
 
 
-def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) -> None:
+def _pass(course: _Course, number: int) -> None:
     """One step of every model, and its gradient: of float32 or of float64, as each model has it."""
     problem, path, solution = course.problem, course.path, course.solution
-    step = problem.broadcast(-inverse_hessian_product(path, course.preconditioner))
-    candidate, before = path.differences + step, path.norms
+    candidate, before = path.differences + course.next_step(), path.norms
     gradients, norms = torch.empty_like(candidate), torch.empty_like(before)
     single = torch.nonzero(course.single).flatten()
     double = torch.nonzero(~course.single).flatten()
@@ -114,7 +86,7 @@ def _pass(course: _Course, number: int, report: Callable[[PassReport], None]) ->
     path.move(candidate, gradients, norms)
     solution.passes[path.positions] += 1
     dtype = torch.float32 if len(single) else torch.float64
-    report(pass_report(number, solution, dtype, norms, before))
+    course.report(pass_report(number, solution.converged, dtype, norms, before))
     path.unrounded |= ~course.single & (norms > 0.5 * before)
     # If the next step contracts as this one did, will float32 still resolve what it leaves?
     least = course.floors.clamp(min=solution.tolerance)

@@ -44,7 +44,6 @@ class LayerPasses:
 
         Args:
             order: 1, 2 or 3.
-            thetas: parameters of each network.
             v: a direction for each, where `order` is 2 or 3.
         """
         points = [vmap(self.risk.unflatten)(one) for one in (thetas, v) if one is not None]

@@ -11,7 +11,7 @@ hᵢ the leverage of the point (Cook & Weisberg, 1982, section 2.2). Nothing of 
 on the predictions, so it can tell leverage from a factor that a method forgot.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
@@ -34,19 +34,23 @@ def amplification(
     """‖p(xᵢ, θ̂₋ᵢ) − yᵢ‖/‖p(xᵢ, θ̂) − yᵢ‖ by training row, not below 1, of the removals of one row.
 
     Args:
-        risk: the empirical risk that the weights belong to.
-        theta: its minimiser θ̂.
         parts: stored models; each is let go of once it is used.
     """
     classes = risk.weights(theta).double()
     found: dict[int, float] = {}
+    for part in points_of(parts, CHUNK_MODELS):
+        rows = [row for (row,) in part.removals]
+        factors = _growth(risk, classes, rows, part.differences)
+        found |= dict(zip(rows, factors.tolist(), strict=True))
+    return found
+
+
+def points_of(parts: Iterable[RetrainedWeights], most: int) -> Iterator[RetrainedWeights]:
+    """The models of single rows, at most so many at a time."""
     for part in parts:
         points = np.array([place for place, rows in enumerate(part.removals) if len(rows) == 1], dtype=int)
-        for places in np.array_split(points, -(-len(points) // CHUNK_MODELS) or 1):
-            rows = [part.removals[place][0] for place in places]
-            factors = _growth(risk, classes, rows, part.differences[places])
-            found |= dict(zip(rows, factors.tolist(), strict=True))
-    return found
+        for places in np.array_split(points, -(-len(points) // most) or 1):
+            yield part.select(places)
 
 
 def _growth(

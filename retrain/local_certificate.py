@@ -108,8 +108,6 @@ def rounding_of_float64(
 
     Args:
         double: a gradient in float64, at parameters and examples that are float32 numbers.
-        single: the same in float32.
-        safety: factor on what is found.
     """
     found = safety * float((single.to(double) - double).norm()) * 2.0**-29
     return found if math.isfinite(found) else math.inf

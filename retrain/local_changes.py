@@ -5,16 +5,16 @@ the null control's: there a model was solved that leaves out nothing. ∇ℓ is 
 curvature of a test loss, is measured at θ̂ and doubled; r² is about 1e-13.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
-from retrain.changes import Changes
-from retrain.continuation import LABELS
+from retrain.changes import Changes, TestFeatures, TestLabels
+from retrain.continuation import LABELS, UNDECIDED
 from retrain.local_certificate import loss_bound
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
@@ -31,65 +31,75 @@ def local_changes(
     risk: EmpiricalRisk,
     theta: Float[Tensor, " p"],
     parts: Iterable[RetrainedWeights],
-    control: Sequence[RetrainedWeights],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    base: tuple[Float[Tensor, " p"], float],
+    x_test: TestFeatures,
+    y_test: TestLabels,
+    label: str | None = None,
 ) -> Changes:
-    """Actual changes with labels and local certificates, by ascending removal.
+    """Actual changes with certificates, by ascending removal.
 
     Args:
-        risk: the empirical risk that the weights belong to.
-        theta: θ̂.
+        theta: θ̂, which Δ are stored against.
         parts: stored models, a file at a time.
-        control: the null control; without it nothing bounds how far θ̂ is from its minimum.
-        x_test: test examples.
-        y_test: their labels.
+        base: what they are held against, and how far that may be from its own minimum: infinite where nothing
+            bounds it.
+        label: of all models; None for the label and the margin that each is stored with.
     """
-    before, norms = risk.losses(theta, x_test, y_test), gradient_norms(risk, theta, x_test, y_test)
     curvatures = 2 * loss_curvatures(risk, theta, x_test, y_test)
-    of_fit = loss_bound(norms[:, None], curvatures, _distance_of_fit(control, theta))
-    removals, labels = list[Removal](), list[int]()
-    margins, changes, certificates = list[float](), list[Tensor](), list[Tensor]()
+
+    def bound(model: Float[Tensor, " p"], distance: float) -> Float[Tensor, " t"]:
+        norms = gradient_norms(risk, model, x_test, y_test)
+        return loss_bound(norms[:, None], curvatures, theta.new_tensor([distance]))[:, 0]
+
+    before, of_base = risk.losses(base[0], x_test, y_test), bound(*base)
+    found = list[tuple[Removal, Tensor, Tensor, str, float]]()
     for part in parts:
-        removals += part.removals
-        labels += [] if part.local is None else part.local.labels.tolist()
-        margins += [] if part.local is None else part.local.margins.tolist()
-        for difference, distance in zip(part.differences[:, 0], part.distance_bounds, strict=True):
-            model = theta + torch.from_numpy(difference).to(theta)
+        for place, rows in enumerate(part.removals):
+            model = theta + torch.from_numpy(part.differences[place, 0]).to(theta)
             after = risk.losses(model, x_test, y_test)
-            norms = gradient_norms(risk, model, x_test, y_test)
-            own = loss_bound(norms[:, None], curvatures, theta.new_tensor([distance]))
             rounding = ROUNDINGS * (1 + before.abs() + after.abs())
-            changes.append(after - before)
-            certificates.append((own + of_fit)[:, 0] + rounding)
-    order = sorted(range(len(removals)), key=removals.__getitem__)
+            certificate = bound(model, part.distance_bounds[place]) + of_base + rounding
+            name, margin = label or UNDECIDED, 0.0
+            if label is None and part.local is not None:
+                name, margin = LABELS[part.local.labels[place]], float(part.local.margins[place])
+            found.append((rows, after - before, certificate, name, margin))
+    found.sort(key=lambda model: model[0])
     return Changes(
-        removals=tuple(removals[place] for place in order),
-        actual_change=columns(changes, order, before),
-        certificate=columns(certificates, order, before),
-        labels=tuple(LABELS[labels[place]] for place in order),
-        margins=np.array([margins[place] for place in order], dtype=np.float64),
+        removals=tuple(model[0] for model in found),
+        actual_change=_columns([model[1] for model in found], before),
+        certificate=_columns([model[2] for model in found], before),
+        labels=tuple(model[3] for model in found),
+        margins=np.array([model[4] for model in found], dtype=np.float64) if label is None else None,
     )
 
 
-def columns(found: list[Tensor], order: Sequence[int], like: Tensor) -> Float[np.ndarray, "t B"]:
-    """Vectors side by side in an order; `like` has their length where there are none."""
-    ordered: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, list(order)]
-    return ordered
+def _columns(found: list[Tensor], like: Tensor) -> Float[np.ndarray, "t B"]:
+    """Vectors side by side; `like` has their length where there are none."""
+    columns: np.ndarray = torch.stack([*found, like], dim=1).cpu().numpy()[:, :-1]
+    return columns
 
 
-def _distance_of_fit(control: Sequence[RetrainedWeights], like: Tensor) -> Float[Tensor, " 1"]:
-    """‖Δ₀‖ + r₀."""
-    if not control:
-        return like.new_tensor([torch.inf])
-    return like.new_tensor([float(control[0].lengths()[0] + control[0].distance_bounds[0])])
+def models_of(theta: Float[Tensor, " p"], part: RetrainedWeights) -> Float[Tensor, "B p"]:
+    """θ̂ + Δ of stored models."""
+    return theta + torch.from_numpy(part.differences[:, 0]).to(theta)
+
+
+def loss_changes(
+    risk: EmpiricalRisk,
+    base: Float[Tensor, " p"],
+    models: Float[Tensor, "B p"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
+) -> Float[np.ndarray, "t B"]:
+    """Test losses at models, at least one, less those at `base`."""
+    before = risk.losses(base, x_test, y_test)
+    after = [risk.losses(model, x_test, y_test) - before for model in models]
+    changes: np.ndarray = torch.stack(after, dim=1).cpu().numpy()
+    return changes
 
 
 def gradient_norms(
-    risk: EmpiricalRisk,
-    theta: Float[Tensor, " p"],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], x_test: TestFeatures, y_test: TestLabels
 ) -> Float[Tensor, " t"]:
     """‖∇ℓ(θ)‖ of each test example."""
     chunks = zip(torch.split(x_test, CHUNK_TESTS), torch.split(y_test, CHUNK_TESTS), strict=True)
@@ -97,10 +107,7 @@ def gradient_norms(
 
 
 def loss_curvatures(
-    risk: EmpiricalRisk,
-    theta: Float[Tensor, " p"],
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], x_test: TestFeatures, y_test: TestLabels
 ) -> Float[Tensor, " t"]:
     """‖∇²ℓ(θ̂)‖ by the power method, from the gradient itself; products are central differences."""
     found = []

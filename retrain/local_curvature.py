@@ -42,7 +42,6 @@ def spectrum_ends(product: Product, like: Float64[Tensor, "B p"], most: int = MO
     Args:
         product: applies each operator to its own row.
         like: of the shape, device and precision of what it takes.
-        most: products at the most.
     """
     generator = torch.Generator().manual_seed(0)
     start = torch.randn(like.shape[1], dtype=torch.float64, generator=generator).to(like)
@@ -92,7 +91,6 @@ def fastest_change(third: Product, starts: Float64[Tensor, "B p"], steps: int) -
     Args:
         third: v ↦ D³F[v, v, ·] in φ, each row its own.
         starts: directions, of any length but 0.
-        steps: evaluations.
     """
     v = starts / starts.norm(dim=1, keepdim=True)
     best = Change(torch.zeros_like(v[:, 0]), v)

@@ -29,8 +29,6 @@ class LocalProblem:
     gradient: Float64[Tensor, " p"]
     """∇R(θ̂)."""
     factor: HessianFactor
-    num_examples: int
-    l2: float
     rounding: float
     """Of ‖∇R₋S‖ as float64 computes it: measured, not proven."""
     lipschitz: float
@@ -44,11 +42,11 @@ class LocalProblem:
 
     def gradients_of_fit(self, removals: tuple[Removal, ...]) -> Pair:
         """∇R and ∇R₋S at θ̂, where only removed rows have to be asked: (n∇R − Σ_S ∇L)/(n − k)."""
-        full = self.gradient.expand(len(removals), -1)
-        removed = self.risks.removed_gradients(self.theta.expand_as(full), removals)
+        n, full = self.risk.num_examples, self.gradient.expand(len(removals), -1)
+        removed = self.risks.removed_sums(1, self.theta.expand_as(full), removals)
         sizes = full.new_tensor([len(rows) for rows in removals])[:, None]
         penalty = sizes * decay_of(self.risk) * self.theta
-        return Pair(full, (self.num_examples * full - removed - penalty) / (self.num_examples - sizes))
+        return Pair(full, (n * full - removed - penalty) / (n - sizes))
 
 
 @dataclass(frozen=True)
@@ -108,7 +106,7 @@ def local_problem(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> LocalProbl
     at_fit, nothing = theta.expand(STARTS, -1), (NOTHING,) * STARTS
 
     def third(v: Tensor) -> Tensor:
-        return factor.whitened(risks.third_derivatives(at_fit, nothing, factor.in_theta(v)).full)
+        return factor.whitened(risks.derivatives(3, at_fit, nothing, factor.in_theta(v)).full)
 
     found = fastest_change(third, starts, CLIMB)
     best = int(found.lipschitz.argmax())
@@ -118,8 +116,6 @@ def local_problem(risk: EmpiricalRisk, theta: Float[Tensor, " p"]) -> LocalProbl
         theta=theta,
         gradient=risk.gradient(theta),
         factor=factor,
-        num_examples=risk.num_examples,
-        l2=risk.l2,
         rounding=_rounding(risk, theta),
         lipschitz=float(found.lipschitz[best]),
         fastest=found.directions[best : best + 1],
@@ -136,51 +132,48 @@ def surroundings(
     """Measure what local certificates at Δ need.
 
     Args:
-        problem: the risks around θ̂.
-        removals: S of each model.
         differences: Δ of each.
         shares: t of each, at which curvature is measured.
         gradients: ∇R and ∇R₋S, measured at exactly these Δ.
     """
     risks, factor, thetas = problem.risks, problem.factor, problem.thetas(differences)
-    rounding = problem.rounding / factor.smallest**0.5
 
     def hessian(v: Tensor) -> Tensor:
-        products = risks.hessian_products(thetas, removals, factor.in_theta(v))
+        products = risks.derivatives(2, thetas, removals, factor.in_theta(v))
         return factor.whitened(products.between(shares))
 
+    curvatures = spectrum_ends(hessian, differences).lowest
     lipschitz = _fastest_here(problem, removals, thetas, differences)
-    loss, gain = _curvature_of_removed(problem, removals, thetas, differences, lipschitz)
-    return Surroundings(
-        differences=differences,
-        shares=shares,
-        norms=gradients.between(shares).norm(dim=1),
-        residuals=factor.whitened(gradients.between(shares)).norm(dim=1) + rounding,
-        pulls=factor.whitened(gradients.difference).norm(dim=1),
-        curvatures=spectrum_ends(hessian, differences).lowest,
-        loss_of_curvature=loss,
-        gain_of_curvature=gain,
-        lipschitz=lipschitz,
-    )
+    return _surroundings(problem, removals, differences, shares, gradients, curvatures, lipschitz)
 
 
 def surroundings_of_fit(problem: LocalProblem, removals: tuple[Removal, ...]) -> Surroundings:
     """The same at θ̂ and t = 0, where the Hessian is the identity and only removed rows have to be asked."""
-    count = len(removals)
-    nothing = problem.theta.new_zeros(count, len(problem.theta))
-    zero = problem.theta.new_zeros(count)
-    thetas = problem.thetas(nothing)
+    nothing = problem.theta.new_zeros(len(removals), len(problem.theta))
+    zero = nothing.new_zeros(len(removals))
     gradients = problem.gradients_of_fit(removals)
-    rounding = problem.rounding / problem.factor.smallest**0.5
     lipschitz = zero + problem.lipschitz
-    loss, gain = _curvature_of_removed(problem, removals, thetas, nothing, lipschitz)
+    return _surroundings(problem, removals, nothing, zero, gradients, zero + 1.0, lipschitz)
+
+
+def _surroundings(
+    problem: LocalProblem,
+    removals: tuple[Removal, ...],
+    differences: Float64[Tensor, "B p"],
+    shares: Float64[Tensor, " B"],
+    gradients: Pair,
+    curvatures: Float64[Tensor, " B"],
+    lipschitz: Float64[Tensor, " B"],
+) -> Surroundings:
+    factor, here = problem.factor, gradients.between(shares)
+    loss, gain = _curvature_of_removed(problem, removals, differences, lipschitz)
     return Surroundings(
-        differences=nothing,
-        shares=zero,
-        norms=gradients.full.norm(dim=1),
-        residuals=problem.factor.whitened(gradients.full).norm(dim=1) + rounding,
-        pulls=problem.factor.whitened(gradients.difference).norm(dim=1),
-        curvatures=zero + 1.0,
+        differences=differences,
+        shares=shares,
+        norms=here.norm(dim=1),
+        residuals=factor.whitened(here).norm(dim=1) + problem.rounding / factor.smallest**0.5,
+        pulls=factor.whitened(gradients.difference).norm(dim=1),
+        curvatures=curvatures,
         loss_of_curvature=loss,
         gain_of_curvature=gain,
         lipschitz=lipschitz,
@@ -201,7 +194,7 @@ def _fastest_here(
     best = torch.zeros_like(way[:, 0])
 
     def third(v: Tensor) -> Tensor:
-        pair = problem.risks.third_derivatives(thetas, removals, factor.in_theta(v))
+        pair = problem.risks.derivatives(3, thetas, removals, factor.in_theta(v))
         full, without = factor.whitened(pair.full), factor.whitened(pair.without)
         nonlocal best
         best = torch.maximum(best, torch.maximum(full.norm(dim=1), without.norm(dim=1)))
@@ -215,7 +208,6 @@ def _fastest_here(
 def _curvature_of_removed(
     problem: LocalProblem,
     removals: tuple[Removal, ...],
-    thetas: Float64[Tensor, "B p"],
     differences: Float64[Tensor, "B p"],
     lipschitz: Float64[Tensor, " B"],
 ) -> tuple[Float64[Tensor, " B"], Float64[Tensor, " B"]]:
@@ -224,17 +216,17 @@ def _curvature_of_removed(
     ∇²R₋S − ∇²R = (k·C − Σ_S ∇²CE)/(n − k), with C the mean of all ∇²CE, whose eigenvalues in φ lie within
     M‖φ‖ of those at θ̂: between −λ/λ_min(H) and 1.
     """
-    factor, n = problem.factor, problem.num_examples
+    factor, n, thetas = problem.factor, problem.risk.num_examples, problem.thetas(differences)
     sizes = thetas.new_tensor([len(rows) for rows in removals])
     left = n - sizes
 
     def removed(v: Tensor) -> Tensor:
-        products = problem.risks.removed_hessian_products(thetas, removals, factor.in_theta(v))
+        products = problem.risks.removed_sums(2, thetas, removals, factor.in_theta(v))
         return factor.whitened(products)
 
     ends = spectrum_ends(removed, differences, most=12)
     moved = lipschitz * factor.lengths(differences)
-    upwards = ends.highest + sizes * (problem.l2 / factor.smallest + moved)
+    upwards = ends.highest + sizes * (problem.risk.l2 / factor.smallest + moved)
     downwards = -ends.lowest + sizes * (1 + moved)
     return (upwards / left).clamp_min(0), (downwards / left).clamp_min(0)
 

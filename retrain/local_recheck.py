@@ -8,15 +8,17 @@ that has none is followed again.
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from erm.risk import EmpiricalRisk
+from retrain.changes import TestFeatures, TestLabels
 from retrain.continuation import LABELS, UNDECIDED, label
+from retrain.local_changes import loss_changes, models_of
 from retrain.local_problem import LocalProblem, Surroundings, surroundings
 from retrain.recheck import PathsAgain, Rechecked
 from retrain.removal import Removal
-from retrain.removed_risks import SingleRisks
+from retrain.removed_risks import without_rows
 from retrain.weight_file import RetrainedWeights
 
 CHUNK_MODELS = 64
@@ -28,28 +30,17 @@ def local_recheck(
     risk: EmpiricalRisk,
     problem: LocalProblem,
     part: RetrainedWeights,
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
 ) -> Rechecked:
-    """Recompute gradients, what certificates are made of, and test losses of stored models.
-
-    Args:
-        risk: the empirical risk over all training examples.
-        problem: the risks around θ̂.
-        part: stored models.
-        x_test: test examples.
-        y_test: their labels.
-    """
+    """Recompute gradients, what certificates are made of, and test losses of stored models."""
     theta, labels = problem.theta, y_test.to(problem.theta.device)
-    before = risk.losses(theta, x_test, labels)
-    plain, norms, changes = SingleRisks(risk), [], []
-    sound, labels_hold, points = [], [], []
+    norms, sound, labels_hold, points = [], [], [], []
     for places in np.array_split(np.arange(len(part.removals)), -(-len(part.removals) // CHUNK_MODELS)):
         some = part.select(places)
         differences = torch.from_numpy(some.differences[:, 0]).to(theta)
         for rows, model in zip(some.removals, problem.thetas(differences), strict=True):
-            norms.append(plain.gradients(model[None], (rows,)).without.norm())
-            changes.append(risk.losses(model, x_test, labels) - before)
+            norms.append(without_rows(risk, rows).gradient(model).norm())
         found = _measured(problem, some.removals, differences)
         sound.append(_certificates_follow(problem, some, found))
         again = _paths(problem, some, found)
@@ -61,7 +52,7 @@ def local_recheck(
         gradient_norms=recomputed,
         as_recorded=(np.abs(recomputed - part.gradient_norms) <= 2 * problem.rounding)
         & np.concatenate(sound),
-        actual_change=torch.stack(changes, dim=1).cpu().numpy(),
+        actual_change=loss_changes(risk, theta, models_of(theta, part), x_test, labels),
         paths=PathsAgain(np.concatenate(labels_hold), np.concatenate(points)),
     )
 
@@ -69,7 +60,7 @@ def local_recheck(
 def _measured(
     problem: LocalProblem, removals: tuple[Removal, ...], differences: Float[Tensor, "b p"]
 ) -> Surroundings:
-    gradients = problem.risks.gradients(problem.thetas(differences), removals)
+    gradients = problem.risks.derivatives(1, problem.thetas(differences), removals)
     return surroundings(problem, removals, differences, torch.ones_like(differences[:, 0]), gradients)
 
 

@@ -5,37 +5,32 @@ what can be said of a model is local: `retrain/local_certificate.py` says how ne
 `retrain/continuation.py` whether it is the one that θ̂ becomes.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import psutil
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from erm.risk import EmpiricalRisk
-from parallel.group import ALONE, Group
 from retrain.batches import Batch
-from retrain.changes import Changes
+from retrain.changes import Changes, TestFeatures, TestLabels
 from retrain.continuation import label
 from retrain.hessian_factor import NoMinimumError
-from retrain.local_changes import local_changes
+from retrain.leverage import points_of
+from retrain.local_changes import local_changes, models_of
 from retrain.local_curvature import MOST_LANCZOS
 from retrain.local_problem import LocalProblem, local_problem, surroundings
 from retrain.local_recheck import local_recheck
 from retrain.local_solver import MEMORY, Models, influence_step, solve
-from retrain.missing import solve_in_batches
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
-from retrain.retrainer import SolvedModels, solved_models
-from retrain.schedule import LeaveOneOutError
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
-from retrain.tally import Tally
+from retrain.retrainer import LeaveOneOutError, Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.together_risks import removed_risks
 from retrain.weight_file import LocalFacts, RetrainedWeights
-from retrain.weights import WeightCache
 
 MAX_BATCH = 64
 """Models per batch at the most: more share no more work, and a kill loses one batch."""
@@ -44,59 +39,28 @@ AIM = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocallyCertified:
-    """A `Retrainer` whose every actual change has a local certificate, and every model a label.
-
-    Args:
-        risk: the empirical risk over all training examples, twice differentiable.
-        theta: θ̂, a strict minimum of it.
-        cache: where finished models lie.
-        settings: how those that are missing are solved: tolerance and batch size.
-        group: the ranks that share the work of `solve`; what else is asked, the first one answers.
-    """
-
-    risk: EmpiricalRisk
-    theta: Float[Tensor, " p"]
-    cache: WeightCache
-    settings: RetrainSettings
-    group: Group = ALONE
+class LocallyCertified(Retrainer):
+    """A `Retrainer` whose every actual change has a local certificate, and every model a label."""
 
     @property
     def description(self) -> str:
         return f"a model of {self.risk.num_parameters:,} parameters, not convex, λ = {self.risk.l2:g}"
 
-    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
-        """Over all ranks, which share out the models.
-
-        Raises:
-            LeaveOneOutError: θ̂ is no strict minimum, so that its neighbours are not determined.
-        """
-        return solve_in_batches(
-            removals,
-            self.cache,
-            self.settings.tolerance,
-            lambda _: (self.settings.batch_size or self._fits(), self._solved),
-            report,
-            self.group,
-        )
-
-    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
-        return solved_models(self.cache.parts(removals))
+    def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
+        return self.settings.batch_size or self._fits(), self._solved
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """With local certificates; see `retrain.local_changes.local_changes`."""
-        control = list(self.cache.parts([NOTHING]))
-        return local_changes(
-            self.risk, self.theta, self.cache.parts(removals), control, x_test, y_test.to(self.theta.device)
-        )
+        distance = torch.inf
+        for control in self.cache.parts([NOTHING]):
+            distance = float(control.lengths()[0] + control.distance_bounds[0])
+        labels, parts = y_test.to(self.theta.device), self.cache.parts(removals)
+        return local_changes(self.risk, self.theta, parts, (self.theta, distance), x_test, labels)
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """One model at a time by the risk over its own rows, and what its certificate was made of anew."""
         for part in self.cache.parts(removals):
@@ -108,22 +72,17 @@ class LocallyCertified:
         In softmax regression that is the growth of the residual, of which `retrain/leverage.py` tells.
         """
         risks, found = removed_risks(self.risk), dict[int, float]()
-        for part in self.cache.parts(removals):
-            points = np.array(
-                [place for place, rows in enumerate(part.removals) if len(rows) == 1], dtype=int
+        for part in points_of(self.cache.parts(removals), MAX_BATCH):
+            models = models_of(self.theta, part)
+            before, after = (
+                risks.removed_sums(1, thetas, part.removals).norm(dim=1)
+                for thetas in (self.theta.expand_as(models), models)
             )
-            for places in np.array_split(points, -(-len(points) // MAX_BATCH) or 1):
-                rows = tuple(part.removals[place] for place in places)
-                models = self.theta + torch.from_numpy(part.differences[places, 0]).to(self.theta)
-                before, after = (
-                    risks.removed_gradients(thetas, rows).norm(dim=1)
-                    for thetas in (self.theta.expand_as(models), models)
-                )
-                grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)
-                found |= {one: float(factor) for (one,), factor in zip(rows, grown, strict=True)}
+            grown = torch.where(before > 0, after / before, 1.0).clamp_min(1.0)
+            found |= {one: float(factor) for (one,), factor in zip(part.removals, grown, strict=True)}
         return found
 
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
+    def certificate_per_norm(self, x_test: TestFeatures) -> Float[Tensor, " t"]:
         """The longest test gradient of any class, times the largest distance per unit of a gradient norm."""
         ratio = max(
             (float((part.distance_bounds / part.gradient_norms).max()) for part in self.cache.parts()),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
 from erm.fit import NewtonFit
@@ -17,7 +17,7 @@ from retrain.local_problem import LocalProblem
 from retrain.path import Path, inverse_hessian_product, path_from
 from retrain.removal import Removal
 from retrain.removed_risks import Pair, without_rows
-from retrain.solution import PassReport
+from retrain.solution import PassReport, pass_report
 
 TRUST = 4.0
 MEMORY = 10
@@ -96,10 +96,6 @@ def solve(
     """Bring models to their tolerances.
 
     Args:
-        problem: the risks around θ̂.
-        models: which.
-        start: Δ of each.
-        report: called after each pass.
         alone: whether models that L-BFGS leaves are then solved one by one; all at t = 1.
     """
     infinite = torch.full_like(start[:, 0], torch.inf)
@@ -120,7 +116,7 @@ def _descend(
     places, candidate = torch.arange(len(start), device=start.device), start
     for number in range(1, MAX_PASSES + 1):
         here = models.take(places)
-        pair = problem.risks.gradients(problem.thetas(candidate), here.removals)
+        pair = problem.risks.derivatives(1, problem.thetas(candidate), here.removals)
         gradients = pair.between(here.shares)
         norms = gradients.norm(dim=1)
         solved.passes[places] += 1
@@ -134,13 +130,13 @@ def _descend(
             before = path.shown_norms
             path.move(candidate[:, None], gradients[:, None], lengths)
         path.shown_norms = norms
-        _tell(report, number, solved, norms, before)
+        report(pass_report(number, solved.converged, torch.float64, norms, before))
         going = ~solved.converged[places]
         path.keep(going)
         places = places[going]
         if not len(places):
             return
-        step = _trusted(problem, -inverse_hessian_product(path, problem.factor)[:, 0], path.norms)
+        step = _trusted(problem, -inverse_hessian_product(path, problem.factor.apply)[:, 0], path.norms)
         candidate = path.differences[:, 0] + step
 
 
@@ -159,21 +155,6 @@ def _solve_alone(problem: LocalProblem, models: Models, place: int, solved: Solv
     found = fit(without_rows(problem.risk, rows), start=problem.theta + solved.differences[place])
     places = torch.tensor([place], device=problem.theta.device)
     candidate = (found.theta - problem.theta)[None]
-    pair = problem.risks.gradients(problem.thetas(candidate), (rows,))
+    pair = problem.risks.derivatives(1, problem.thetas(candidate), (rows,))
     solved.passes[place] += found.passes + 1
     solved.enter(places, candidate, pair, pair.between(models.shares[places]).norm(dim=1))
-
-
-def _tell(
-    report: Report, number: int, solved: Solved, norms: Float[Tensor, " b"], before: Float[Tensor, " b"]
-) -> None:
-    report(
-        PassReport(
-            number=number,
-            num_models=len(norms),
-            num_converged=int(solved.converged.sum()),
-            dtype=torch.float64,
-            max_gradient_norm=float(norms.max()),
-            contraction=float(norms.max() / before.max()),
-        )
-    )

@@ -32,11 +32,7 @@ def solve_one(
     steps with a factor of the Hessian each.
 
     Args:
-        risk: the empirical risk of all n examples.
-        problem: the risks R₋S around its minimiser.
-        removed: S.
         start: Δ to begin with.
-        tolerance: gradient norm to reach.
 
     Returns:
         Δ = θ̂₋S − θ̂, and ∇R₋S(θ̂ + Δ) as `problem` measures it: the best that was found.
@@ -49,7 +45,7 @@ def solve_one(
         risk,
         x=risk.x.double()[:, problem.active.to(device)][kept],
         y=risk.y[kept],
-        l2=float(problem.l2_of(batch)),
+        l2=float(problem.l2_of(batch.sizes)),
     )
 
     def measured(theta: Float[Tensor, " p"]) -> Measurement:

@@ -4,8 +4,8 @@ All models share the Cholesky factor of H at θ̂ as their initial inverse Hessi
 own path by L-BFGS (Nocedal & Wright, Numerical Optimization, algorithm 7.4).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -16,15 +16,6 @@ MAX_GROWTH = 2.0
 the same precision; what it taught of the curvature is kept."""
 MEMORY = 5
 """Pairs of step and gradient change that the L-BFGS correction uses."""
-
-
-@runtime_checkable
-class InverseHessian(Protocol):
-    """What all models begin with in place of their own inverse Hessians."""
-
-    def apply(self, gradients: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
-        """H⁻¹g of each."""
-        ...
 
 
 @dataclass(kw_only=True)
@@ -55,8 +46,7 @@ class Path:
     def move(self, candidate: Float64[Tensor, "b K d"], gradients: Tensor, norms: Tensor) -> None:
         """Move the models whose gradient did not grow, and remember what every step taught."""
         self.steps = [*self.steps, candidate - self.differences][-self.memory :]
-        # Without curvature a pair is passed over: after a step so long that the gradient overflowed, and
-        # after
+        # Without curvature a pair is passed over: after a step so long that the gradient overflowed, or after
         # gradients of two precisions, whose difference is rounding.
         change = gradients - self.gradients
         taught = change.flatten(1).isfinite().all(dim=1)[:, None, None]
@@ -91,8 +81,8 @@ def path_from(
     )
 
 
-def inverse_hessian_product(path: Path, preconditioner: InverseHessian) -> Float[Tensor, "b K d"]:
-    """The L-BFGS two-loop recursion, every model its own, around the shared factor."""
+def inverse_hessian_product(path: Path, inverse: Callable[[Tensor], Tensor]) -> Float[Tensor, "b K d"]:
+    """The L-BFGS two-loop recursion, every model its own, around g ↦ H⁻¹g, which all share."""
     pairs = list(zip(path.steps, path.gradient_changes, strict=True))
     # Convexity makes yᵀs positive; where rounding has made it otherwise, the pair is passed over.
     rhos = [torch.where((ys := _dot(y, s)) > 0, 1 / ys, torch.zeros_like(ys)) for s, y in pairs]
@@ -101,7 +91,7 @@ def inverse_hessian_product(path: Path, preconditioner: InverseHessian) -> Float
         alpha = rho * _dot(s, direction)
         direction -= alpha * y
         alphas.append(alpha)
-    direction = preconditioner.apply(direction)
+    direction = inverse(direction)
     for (s, y), rho, alpha in zip(pairs, rhos, reversed(alphas), strict=True):
         direction += s * (alpha - rho * _dot(y, direction))
     return direction

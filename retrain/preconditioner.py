@@ -52,7 +52,10 @@ class KeptHessian:
 
     def factored(self, removals: RemovalBatch) -> Preconditioner:
         """C + λ·P, λ the mean of the models of these removals."""
-        return _shifted_until_factored(self.problem, self.blocks.clone(), mean_l2(self.problem, removals))
+        l2 = _mean_l2(self.problem, removals)
+        found = _factored(self.problem, self.blocks.clone(), l2, shifting=True)
+        assert found is not None
+        return found
 
 
 def kept_hessian(problem: RemovalProblem, dtype: torch.dtype) -> KeptHessian:
@@ -71,19 +74,12 @@ def build_preconditioner(problem: RemovalProblem, dtype: torch.dtype) -> Precond
     """Factor H at θ̂.
 
     Args:
-        problem: the risks R₋S.
         dtype: precision of the products and the factor. Where float32 cannot factor H, float64 is used, and
             where float64 cannot, a
             shifted H: a preconditioner affects the number of passes, never the solution.
     """
     factor = _factored(problem, _mean_hessian(problem, dtype), problem.l2)
     return build_preconditioner(problem, torch.float64) if factor is None else factor
-
-
-def mean_l2(problem: RemovalProblem, removals: RemovalBatch) -> float:
-    """The mean λ of some models."""
-    l2 = problem.l2_of(removals)
-    return l2 if isinstance(l2, float) else float(l2.mean())
 
 
 def refreshed_preconditioner(
@@ -95,16 +91,13 @@ def refreshed_preconditioner(
     """Factor the mean Hessian of some models, all taken at their mean Δ.
 
     Args:
-        problem: the risks R₋S.
-        removals: what the models leave out.
-        differences: where they stand.
         dtype: as of `build_preconditioner`.
     """
     here = problem.here(removals)
     share = here.kept(len(problem.x)).double().mean(dim=1)
     blocks = problem.hessian_sum_at(differences.mean(dim=0), share, dtype, KEPT_CURVATURE)
     blocks.div_(problem.num_examples - float(removals.sizes.mean()))
-    factor = _factored(problem, blocks, mean_l2(problem, removals))
+    factor = _factored(problem, blocks, _mean_l2(problem, removals))
     if factor is None:
         return refreshed_preconditioner(problem, removals, differences, torch.float64)
     return factor
@@ -114,35 +107,29 @@ def _mean_hessian(problem: RemovalProblem, dtype: torch.dtype) -> Float[Tensor, 
     return problem.hessian_sum(dtype, KEPT_CURVATURE).div_(problem.num_examples)
 
 
-def _factored(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float) -> Preconditioner | None:
-    """The factor of C + l2·P from C, which is overwritten; None where float32 finds none, and float64 may."""
-    hessian = _add_l2(problem, blocks, l2)
-    factor, failed_at = torch.linalg.cholesky_ex(hessian)
-    if int(failed_at):
-        if hessian.dtype == torch.float32:
-            return None
-        factor = _factor_of_shifted(hessian)
-    return Preconditioner(factor, problem.num_classes, l2)
+def _mean_l2(problem: RemovalProblem, removals: RemovalBatch) -> float:
+    """The mean λ of some models."""
+    l2 = problem.l2_of(removals.sizes)
+    return l2 if isinstance(l2, float) else float(l2.mean())
 
 
-def _shifted_until_factored(
-    problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float
-) -> Preconditioner:
-    """The same in the precision of C, whatever that is."""
-    hessian = _add_l2(problem, blocks, l2)
-    factor, failed_at = torch.linalg.cholesky_ex(hessian)
-    if int(failed_at):
-        factor = _factor_of_shifted(hessian)
-    return Preconditioner(factor, problem.num_classes, l2)
+def _factored(
+    problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float, *, shifting: bool = False
+) -> Preconditioner | None:
+    """The factor of C + l2·P from C, P = I − 11ᵀ/K restricted to the first K − 1 classes; C is overwritten.
 
-
-def _add_l2(problem: RemovalProblem, blocks: Float[Tensor, "q d q d"], l2: float) -> Float[Tensor, "p p"]:
-    """C + l2·P, P = I − 11ᵀ/K restricted to the first K − 1 classes; in place."""
+    None where float32 finds none, and float64 may. `shifting`: it is shifted in any precision.
+    """
     size = (problem.num_classes - 1) * problem.num_features
     blocks.diagonal(dim1=1, dim2=3).sub_(l2 / problem.num_classes)
     hessian = blocks.view(size, size)
     hessian.diagonal().add_(l2)
-    return hessian
+    factor, failed_at = torch.linalg.cholesky_ex(hessian)
+    if int(failed_at):
+        if hessian.dtype == torch.float32 and not shifting:
+            return None
+        factor = _factor_of_shifted(hessian)
+    return Preconditioner(factor, problem.num_classes, l2)
 
 
 def _factor_of_shifted(hessian: Float[Tensor, "q q"]) -> Float[Tensor, "q q"]:

@@ -12,7 +12,7 @@ A gradient comes in two kinds. An *estimate* may be of float32 and carries no no
 a model, be stored or stand in a certificate.
 
 Every sum over examples goes through `total` or `hessian_sum`, and what decides a step through `broadcast`:
-the seams by which `retrain/sharded.py` shares the examples out.
+the seams by which ranks share the examples out. In one process both do nothing.
 
 Shape legend: n examples here, d features that are ever non-zero, K classes, B models of a batch.
 """
@@ -22,11 +22,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
 from erm.pass_order import CHUNK_ROWS, PassOrder, pass_order
 from erm.softmax_hessian import cross_entropy_hessian_sum
+from parallel.collectives import all_reduce_sum, broadcast
+from parallel.group import ALONE, Group
 from retrain.data_pass import PassData, pass_data, probability_change_sum
 from retrain.left_out import sums_of_groups
 from retrain.probability_change import centred, probability_change
@@ -68,10 +70,21 @@ class RemovalProblem:
     l2: float
     scales_l2: bool = False
     """Whether a removal keeps n·λ, so that its λ is λ·n/(n − |S|)."""
+    group: Group = ALONE
+    """Ranks that build the Hessian together, and solve models of their own unless they share the examples."""
+    rows: slice | None = None
+    """The examples here, among all, where the ranks share them: then all solve the same models, by the same
+    calls in the same order. None where every rank has all examples."""
 
-    def l2_of(self, removals: RemovalBatch) -> Float64[Tensor, "B 1 1"] | float:
-        """λ of each R₋S."""
-        return self.l2 * (self.num_examples / self._divisor(removals)) if self.scales_l2 else self.l2
+    @property
+    def sharing(self) -> Group:
+        """The ranks that have the other examples."""
+        return ALONE if self.rows is None else self.group
+
+    def l2_of(self, num_removed: Float64[Tensor, "*B"]) -> Float64[Tensor, "*B"] | float:
+        """λ of each R₋S, the modulus of its strong convexity, by |S|."""
+        n = self.num_examples
+        return self.l2 * (n / (n - num_removed)) if self.scales_l2 else self.l2
 
     @property
     def num_classes(self) -> int:
@@ -101,33 +114,30 @@ class RemovalProblem:
         return pass_data(self._pass_order, self.x, self.log_probabilities, torch.float32)
 
     @property
-    def num_partial_sums(self) -> int:
-        """Of how many parts, each summed by chunks, a sum over all examples is made."""
-        return 1
-
-    @property
     def longest_sum(self) -> int:
         """Roundings that a term of a sum over examples meets at the most: in its chunk, over the chunks of
-        its part, over the parts."""
+        its rank, over the ranks."""
         n = self.num_examples
-        return min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + self.num_partial_sums
+        return min(CHUNK_ROWS, n) + math.ceil(n / CHUNK_ROWS) + self.sharing.size
 
     def total(self, tensor: Tensor) -> Tensor:
         """What was summed over the examples here, as summed over all examples; may be in place."""
-        return tensor
+        return all_reduce_sum(tensor, self.sharing)
 
     def broadcast(self, tensor: Tensor) -> Tensor:
         """The same bits wherever the same models are solved; may be in place."""
-        return tensor
+        return broadcast(tensor, self.sharing)
 
     def hessian_sum(self, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
         """Σⱼ ∇²CE(zⱼ, θ̂) of the q = K − 1 first classes, no L2, not divided by n, over all examples.
 
         Args:
-            dtype: float32 or float64.
             kept: share of each block's trace to sum: see `cross_entropy_hessian_sum`.
         """
-        return self.hessian_sum_of(slice(None), dtype, kept)
+        own = slice(None) if self.rows is not None else self.group.own_rows(self.num_examples)
+        x, probabilities = self.x[own].to(dtype), self.probabilities[own].to(dtype)
+        summed = cross_entropy_hessian_sum(x, probabilities, stored=self.num_classes - 1, kept=kept)
+        return all_reduce_sum(summed, self.group)
 
     def hessian_sum_at(
         self, difference: Float[Tensor, "K d"], share: Float[Tensor, " n"], dtype: torch.dtype, kept: float
@@ -135,9 +145,7 @@ class RemovalProblem:
         """The same at θ̂ + Δ, each example weighted.
 
         Args:
-            difference: Δ.
             share: the weight of each example here, not negative.
-            dtype: float32 or float64.
             kept: as of `hessian_sum`.
         """
         x = self.x.to(dtype)
@@ -148,14 +156,9 @@ class RemovalProblem:
         )
         return total
 
-    def hessian_sum_of(self, rows: slice, dtype: torch.dtype, kept: float) -> Float[Tensor, "q d q d"]:
-        """The same over some of the examples here."""
-        x, probabilities = self.x[rows].to(dtype), self.probabilities[rows].to(dtype)
-        return cross_entropy_hessian_sum(x, probabilities, stored=self.num_classes - 1, kept=kept)
-
     def here(self, removals: RemovalBatch) -> RemovalBatch:
         """What the removals take of the examples here."""
-        return removals
+        return removals if self.rows is None else removals.within(self.rows)
 
     def prepared(self, removals: RemovalBatch) -> RemovalBatch:
         """The same removals, with what every gradient of those of several rows needs, and no Δ changes."""
@@ -166,24 +169,14 @@ class RemovalProblem:
     def gradient_at_fit(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
         """∇R₋S(θ̂) in closed form: no pass over the examples."""
         removed = self._removed_sum(removals, None)
-        return (self.residual_sum - removed) / self._divisor(removals) + self.l2_of(removals) * self.weights
+        return self._mean(removals, self.residual_sum - removed, self.weights)
 
     def estimate(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Float[Tensor, "B K d"]:
-        """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, not for a norm.
-
-        Args:
-            removals: what each model leaves out.
-            differences: Δ of each, in float64.
-        """
+        """∇R₋S(θ̂ + Δ), L2 inside, by one pass over the examples in float32: good for a step, for no norm."""
         return self._gradient(removals, differences, self.single)
 
     def measure(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Measurement:
-        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64.
-
-        Args:
-            removals: what each model leaves out.
-            differences: Δ of each, in float64.
-        """
+        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64."""
         gradients = self._gradient(removals, differences, self.double)
         norms = self.broadcast(gradients.flatten(1).norm(dim=1))
         return Measurement(differences=differences, gradients=gradients, norms=norms)
@@ -198,11 +191,14 @@ class RemovalProblem:
         kept = here.kept(len(self.x)) if here.groups else None
         changed = self.total(probability_change_sum(moving, data, kept))
         removed = self._removed_sum(removals, moving)
-        summed = self.residual_sum + changed - removed
-        return summed / self._divisor(removals) + self.l2_of(removals) * (self.weights + differences)
+        return self._mean(removals, self.residual_sum + changed - removed, self.weights + differences)
 
-    def _divisor(self, removals: RemovalBatch) -> Float[Tensor, "B 1 1"]:
-        return (self.num_examples - removals.sizes)[:, None, None]
+    def _mean(
+        self, removals: RemovalBatch, summed: Float[Tensor, "B K d"], weights: Float[Tensor, "*#B K d"]
+    ) -> Float[Tensor, "B K d"]:
+        """Of a sum over the examples that are left, with the L2 of these weights."""
+        sizes = removals.sizes[:, None, None]
+        return summed / (self.num_examples - sizes) + self.l2_of(sizes) * weights
 
     def _removed_sum(
         self, removals: RemovalBatch, differences: Float[Tensor, "B K d"] | None
@@ -225,8 +221,12 @@ class RemovalProblem:
         places, rows = removals.points
         if len(places):
             x = self.x[rows]
-            logits = None if differences is None else torch.einsum("bkd,bd->bk", differences[places], x)
-            summed[places] = self._residuals(rows, logits)[:, :, None] * x[:, None, :]
+            log_probabilities = self.log_probabilities[rows]
+            probabilities = log_probabilities.exp()
+            if differences is not None:
+                logits = torch.einsum("bkd,bd->bk", differences[places], x)
+                probabilities = probabilities + probability_change(log_probabilities, logits)
+            summed[places] = (probabilities - self.labels[rows])[:, :, None] * x[:, None, :]
         return summed
 
     def _sums_of_groups(self, removals: RemovalBatch) -> Float[Tensor, "B K d"]:
@@ -234,13 +234,3 @@ class RemovalProblem:
         summed = sums_of_groups(self.x, self.probabilities, self.labels, self.here(removals))
         total: Tensor = self.total(summed)
         return total
-
-    def _residuals(
-        self, rows: Int[Tensor, " m"], logits: Float[Tensor, "m K"] | None
-    ) -> Float[Tensor, "m K"]:
-        """pᵢ + δpᵢ − yᵢ of some examples here, with u = `logits`."""
-        log_probabilities = self.log_probabilities[rows]
-        probabilities = log_probabilities.exp()
-        if logits is not None:
-            probabilities = probabilities + probability_change(log_probabilities, logits)
-        return probabilities - self.labels[rows]

@@ -10,32 +10,25 @@ smallest eigenvalue of A it bounds the distance to the minimiser: a certificate 
 That the quadratic is the risk is not claimed.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from erm.lowest import Lowest, lowest_of_matrix
-from erm.risk import EmpiricalRisk
-from parallel.group import ALONE, Group
 from retrain.batches import Batch
-from retrain.changes import QUADRATIC, Changes
-from retrain.local_certificate import loss_bound
-from retrain.local_changes import ROUNDINGS, columns, gradient_norms, loss_curvatures
-from retrain.missing import solve_in_batches
+from retrain.changes import QUADRATIC, Changes, TestFeatures, TestLabels
+from retrain.local_changes import local_changes, loss_changes, models_of
 from retrain.recheck import Rechecked
 from retrain.removal import NOTHING, Removal
 from retrain.removed_risks import without_rows
-from retrain.retrainer import SolvedModels, solved_models
-from retrain.schedule import LeaveOneOutError
-from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
-from retrain.tally import Tally
+from retrain.retrainer import LeaveOneOutError, Retrainer, SolveBatch
+from retrain.settings import Tally
 from retrain.weight_file import RetrainedWeights
-from retrain.weights import WeightCache
 
 MAX_BATCH = 128
 """Models side by side at the most."""
@@ -44,22 +37,8 @@ SAFETY = 1 - 1e-5
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuadraticMinima:
-    """A `Retrainer` of closed forms.
-
-    Args:
-        risk: the empirical risk over all training examples, twice differentiable.
-        theta: θ̃, around which it is expanded.
-        cache: where finished models lie.
-        settings: with the damping.
-        group: the ranks that share out the models.
-    """
-
-    risk: EmpiricalRisk
-    theta: Float[Tensor, " p"]
-    cache: WeightCache
-    settings: RetrainSettings
-    group: Group = ALONE
+class QuadraticMinima(Retrainer):
+    """A `Retrainer` of closed forms; its settings have the damping."""
 
     @property
     def description(self) -> str:
@@ -72,23 +51,11 @@ class QuadraticMinima:
     def damping(self) -> float:
         return self.settings.damping or 0.0
 
-    def solve(self, removals: Iterable[Removal], report: Callable[[RetrainingProgress], None]) -> SolvedNow:
-        """Over all ranks, which share out the models.
-
-        Raises:
-            LeaveOneOutError: H + damping·I is not positive definite, so that the quadratic has no minimum.
-        """
-        size, aim = self.settings.batch_size or MAX_BATCH, self.settings.tolerance
-        return solve_in_batches(removals, self.cache, aim, lambda _: (size, self._solved), report, self.group)
-
-    def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
-        return solved_models(self.cache.parts(removals))
+    def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
+        return self.settings.batch_size or MAX_BATCH, self._solved
 
     def changes(
-        self,
-        x_test: Float[Tensor, "t features"],
-        y_test: Int[Tensor, " t"],
-        removals: Collection[Removal] | None = None,
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal] | None = None
     ) -> Changes:
         """Real test losses at each minimiser, less those at the minimiser of the whole quadratic.
 
@@ -96,40 +63,21 @@ class QuadraticMinima:
         """
         labels, control = y_test.to(self.theta.device), self._control()
         parts = iter(()) if control is None else self.cache.parts(removals)
-        models = [
-            (rows, theta, float(distance))
-            for part in parts
-            for rows, theta, distance in zip(
-                part.removals, self._thetas(part), part.distance_bounds, strict=True
-            )
-        ]
-        models.sort(key=lambda model: model[0])
-        # At θ̃, as the local certificates have it; it stands beside squares of distances that are rounding.
-        curvatures = 2 * loss_curvatures(self.risk, self.theta, x_test, labels)
-        ends = [(control or model[1:], model[1:]) for model in models]
-        found = [self._apart(end, (x_test, labels), curvatures) for end in ends]
-        like = self.theta.new_zeros(len(x_test))
-        order = range(len(models))
-        return Changes(
-            removals=tuple(rows for rows, _, _ in models),
-            actual_change=columns([change for change, _ in found], order, like),
-            certificate=columns([certificate for _, certificate in found], order, like),
-            labels=(QUADRATIC,) * len(models),
-        )
+        base = control or (self.theta, torch.inf)
+        return local_changes(self.risk, self.theta, parts, base, x_test, labels, QUADRATIC)
 
     def recheck(
-        self, x_test: Float[Tensor, "t features"], y_test: Int[Tensor, " t"], removals: Collection[Removal]
+        self, x_test: TestFeatures, y_test: TestLabels, removals: Collection[Removal]
     ) -> Iterator[Rechecked]:
         """The quadratic's gradient from the risk over the rows that are left, at the weights as stored."""
         labels, control = y_test.to(self.theta.device), self._control()
         nothing = self.theta if control is None else control[0]
-        before = self.risk.losses(nothing, x_test, labels)
         for part in self.cache.parts(removals):
             slopes = torch.stack(
                 [without_rows(self.risk, rows).gradient(self.theta) for rows in part.removals]
             )
-            norms, rounding = self._residuals(slopes, self._differences(part))
-            after = [self.risk.losses(model, x_test, labels) for model in self._thetas(part)]
+            differences = torch.from_numpy(part.differences[:, 0]).to(self.theta)
+            norms, rounding = self._residuals(slopes, differences)
             stored = torch.from_numpy(part.gradient_norms).to(norms)
             bounds = torch.from_numpy(part.distance_bounds).to(norms)
             sound = ((norms - stored).abs() <= 2 * rounding) & (
@@ -139,16 +87,8 @@ class QuadraticMinima:
                 removals=part.removals,
                 gradient_norms=norms.cpu().numpy(),
                 as_recorded=sound.cpu().numpy(),
-                actual_change=(torch.stack(after, dim=1) - before[:, None]).cpu().numpy(),
+                actual_change=loss_changes(self.risk, nothing, models_of(self.theta, part), x_test, labels),
             )
-
-    def amplification(self, removals: Collection[Removal] | None = None) -> dict[int, float]:
-        """Nothing: every z has the same A, so a removal is its first order but for n/(n − 1)."""
-        return {}
-
-    def certificate_per_norm(self, x_test: Float[Tensor, "t features"]) -> Float[Tensor, " t"]:
-        """Infinite: no other tolerance narrows what is rounding."""
-        return torch.full((len(x_test),), torch.inf)
 
     @cached_property
     def _factor(self) -> Lowest:
@@ -206,29 +146,8 @@ class QuadraticMinima:
         # `resolution` is p·eps·‖A‖.
         return (images + slopes).norm(dim=1), rounding + self._factor.resolution * differences.norm(dim=1)
 
-    def _apart(
-        self,
-        ends: tuple[tuple[Float[Tensor, " p"], float], tuple[Float[Tensor, " p"], float]],
-        test: tuple[Float[Tensor, "t features"], Int[Tensor, " t"]],
-        curvatures: Float[Tensor, " t"],
-    ) -> tuple[Float[Tensor, " t"], Float[Tensor, " t"]]:
-        """What the second model changes against the first, and the bound on its error."""
-        losses, bounds = list[Tensor](), list[Tensor]()
-        for theta, distance in ends:
-            norms = gradient_norms(self.risk, theta, *test)
-            losses.append(self.risk.losses(theta, *test))
-            bounds.append(loss_bound(norms[:, None], curvatures, norms.new_tensor([distance]))[:, 0])
-        rounding = ROUNDINGS * (1 + losses[0].abs() + losses[1].abs())
-        return losses[1] - losses[0], bounds[0] + bounds[1] + rounding
-
     def _control(self) -> tuple[Float[Tensor, " p"], float] | None:
         """The minimiser of the whole quadratic as stored, and the bound on its distance."""
         for part in self.cache.parts([NOTHING]):
-            return self._thetas(part)[0], float(part.distance_bounds[0])
+            return models_of(self.theta, part)[0], float(part.distance_bounds[0])
         return None
-
-    def _differences(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
-        return torch.from_numpy(part.differences[:, 0]).to(self.theta)
-
-    def _thetas(self, part: RetrainedWeights) -> Float[Tensor, "B p"]:
-        return self.theta + self._differences(part)

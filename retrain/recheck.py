@@ -14,7 +14,8 @@ from torch import Tensor
 from erm.aligned import aligned
 from erm.pass_order import CHUNK_ROWS
 from erm.softmax import SoftmaxRisk
-from retrain.certificate import gradient_rounding_bound, l2_of_models
+from retrain.certificate import gradient_rounding_bound
+from retrain.changes import TestFeatures, TestLabels
 from retrain.prepare import removal_problem
 from retrain.removal import Removal
 from retrain.weight_file import RetrainedWeights
@@ -51,8 +52,8 @@ def recheck(
     risk: SoftmaxRisk,
     theta: Float[Tensor, " p"],
     part: RetrainedWeights,
-    x_test: Float[Tensor, "t features"],
-    y_test: Int[Tensor, " t"],
+    x_test: TestFeatures,
+    y_test: TestLabels,
     *,
     scales_l2: bool = False,
 ) -> Rechecked:
@@ -63,11 +64,6 @@ def recheck(
     this norm and its ρ imply.
 
     Args:
-        risk: the empirical risk over all training examples.
-        theta: its minimiser θ̂.
-        part: stored models.
-        x_test: test examples without bias column.
-        y_test: their labels.
         scales_l2: whether removals keep n·λ instead of λ.
     """
     norms, changes = [], []
@@ -86,7 +82,7 @@ def recheck(
     sizes = torch.from_numpy(part.sizes()).to(risk.x)
     problem = removal_problem(risk, theta, scales_l2=scales_l2)
     rounding = gradient_rounding_bound(problem, sizes, lengths).cpu().numpy()
-    l2 = np.asarray(l2_of_models(problem, sizes))
+    l2 = np.asarray(problem.l2_of(sizes))
     recorded_rounding = l2 * part.distance_bounds - part.gradient_norms
     return Rechecked(
         removals=part.removals,

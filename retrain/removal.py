@@ -76,18 +76,10 @@ class RemovalBatch:
         """The removals of several rows: the place of each in the batch, and its rows."""
         return [(place, self._tensor(rows)) for place, rows in enumerate(self.removals) if len(rows) > 1]
 
-    @cached_property
-    def has_groups(self) -> bool:
-        """Whether any removal has several rows."""
-        return any(len(rows) > 1 for rows in self.removals)
-
     def kept(self, num_rows: int) -> Bool[Tensor, "n B"]:
         """Which rows a model keeps: all but those that a removal of several rows takes.
 
         A removal of one row takes none here: its row is subtracted from the sum over all.
-
-        Args:
-            num_rows: the examples here.
         """
         mask = torch.ones(num_rows, len(self), dtype=torch.bool, device=self.device)
         for place, members in self.groups:

@@ -16,6 +16,8 @@ from torch import Tensor
 from erm.risk import EmpiricalRisk
 from retrain.removal import Removal
 
+Vectors = Float[Tensor, "B p"]
+"""A parameter vector of each model, or a direction."""
 SMALL_STEP = 1e-4
 """Of the difference that stands for a third derivative where the risk has no other."""
 
@@ -39,90 +41,66 @@ class Pair:
 
 @runtime_checkable
 class RemovedRisks(Protocol):
-    """R and R₋S, L2 inside, mean over the examples that are left, λ unchanged."""
+    """Derivatives of R and R₋S, L2 inside, mean over the examples that are left, λ unchanged.
 
-    def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        """∇R and ∇R₋S."""
-        ...
+    Of order 1 they are gradients; of order 2 and 3 ∇²F v and D³F[v, v, ·], each model with its own v.
+    """
 
-    def hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
+    def derivatives(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
-        """∇²R v and ∇²R₋S v, each model its own v."""
+        """Of both risks, by a pass over all examples."""
         ...
 
-    def third_derivatives(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Pair:
-        """D³R[v, v, ·] and D³R₋S[v, v, ·]."""
-        ...
-
-    def removed_hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Float[Tensor, "B p"]:
-        """Σ over S of ∇²CE v, no L2: what a model no longer has; a pass over the removed rows alone."""
-        ...
-
-    def removed_gradients(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
-    ) -> Float[Tensor, "B p"]:
-        """Σ over S of ∇CE, no L2, likewise."""
+    def removed_sums(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
+        """Σ over S of the cross-entropy's, of order 1 or 2, no L2: by a pass over the removed rows alone."""
         ...
 
 
 @dataclass(frozen=True)
 class SingleRisks:
-    """Of any `EmpiricalRisk`: one model at a time, by the risk over the rows that are left."""
+    """Of any `EmpiricalRisk`: one model at a time, by the risk over the rows that are left.
+
+    A third derivative is a central difference of Hessian products.
+    """
 
     risk: EmpiricalRisk
 
-    def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        full = [self.risk.gradient(theta) for theta in thetas]
-        without = [
-            without_rows(self.risk, rows).gradient(theta)
-            for theta, rows in zip(thetas, removals, strict=True)
-        ]
-        return _stacked(full, without, thetas)
-
-    def hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
+    def derivatives(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
-        full, without = [], []
-        for theta, rows, one in zip(thetas, removals, v, strict=True):
-            full.append(self.risk.curvature(theta).product(one[None])[0])
-            without.append(without_rows(self.risk, rows).curvature(theta).product(one[None])[0])
-        return _stacked(full, without, thetas)
+        if order == 3 and v is not None:
+            step = SMALL_STEP / v.norm(dim=1, keepdim=True)
+            ahead, behind = (self.derivatives(2, thetas + s * v, removals, v) for s in (step, -step))
+            full, without = ahead.full - behind.full, ahead.without - behind.without
+            return Pair(full / (2 * step), without / (2 * step))
+        full, without = torch.empty_like(thetas), torch.empty_like(thetas)
+        for place, rows in enumerate(removals):
+            along = None if v is None else v[place]
+            full[place] = _derivative(self.risk, thetas[place], along)
+            without[place] = _derivative(without_rows(self.risk, rows), thetas[place], along)
+        return Pair(full, without)
 
-    def third_derivatives(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Pair:
-        """By a central difference of Hessian products."""
-        step = SMALL_STEP / v.norm(dim=1, keepdim=True)
-        ahead = self.hessian_products(thetas + step * v, removals, v)
-        behind = self.hessian_products(thetas - step * v, removals, v)
-        full, without = ahead.full - behind.full, ahead.without - behind.without
-        return Pair(full / (2 * step), without / (2 * step))
-
-    def removed_hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(v), decay_of(self.risk)
+    def removed_sums(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
+        penalised, decay = thetas if v is None else v, decay_of(self.risk)
+        found = torch.zeros_like(penalised)
         for place, rows in enumerate(removals):
             if rows:
                 some = self.risk.subset(torch.tensor(rows, device=thetas.device))
-                mean = some.curvature(thetas[place]).product(v[place][None])[0] - decay * v[place]
-                found[place] = len(rows) * mean
+                mean = _derivative(some, thetas[place], None if v is None else v[place])
+                found[place] = len(rows) * (mean - decay * penalised[place])
         return found
 
-    def removed_gradients(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
-    ) -> Float[Tensor, "B p"]:
-        found, decay = torch.zeros_like(thetas), decay_of(self.risk)
-        for place, rows in enumerate(removals):
-            if rows:
-                some = self.risk.subset(torch.tensor(rows, device=thetas.device))
-                found[place] = len(rows) * (some.gradient(thetas[place]) - decay * thetas[place])
-        return found
+
+def _derivative(
+    risk: EmpiricalRisk, theta: Float[Tensor, " p"], v: Float[Tensor, " p"] | None
+) -> Float[Tensor, " p"]:
+    """∇F, or ∇²F v."""
+    return risk.gradient(theta) if v is None else risk.curvature(theta).product(v[None])[0]
 
 
 def without_rows(risk: EmpiricalRisk, rows: Removal) -> EmpiricalRisk:
@@ -138,8 +116,3 @@ def decay_of(risk: EmpiricalRisk) -> Float[Tensor, " p"] | float:
     """What L2 multiplies each parameter by, in a gradient."""
     found: Tensor | float = getattr(risk, "decay", risk.l2)
     return found
-
-
-def _stacked(full: list[Tensor], without: list[Tensor], like: Tensor) -> Pair:
-    empty = like[:0]
-    return Pair(torch.stack(full) if full else empty, torch.stack(without) if without else empty)

@@ -1,7 +1,8 @@
 """How models are retrained, and what is told while they are: settings and progress, all values."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -18,15 +19,11 @@ class RetrainSettings:
     """How the models of removals are solved.
 
     Args:
-        tolerance: every model is solved to ‖∇R₋S‖₂ ≤ tolerance.
         precision: "mixed" runs the passes that cannot certify in float32, "float64" none.
-        batch_size: models solved together; chosen from the free memory when None.
-        shard: what the ranks share out, "models" or "data".
         l2_scaling: which L2 the risk of a removal has. "mean" keeps λ, the paper's convention; "sum" keeps
             n·λ, as scikit-learn's C does.
         steps: None solves the models; a number trains on from θ̂ for so many steps without the rows, as the
             paper's CNN panel has it: see `retrain/continued.py`.
-        order_seed: of the order of examples of those steps.
         damping: None solves the models of the risk; a number those of the quadratic around θ̃ instead, with so
             much on the diagonal of H: see `retrain/quadratic.py`.
 
@@ -97,3 +94,33 @@ class SolvedNow:
     """Over all ranks, ascending."""
     trace: tuple[PassTotal, ...] = ()
     """This rank's passes: the worst over its batches at each number. Stragglers' own passes are not in it."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """How far this rank's share of the work is, and how its models came down, while it is told."""
+
+    report: Callable[[RetrainingProgress], None]
+    total: int
+    """Models of this rank."""
+    done: int = 0
+    trace: dict[int, PassTotal] = field(default_factory=dict)
+    last_pass: PassReport | None = None
+
+    def say(self, stage: str, converged: int = 0, last_pass: PassReport | None = None) -> None:
+        self.report(
+            RetrainingProgress(
+                stage=stage,
+                models_done=self.done + converged,
+                models_total=self.total,
+                last_pass=last_pass,
+            )
+        )
+
+    def note(self, found: PassReport) -> None:
+        """Enter a pass into the trace, and tell of it."""
+        self.last_pass = found
+        _, worst, models = self.trace.get(found.number, (0, 0.0, 0))
+        worst = max(worst, found.max_gradient_norm)
+        self.trace[found.number] = found.number, worst, models + found.num_models
+        self.say("solving", found.num_converged, found)

@@ -1,12 +1,16 @@
-"""What the solvers of a batch return, and what they tell of a pass."""
+"""What the solvers of a batch work on and return, and what they tell of a pass."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float64, Int
 from torch import Tensor
 
-from retrain.problem import Measurement
+from retrain.path import Path, inverse_hessian_product
+from retrain.preconditioner import Preconditioner
+from retrain.problem import Measurement, RemovalProblem
+from retrain.removal import RemovalBatch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +60,31 @@ class PassReport:
 
 
 def pass_report(
-    number: int, solution: BatchSolution, dtype: torch.dtype, norms: Tensor, before: Tensor
+    number: int, converged: Bool[Tensor, " B"], dtype: torch.dtype, norms: Tensor, before: Tensor
 ) -> PassReport:
-    """What a pass did: the models' norms after it and before."""
+    """What a pass did: which of the batch have converged, and the norms of those that took part after it and
+    before."""
     return PassReport(
         number=number,
         num_models=len(norms),
-        num_converged=int(solution.converged.sum()),
+        num_converged=int(converged.sum()),
         dtype=dtype,
         max_gradient_norm=float(norms.max()),
         contraction=float(norms.max() / before.max()),
     )
+
+
+@dataclass(kw_only=True)
+class Course:
+    """A batch on its way."""
+
+    problem: RemovalProblem
+    preconditioner: Preconditioner
+    removals: RemovalBatch
+    path: Path
+    solution: BatchSolution
+    """Where its models are entered."""
+    report: Callable[[PassReport], None]
+
+    def next_step(self) -> Float64[Tensor, "b K d"]:
+        return self.problem.broadcast(-inverse_hessian_product(self.path, self.preconditioner.apply))

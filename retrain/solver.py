@@ -17,12 +17,13 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from retrain.group_solver import MEMORY as GROUP_MEMORY
 from retrain.group_solver import solve_groups
-from retrain.path import Path, inverse_hessian_product, path_from
+from retrain.path import MEMORY, path_from
 from retrain.preconditioner import Preconditioner
 from retrain.problem import RemovalProblem
 from retrain.removal import RemovalBatch
-from retrain.solution import BatchSolution, PassReport, pass_report
+from retrain.solution import BatchSolution, Course, PassReport, pass_report
 
 MAX_PASSES = 20
 SINGLE_FLOOR = 1e-9
@@ -46,37 +47,43 @@ def solve_batch(
     """Minimise R₋S for every removal S of a batch to ‖∇R₋S‖ ≤ tolerance.
 
     Args:
-        problem: the risks R₋S around θ̂.
-        preconditioner: H⁻¹ at θ̂.
         removals: what each model leaves out. The null control starts where the batch's first removal would,
             so that it has a way to go back.
         tolerance: gradient norm at which a model has converged and leaves the batch.
         single_precision: whether passes that cannot certify run in float32.
         start: Δ to go on from, such as models of a looser tolerance; θ̂ when None.
-        report: called after every pass.
 
     Returns:
         The best Δ that float64 has measured of each model, and its norm there; also of models that
         `MAX_PASSES` did not bring to the tolerance.
     """
+    prepared = problem.prepared(removals)
+    first = problem.gradient_at_fit(prepared)
     solution = BatchSolution(
-        differences=torch.zeros_like(problem.gradient_at_fit(removals)),
+        differences=torch.zeros_like(first),
         gradient_norms=problem.x.new_full((len(removals),), torch.inf),
         passes=torch.zeros(len(removals), dtype=torch.int64, device=problem.x.device),
         tolerance=tolerance,
     )
-    if removals.has_groups:
-        solve_groups(
-            problem,
-            preconditioner,
-            removals,
-            solution,
-            single_precision=single_precision,
-            start=start,
-            report=report,
-        )
+    memory = GROUP_MEMORY if removals.groups else MEMORY
+    if start is None:
+        path = path_from(torch.zeros_like(first), first, memory)
     else:
-        _solve_points(problem, preconditioner, removals, solution, single_precision, start, report)
+        found = solution.begin_with(problem.measure(prepared, start))
+        path = path_from(start, found.gradients, memory)
+    course = Course(
+        problem=problem,
+        preconditioner=preconditioner,
+        removals=prepared,
+        path=path,
+        solution=solution,
+        report=report,
+    )
+    approaches = single_precision and start is None
+    if removals.groups:
+        solve_groups(course, first.flatten(1).norm(dim=1), approaches)
+    else:
+        _solve_points(course, approaches, at_fit=start is None)
     lost = torch.nonzero(solution.gradient_norms.isinf()).flatten()
     if len(lost):
         # Every step of theirs overflowed. They stand at θ̂.
@@ -84,28 +91,19 @@ def solve_batch(
     return solution
 
 
-def _solve_points(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    solution: BatchSolution,
-    single_precision: bool,
-    start: Float64[Tensor, "B K d"] | None,
-    report: Callable[[PassReport], None],
-) -> None:
-    """The same for removals of one row, into the solution."""
-    if start is None:
-        path = path_from(torch.zeros_like(solution.differences), problem.gradient_at_fit(removals))
-        step = problem.broadcast(-preconditioner.apply(_first_gradients(problem, removals)))
-        if single_precision:
-            step = _approach(problem, preconditioner, removals, path, step, solution, report)
+def _solve_points(course: Course, approaches: bool, *, at_fit: bool) -> None:
+    """Minimise the risks without one row each."""
+    problem, path = course.problem, course.path
+    if at_fit:
+        first = _first_gradients(problem, course.removals)
+        step = problem.broadcast(-course.preconditioner.apply(first))
+        if approaches:
+            step = _approach(course, step)
         path.forget_gradients()
     else:
-        found = solution.begin_with(problem.measure(removals, start))
-        path = path_from(start, found.gradients)
-        path.keep(~solution.converged)
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
-    _measure_until_converged(problem, preconditioner, removals, path, step, solution, report)
+        path.keep(~course.solution.converged)
+        step = course.next_step()
+    _measure_until_converged(course, step)
 
 
 def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64[Tensor, "B K d"]:
@@ -118,16 +116,9 @@ def _first_gradients(problem: RemovalProblem, removals: RemovalBatch) -> Float64
     return gradients
 
 
-def _approach(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    path: Path,
-    step: Float64[Tensor, "B K d"],
-    solution: BatchSolution,
-    report: Callable[[PassReport], None],
-) -> Float64[Tensor, "B K d"]:
+def _approach(course: Course, step: Float64[Tensor, "B K d"]) -> Float64[Tensor, "B K d"]:
     """Move all models by float32 passes; none leaves. Returns the step that float64 is to take next."""
+    problem, removals, path, solution = course.problem, course.removals, course.path, course.solution
     # What a removal does to the gradient, for the null control too, which first moves away from θ̂.
     path.norms = _first_gradients(problem, removals).flatten(1).norm(dim=1)
     for number in range(1, MAX_SINGLE_PASSES + 1):
@@ -136,35 +127,28 @@ def _approach(
         norms = gradients.flatten(1).norm(dim=1)
         solution.passes.add_(1)
         path.move(candidate, gradients, norms)
-        report(pass_report(number, solution, torch.float32, norms, before))
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
+        course.report(pass_report(number, solution.converged, torch.float32, norms, before))
+        step = course.next_step()
         # If the next step contracts as this one did, will float32 still resolve what it leaves?
         if float(norms.max() * (norms / before).max()) <= max(solution.tolerance, SINGLE_FLOOR):
             break
     return step
 
 
-def _measure_until_converged(
-    problem: RemovalProblem,
-    preconditioner: Preconditioner,
-    removals: RemovalBatch,
-    path: Path,
-    step: Float64[Tensor, "b K d"],
-    solution: BatchSolution,
-    report: Callable[[PassReport], None],
-) -> None:
+def _measure_until_converged(course: Course, step: Float64[Tensor, "b K d"]) -> None:
     """Measure every model at the Δ that would be stored, until it has left or `MAX_PASSES` are over."""
+    problem, path, solution = course.problem, course.path, course.solution
     for number in range(int(solution.passes.max()) + 1, MAX_PASSES + 1):
         if not len(path.positions):
             return
         candidate, before, shown = path.differences + step, path.norms, path.shown_norms
         rounded = candidate.float().double()
         candidate = torch.where(path.unrounded[:, None, None], candidate, rounded)
-        found = problem.measure(removals.take(path.positions), candidate)
+        found = problem.measure(course.removals.take(path.positions), candidate)
         path.move(candidate, problem.broadcast(found.gradients), found.norms)
         path.unrounded |= before.isfinite() & (found.norms > STAGNATION * before)
         solution.passes[path.positions] += 1
         solution.keep_better(path.positions, found)
-        report(pass_report(number, solution, torch.float64, found.norms, shown))
+        course.report(pass_report(number, solution.converged, torch.float64, found.norms, shown))
         path.keep(~solution.converged[path.positions])
-        step = problem.broadcast(-inverse_hessian_product(path, preconditioner))
+        step = course.next_step()

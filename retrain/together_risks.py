@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.func import grad, jvp, vmap
 from torch.nn.functional import cross_entropy
@@ -21,7 +20,7 @@ from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
 from retrain.layer_passes import LayerPasses, layer_passes
 from retrain.removal import Removal
-from retrain.removed_risks import Pair, RemovedRisks, SingleRisks
+from retrain.removed_risks import Pair, RemovedRisks, SingleRisks, Vectors
 
 
 def removed_risks(risk: EmpiricalRisk) -> RemovedRisks:
@@ -45,31 +44,21 @@ class TogetherRisks:
     risk: AutogradRisk
     passes: LayerPasses | None = None
 
-    def gradients(self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]) -> Pair:
-        return self._pair(1, removals, (thetas,), self.risk.decay * thetas)
-
-    def hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
+    def derivatives(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
-        return self._pair(2, removals, (thetas, v), self.risk.decay * v)
+        """Third ones in float32: two digits are asked of them, and they are what costs most."""
+        of = (thetas,) if v is None else (thetas, v)
+        if order < 3:
+            return self._pair(order, removals, of, self.risk.decay * of[-1])
+        single = tuple(one.float() for one in of)
+        pair = self._single._pair(order, removals, single, torch.zeros_like(single[-1]))
+        return Pair(pair.full.to(thetas), pair.without.to(thetas))
 
-    def third_derivatives(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Pair:
-        """In float32: two digits are asked of them, and they are what costs most."""
-        rough, of = self._single, (thetas.float(), v.float())
-        pair = rough._pair(3, removals, of, torch.zeros_like(of[1]))
-        return Pair(pair.full.to(v), pair.without.to(v))
-
-    def removed_hessian_products(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...], v: Float[Tensor, "B p"]
-    ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(2, removals, (thetas, v))
-
-    def removed_gradients(
-        self, thetas: Float[Tensor, "B p"], removals: tuple[Removal, ...]
-    ) -> Float[Tensor, "B p"]:
-        return self._removed_sum(1, removals, (thetas,))
+    def removed_sums(
+        self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
+    ) -> Vectors:
+        return self._removed_sum(order, removals, (thetas,) if v is None else (thetas, v))
 
     @cached_property
     def _single(self) -> "TogetherRisks":

@@ -35,6 +35,7 @@ NUMBERS = {
     "tolerances": "F64",
 }
 """Arrays of any file. `unrounded_rows` are the models whose Δ is in `unrounded_differences` instead."""
+PER_MODEL = ("gradient_norms", "distance_bounds", "passes", "tolerances")
 LOCAL = {
     "labels": "I64",
     "margins": "F64",
@@ -93,8 +94,7 @@ class RetrainedWeights:
 
     def numbers(self) -> dict[str, np.ndarray]:
         """All but the removals and local facts: a row per model each."""
-        names = set(self.__dataclass_fields__) - {"removals", "local"}
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name in names}
+        return {name: getattr(self, name) for name in ("differences", *PER_MODEL)}
 
     def sizes(self) -> Float64[np.ndarray, " B"]:
         """|S| of each model."""
@@ -170,11 +170,6 @@ def packed(weights: RetrainedWeights) -> dict[str, np.ndarray]:
     return arrays if weights.local is None else arrays | weights.local.arrays()
 
 
-def format_of(arrays: Mapping[str, np.ndarray]) -> str:
-    """The format that packed arrays are written in."""
-    return LOCAL_FORMAT if "labels" in arrays else FORMAT
-
-
 def checksum_of(key: str, arrays: dict[str, np.ndarray], file_format: str = FORMAT) -> str:
     """SHA-256 of format, key and arrays."""
     digest = hashlib.sha256(f"{file_format} {key}".encode())
@@ -192,12 +187,11 @@ def _unpacked(arrays: dict[str, np.ndarray]) -> RetrainedWeights:
     if len(places) and not 0 <= places.min() <= places.max() < len(differences):
         raise WeightFileError("has unrounded rows that are none of its models")
     differences[places] = unrounded
-    names = ("gradient_norms", "distance_bounds", "passes", "tolerances")
     return RetrainedWeights(
         removals=removals,
         differences=differences,
         local=LocalFacts(**{name: arrays[name] for name in LOCAL}) if "labels" in arrays else None,
-        **{name: arrays[name] for name in names},
+        **{name: arrays[name] for name in PER_MODEL},
     )
 
 

@@ -9,10 +9,11 @@ import numpy as np
 from erm.files import set_aside, write_atomically
 from retrain.removal import Removal
 from retrain.weight_file import (
+    FORMAT,
+    LOCAL_FORMAT,
     RetrainedWeights,
     WeightFileError,
     checksum_of,
-    format_of,
     packed,
     read_weights,
     save_weights,
@@ -35,8 +36,7 @@ class WeightCache:
 
     def write(self, weights: RetrainedWeights) -> Path:
         """Add one file of finished models."""
-        arrays = packed(weights)
-        written_as = format_of(arrays)
+        arrays, written_as = packed(weights), FORMAT if weights.local is None else LOCAL_FORMAT
         checksum = checksum_of(self.key, arrays, written_as)
         path = self.folder / f"{checksum[:16]}.safetensors"
         metadata = {"format": written_as, "key": self.key, "checksum": checksum}

@@ -15,9 +15,9 @@ from erm.fit import NewtonFit
 from erm.softmax import SoftmaxRisk, with_bias
 from retrain.ground_truth import ground_truth
 from retrain.removal import Removal, leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import L2Scaling, RetrainSettings
 from retrain.weights import WeightCache
+from tests.problems import solve_missing
 from tests.sixty_digits import ExactRisk, Rows, exactly, loss, plus
 
 

@@ -1,6 +1,6 @@
 """Small real problems that several tests share."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 
 import numpy as np
@@ -9,7 +9,10 @@ from sklearn.datasets import load_digits
 
 from erm.fit import Fit, NewtonFit
 from erm.softmax import SoftmaxRisk, with_bias
+from parallel.group import ALONE, Group
+from retrain.certified_softmax import CertifiedSoftmax
 from retrain.removal import Removal, RemovalBatch
+from retrain.settings import RetrainingProgress, RetrainSettings, SolvedNow
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
 
@@ -35,6 +38,20 @@ def fitted_digits(num_train: int, l2: float = 0.01, bias: bool = False) -> tuple
     fit = NewtonFit(tolerance=1e-11)(risk)
     assert fit.converged
     return risk, fit
+
+
+def solve_missing(
+    risk: SoftmaxRisk,
+    theta: torch.Tensor,
+    removals: Iterable[Removal],
+    cache: WeightCache,
+    settings: RetrainSettings,
+    report: Callable[[RetrainingProgress], None],
+    group: Group = ALONE,
+) -> SolvedNow:
+    """Solve the models of softmax regression that a cache lacks."""
+    retrainer = CertifiedSoftmax(risk=risk, theta=theta, cache=cache, settings=settings, group=group)
+    return retrainer.solve(removals, report)
 
 
 def batch_of(*removals: Removal) -> RemovalBatch:

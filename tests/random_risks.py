@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from erm.autograd import AutogradRisk, HvpMode
+from erm.networks import SoftmaxRegression
 from erm.risk import EmpiricalRisk
 from erm.softmax import SoftmaxRisk, with_bias
-from erm.softmax_module import SoftmaxRegression
 
 EXACT = 1e-10
 """Relative: two exact methods in float64 differ by at most a few hundred roundings of 2e-16 here."""

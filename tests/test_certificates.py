@@ -21,13 +21,12 @@ from retrain.prepare import removal_problem
 from retrain.probability_change import probability_change, to_probability_change_
 from retrain.recheck import recheck
 from retrain.removal import Removal, leave_one_out, removal
-from retrain.schedule import solve_missing
 from retrain.settings import L2Scaling, RetrainSettings
 from retrain.solver import MAX_PASSES
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
 from tests.hard_problems import HardProblem, Held, draw, hold
-from tests.problems import batch_of, digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_test_points, fitted_digits, read_all, solve_missing
 from tests.sixty_digits import ExactRisk, exactly, loss, plus
 
 DOMINANT_CLASS_FALLS = HardProblem(

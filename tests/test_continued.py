@@ -16,7 +16,7 @@ import erm.adam
 import retrain.continued
 from benchmarks.gauss_newton import jacobian_of_logits
 from diagnosis.truth import Truth, judge_truth
-from erm.adam import AdamFit, at_start, gradients_together, state_from
+from erm.adam import AdamFit, at_start, state_from
 from erm.autograd import AutogradRisk
 from erm.checkpoint import State
 from erm.minibatches import Minibatches
@@ -146,7 +146,7 @@ def test_gradients_of_models_together_are_those_of_each_alone() -> None:
     theta = risk.initial_parameters()
     thetas = theta + 0.1 * torch.randn(3, len(theta), generator=generator, dtype=torch.float64)
     rows = torch.tensor([[0, 1, 2, 3], [4, 5, 6, 7], [1, 3, 9, 11]])
-    together = gradients_together(risk, thetas, rows)
+    together = erm.adam.batch_gradients(risk, thetas, rows)
     alone = torch.cat([erm.adam.batch_gradients(risk, thetas[[k]], rows[[k]]) for k in range(3)])
     assert torch.allclose(together, alone, rtol=0, atol=1e-13)
     assert float(alone.norm()) > 0.1

@@ -26,11 +26,10 @@ from plots.spectrum import ComputedSpectrum, draw_spectrum
 from repro.diagnosing.subject import Reference
 from retrain.leverage import amplification
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.dense_curvature import DenseCurvature, random_vector
-from tests.problems import digits_risk, digits_test_points, fitted_digits
+from tests.problems import digits_risk, digits_test_points, fitted_digits, solve_missing
 
 
 def spectrum_of(eigenvalues: list[float], precision: str = "float64") -> Spectrum:
@@ -40,7 +39,7 @@ def spectrum_of(eigenvalues: list[float], precision: str = "float64") -> Spectru
 
 def test_spectrum_is_that_of_the_explicit_hessian() -> None:
     risk, fit = fitted_digits(200)
-    found = spectrum(risk.curvature(fit.theta), torch.float64, fit.theta.device)
+    found = spectrum(risk.curvature(fit.theta))
     expected = torch.linalg.eigvalsh(risk.curvature(fit.theta).matrix()).numpy()
     np.testing.assert_allclose(found.eigenvalues, expected, atol=1e-14)
     # L2 alone acts on what no example sees and on what is common to all classes.
@@ -50,9 +49,9 @@ def test_spectrum_is_that_of_the_explicit_hessian() -> None:
 
 def test_lanczos_finds_both_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     risk, fit = fitted_digits(200)
-    whole = spectrum(risk.curvature(fit.theta), torch.float64, fit.theta.device)
+    whole = spectrum(risk.curvature(fit.theta))
     monkeypatch.setattr(spectrum_module, "MAX_EXPLICIT", 10)
-    ends = spectrum(risk.curvature(fit.theta), torch.float64, fit.theta.device)
+    ends = spectrum(risk.curvature(fit.theta))
     assert not ends.complete
     assert ends.largest == pytest.approx(whole.largest, rel=1e-6)
     assert ends.smallest == pytest.approx(whole.smallest, abs=1e-6 * whole.largest)
@@ -67,7 +66,7 @@ def test_what_lanczos_cannot_see_is_open(
     """Singular, with eigenvalues crowding at 0: Lanczos ends up to 1e-6 above it and calls it 4e-8."""
     monkeypatch.setattr(spectrum_module, "MAX_EXPLICIT", 10)
     eigenvalues = torch.linspace(0, 1, 300, dtype=torch.float64) ** 4 + shift
-    found = spectrum(DenseCurvature(torch.diag(eigenvalues)[None]), torch.float64, torch.device("cpu"))
+    found = spectrum(DenseCurvature(torch.diag(eigenvalues)[None]))
     assert shift <= found.smallest + 1e-15
     assert found.smallest - shift <= found.resolution
     verdict = check_curvature([found], damping=0.0)
@@ -81,10 +80,7 @@ def test_what_lanczos_cannot_see_is_open(
 def test_negatives_of_rounding_shrink_with_the_precision_and_are_told_from_real_ones() -> None:
     risk = digits_risk(200, l2=0.0)
     theta = StochasticFit(steps=50)(risk).theta
-    found = [
-        spectrum(risk.to(dtype).curvature(theta.to(dtype)), dtype, theta.device)
-        for dtype in (torch.float32, torch.float64)
-    ]
+    found = [spectrum(risk.to(dtype).curvature(theta.to(dtype))) for dtype in (torch.float32, torch.float64)]
     verdict = check_curvature(found, damping=0.0)
     assert verdict.passed is False
     assert "they are rounding" in verdict.evidence

@@ -154,10 +154,9 @@ from datetime import timedelta
 from pathlib import Path
 from parallel.group import ALONE, process_group
 from repro.sharded_curvature import sharded_curvature
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
-from tests.problems import fitted_digits, read_all
+from tests.problems import fitted_digits, read_all, solve_missing
 risk, fit = fitted_digits(200)
 removals = [(3,), (3, 150), tuple(range(40, 140))]
 def solved(group, name):

@@ -20,10 +20,10 @@ from erm.models import logistic
 from erm.softmax import SoftmaxRisk
 from retrain.ground_truth import ground_truth
 from retrain.removal import leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import repro
+from tests.problems import solve_missing
 
 pytestmark = pytest.mark.figures
 

@@ -13,7 +13,7 @@ from parallel.group import ALONE
 from repro.functions import leave_out
 from retrain import group_solver
 from retrain.batches import CacheState, own_batches
-from retrain.certificate import distance_bound, gradient_rounding_bound, l2_of_models
+from retrain.certificate import distance_bound, gradient_rounding_bound
 from retrain.preconditioner import build_preconditioner, kept_hessian
 from retrain.prepare import removal_problem
 from retrain.removal import NOTHING, Removal
@@ -77,8 +77,8 @@ def test_the_sum_of_l2_is_that_of_scikit_learn_at_one_c() -> None:
     lengths = solution.differences.flatten(1).norm(dim=1)
     sizes = batch_of(*groups).sizes
     rounding = gradient_rounding_bound(problem, sizes, lengths)
-    bounds = distance_bound(solution.gradient_norms, rounding, l2_of_models(problem, sizes))
-    plain = distance_bound(solution.gradient_norms, rounding, risk.l2)
+    bounds = distance_bound(problem, sizes, solution.gradient_norms, lengths)
+    plain = (solution.gradient_norms + rounding) / risk.l2
     assert (bounds < plain).all()
     for place, removed in enumerate(groups):
         kept = np.setdiff1d(np.arange(NUM_TRAIN), removed)

@@ -25,7 +25,7 @@ def random(*shape: int, seed: int = 0) -> torch.Tensor:
 def measured(
     problem: LocalProblem, removals: tuple[Removal, ...], differences: torch.Tensor, shares: torch.Tensor
 ) -> Surroundings:
-    gradients = problem.risks.gradients(problem.thetas(differences), removals)
+    gradients = problem.risks.derivatives(1, problem.thetas(differences), removals)
     return surroundings(problem, removals, differences, shares, gradients)
 
 
@@ -95,18 +95,14 @@ def test_models_together_are_models_one_by_one() -> None:
     thetas = theta + 0.1 * random(4, len(theta))
     v = random(4, len(theta), seed=1)
     together, alone = TogetherRisks(risk), SingleRisks(risk)
-    for name, arguments, error in (
-        ("gradients", (), 1e-13),
-        ("hessian_products", (v,), 1e-12),
-        ("third_derivatives", (v,), 1e-3),
-    ):
-        one, other = (getattr(risks, name)(thetas, removals, *arguments) for risks in (together, alone))
+    for order, along, error in ((1, None, 1e-13), (2, v, 1e-12), (3, v, 1e-3)):
+        one, other = (risks.derivatives(order, thetas, removals, along) for risks in (together, alone))
         for part in ("full", "without"):
             difference = (getattr(one, part) - getattr(other, part)).norm()
-            assert float(difference / getattr(other, part).norm()) < error, (name, part)
-    one, other = (risks.removed_hessian_products(thetas, removals, v) for risks in (together, alone))
-    assert not one[0].any()
-    torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+            assert float(difference / getattr(other, part).norm()) < error, (order, part)
+    first, second = (risks.removed_sums(2, thetas, removals, v) for risks in (together, alone))
+    assert not first[0].any()
+    torch.testing.assert_close(first, second, rtol=1e-10, atol=1e-12)
 
 
 def test_what_is_measured_is_what_the_whole_hessian_says() -> None:
@@ -134,7 +130,7 @@ def test_at_the_fit_only_removed_rows_are_asked() -> None:
     risk, theta = network_at_minimum()
     problem, removals = local_problem(risk, theta), ((), (3,), (5, 7, 11))
     quick = problem.gradients_of_fit(removals)
-    whole = problem.risks.gradients(theta.expand(3, -1), removals)
+    whole = problem.risks.derivatives(1, theta.expand(3, -1), removals)
     torch.testing.assert_close(quick.without, whole.without, rtol=1e-9, atol=1e-15)
     torch.testing.assert_close(quick.full, whole.full, rtol=0, atol=1e-15)
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import pytest
 import torch
 
 from erm.autograd import AutogradRisk
+from erm.networks import SoftmaxRegression
 from erm.risk import EmpiricalRisk
-from erm.softmax_module import SoftmaxRegression
 from plots.agreement import OTHER_BASINS, PROVEN, Agreement, agreement, comparable
 from plots.leave_one_out import draw_leave_one_out
 from repro.fit_checkpoint import FitCheckpoint
@@ -21,11 +22,11 @@ from retrain import changes
 from retrain.certified_softmax import CertifiedSoftmax
 from retrain.choice import retrainer_for
 from retrain.continuation import LABELS, LEFT, SAME, UNDECIDED
+from retrain.local_changes import local_changes
 from retrain.local_retrainer import LocallyCertified
 from retrain.removal import leave_one_out
 from retrain.removed_risks import without_rows
-from retrain.retrainer import NoRetrainerError, Retrainer
-from retrain.schedule import LeaveOneOutError
+from retrain.retrainer import LeaveOneOutError, NoRetrainerError, Retrainer
 from retrain.settings import RetrainSettings
 from retrain.weight_file import LOCAL_FORMAT, read_weights
 from retrain.weights import WeightCache
@@ -85,6 +86,14 @@ def test_softmax_regression_by_this_path_is_that_of_the_closed_form(tmp_path: Pa
     grown = general.amplification()
     for point, factor in proven.amplification().items():
         assert grown[point] == pytest.approx(factor, rel=1e-6)
+
+
+def test_of_a_model_whose_facts_are_missing_nothing_is_said(network: LocallyCertified) -> None:
+    (part,) = network.cache.parts(leave_one_out(ROWS[:2]))
+    bare, base = [replace(part, local=None)], (network.theta, 0.0)
+    found = local_changes(network.risk, network.theta, bare, base, *digits_test_points(2))
+    assert found.truth == (UNDECIDED,) * 2
+    assert (found.margin == 0).all()
 
 
 def test_every_model_is_at_its_tolerance_certified_and_of_the_basin(network: LocallyCertified) -> None:

@@ -21,12 +21,11 @@ from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.probability_change import probability_change
 from retrain.removal import NOTHING
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import PROJECT
 from tests.dense_curvature import random_vector, with_eigenvalues
-from tests.problems import batch_of, digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_test_points, fitted_digits, read_all, solve_missing
 
 PAGE = (PROJECT / "docs" / "method.md").read_text(encoding="utf-8")
 LINKS = re.findall(r"\[`([^`]+)`\]\(([^)]+)\)", PAGE)

@@ -12,10 +12,10 @@ from tests.command_line import FAST, repro, succeed
 @pytest.fixture
 def few_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every model is left where two passes bring it."""
-    from retrain import schedule, solver
+    from retrain import certified_softmax, solver
 
     monkeypatch.setattr(solver, "MAX_PASSES", 2)
-    monkeypatch.setattr(schedule, "_solve_stragglers", lambda *_: None)
+    monkeypatch.setattr(certified_softmax, "_solve_stragglers", lambda *_: None)
 
 
 def changes(run: Path) -> pd.DataFrame:

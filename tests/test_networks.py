@@ -14,8 +14,7 @@ from erm.autograd import AutogradRisk
 from erm.data.digits import load_digits
 from erm.first_layer import first_linear
 from erm.models import cnn, network
-from erm.networks import one_hidden_layer, paper_cnn, weights_of
-from erm.softmax_module import SoftmaxRegression
+from erm.networks import SoftmaxRegression, one_hidden_layer, paper_cnn, weights_of
 from tests.problems import digits_risk
 from tests.random_risks import assert_close, mlp, mlp_problem, normal, softmax_problem
 

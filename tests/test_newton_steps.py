@@ -11,8 +11,8 @@ from torch import Tensor
 
 from erm.autograd import AutogradRisk
 from erm.fit import NewtonFit
+from erm.networks import SoftmaxRegression
 from erm.softmax import SoftmaxRisk, with_bias
-from erm.softmax_module import SoftmaxRegression
 from influence.exact import Exact
 from influence.group_steps import group_steps
 from influence.newton_step import NewtonStep

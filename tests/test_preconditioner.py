@@ -9,7 +9,7 @@ import torch
 
 from erm.autograd import AutogradRisk
 from erm.kronecker import KroneckerInverse, identity, kronecker_inverse
-from erm.softmax_module import SoftmaxRegression
+from erm.networks import SoftmaxRegression
 from influence.cg import CG
 from influence.solution import Status
 from tests.command_line import FAST, repro, succeed

@@ -28,8 +28,7 @@ from retrain.certified_softmax import CertifiedSoftmax
 from retrain.choice import retrainer_for
 from retrain.quadratic import QuadraticMinima
 from retrain.removal import NOTHING, Removal
-from retrain.retrainer import NoRetrainerError
-from retrain.schedule import LeaveOneOutError
+from retrain.retrainer import LeaveOneOutError, NoRetrainerError
 from retrain.settings import RetrainSettings
 from retrain.weights import WeightCache
 from tests.command_line import repro, succeed
@@ -227,7 +226,7 @@ def test_what_diagnose_says() -> None:
     left = Left(gradient_norm=1e-2, change=1e-2, at_most=1e-1, damping=0.0)
     assert "retrain=quadratic" in check_convergence(left, 1e-2, "local").remedy
     diagonal = torch.diag(torch.tensor([-0.1, 0.5], dtype=torch.float64))
-    of_diagonal = spectrum(Diagonal(diagonal), torch.float64, torch.device("cpu"))
+    of_diagonal = spectrum(Diagonal(diagonal))
     found = check_curvature([of_diagonal], 0.0, "local")
     assert "influence.damping=0.2 or more" in found.remedy
     assert "retrain=quadratic" in found.remedy

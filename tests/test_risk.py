@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from erm.autograd import AutogradRisk, HvpMode
 from erm.dataset import Dataset
 from erm.models import logistic, logistic_autograd
+from erm.networks import SoftmaxRegression
 from erm.risk import EmpiricalRisk
-from erm.softmax_module import SoftmaxRegression
 from tests.random_risks import (
     CASES,
     HVP_CASES,

@@ -12,19 +12,19 @@ from sklearn.linear_model import LogisticRegression
 
 from erm.softmax import SoftmaxRisk
 from retrain import preconditioner, solver
-from retrain.certificate import distance_bound, gradient_rounding_bound
+from retrain.certificate import distance_bound
 from retrain.ground_truth import ground_truth
 from retrain.preconditioner import build_preconditioner
 from retrain.prepare import removal_problem
 from retrain.problem import RemovalProblem
 from retrain.removal import NOTHING, leave_one_out
-from retrain.schedule import LeaveOneOutError, solve_missing
+from retrain.retrainer import LeaveOneOutError
 from retrain.settings import RetrainSettings
 from retrain.solution import BatchSolution
 from retrain.solver import solve_batch
 from retrain.weight_file import RetrainedWeights
 from retrain.weights import WeightCache
-from tests.problems import batch_of, digits_risk, digits_test_points, fitted_digits, read_all
+from tests.problems import batch_of, digits_risk, digits_test_points, fitted_digits, read_all, solve_missing
 
 
 def solve(
@@ -93,11 +93,8 @@ def test_distance_to_the_minimiser_is_within_its_bound() -> None:
     problem = removal_problem(risk, fit.theta)
     indices = list(range(40))
     loose, tight = solve(problem, indices, tolerance=3e-5), solve(problem, indices, tolerance=1e-12)
-    bounds = distance_bound(
-        loose.gradient_norms,
-        gradient_rounding_bound(problem, torch.ones(40).double(), loose.differences.flatten(1).norm(dim=1)),
-        risk.l2,
-    )
+    lengths = loose.differences.flatten(1).norm(dim=1)
+    bounds = distance_bound(problem, torch.ones(40).double(), loose.gradient_norms, lengths)
     distances = (loose.differences - tight.differences).flatten(1).norm(dim=1)
     assert float(tight.gradient_norms.max()) <= 1e-12
     assert bool((distances <= bounds).all())

@@ -8,7 +8,6 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from retrain.removal import NOTHING, Removal, leave_one_out
-from retrain.schedule import solve_missing
 from retrain.settings import RetrainingProgress, RetrainSettings
 from retrain.weight_file import (
     DTYPES,
@@ -20,7 +19,7 @@ from retrain.weight_file import (
     read_weights,
 )
 from retrain.weights import WeightCache
-from tests.problems import fitted_digits, read_all
+from tests.problems import fitted_digits, read_all, solve_missing
 
 
 def some_weights(removals: list[Removal], value: float = 1.0) -> RetrainedWeights:

@@ -20,9 +20,6 @@ def load_digits(*, num_train: NumTrain = None) -> Dataset:
 
     The source is the test part of UCI's "Optical Recognition of Handwritten Digits", in file order.
 
-    Args:
-        num_train: keep the first so many of the 1,500; all when None.
-
     Raises:
         DataError: `num_train` is outside 2 … 1,500.
     """

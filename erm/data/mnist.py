@@ -50,9 +50,7 @@ def load_mnist_small(
     Training row i is row permutation[i] of `load_mnist`; test images keep their places.
 
     Args:
-        root: as of `load_mnist`.
         num_train: keep the first so many of the permuted training images; all when None.
-        num_validation: the first so many images of the training file are dropped before.
 
     Raises:
         DataUnavailableError, DataError: as `load_mnist`.

@@ -33,7 +33,6 @@ def load_npz(
 
     Args:
         path: file written by numpy.savez or numpy.savez_compressed.
-        num_train: keep the first so many training examples; all when None.
 
     Raises:
         DataError: the file, an array or `num_train` cannot be used; the message says which, and the remedy.

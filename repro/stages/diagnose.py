@@ -132,7 +132,7 @@ def _spectra(subject: Subject, steps: Steps) -> list[Spectrum]:
         steps.begin(_spectrum_step(dtype))
         steps.inside(0.0, f"{subject.risk.num_parameters:,} parameters")
         curvature = subject.risk.to(dtype).curvature(subject.theta.to(dtype))
-        found.append(spectrum(curvature, dtype, subject.theta.device))
+        found.append(spectrum(curvature))
     return found
 
 

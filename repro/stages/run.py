@@ -26,7 +26,8 @@ from repro.stages.influence import influence
 from repro.stages.plot import Plotted, plot
 from repro.stages.retrain import retrain
 from repro.stages.train import train_unless_done
-from retrain.schedule import LeaveOneOutError, check_certifiable
+from retrain.certified_softmax import check_certifiable
+from retrain.retrainer import LeaveOneOutError
 
 
 def run(session: Session, methods: list[Config]) -> Plotted:
