@@ -99,8 +99,14 @@ wheel: .venv/installed-release  ## wheel and sdist in dist/, checked; the figure
 site: .venv/installed-docs  ## README and docs/ as a site in build/site; a broken link fails
 	$(BIN)/mkdocs build --strict
 
+# Programs of the environment are what `!repro` finds.
+notebook: export PATH := $(CURDIR)/$(BIN):$(PATH)
 notebook: .venv/installed-docs  ## execute examples/five_minutes.ipynb into outputs/five_minutes.ipynb
-	$(BIN)/python -m release.notebook examples/five_minutes.ipynb outputs/five_minutes.ipynb
+	rm -rf build/notebook
+	mkdir -p build/notebook outputs
+	cp examples/five_minutes.ipynb build/notebook
+	$(BIN)/jupyter execute --inplace --timeout=600 build/notebook/five_minutes.ipynb
+	cp build/notebook/five_minutes.ipynb outputs
 
 container: $(INSTALLED)  ## build and run Containerfile; without docker or podman its steps, in a new environment
 	$(BIN)/python -m release.container Containerfile

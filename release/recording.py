@@ -3,15 +3,11 @@
 What is shown is what the commands said in this run, in the colours that a terminal gets.
 """
 
-import fcntl
 import os
-import pty
 import re
-import struct
 import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -50,25 +46,19 @@ def record(commands: Sequence[str]) -> list[tuple[str, str]]:
 
 def _in_terminal(command: str, folder: Path) -> tuple[str, int]:
     """Standard output as a terminal of `COLUMNS` columns gets it; without stderr, where progress goes."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | {"PATH": path, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
-    process = subprocess.Popen(
-        ["sh", "-c", command], cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL, env=environment
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
+    ended = subprocess.run(
+        command,
+        shell=True,
+        check=False,
+        cwd=folder,
+        env=os.environ | terminal | {"PATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
     )
-    os.close(theirs)
-    said = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # the other end is closed: Linux says so by an error
-            break
-        if not part:
-            break
-        said += part
-    os.close(ours)
-    return said.decode("utf-8").replace("\r\n", "\n"), process.wait()
+    return ended.stdout, ended.returncode
 
 
 def draw(shown: Sequence[tuple[str, str]]) -> str:
