@@ -1,28 +1,23 @@
 """What the page on groups says: put together from the run, as `repro/stages/report.py` asks for it."""
 
-import base64
 import dataclasses
-from io import BytesIO
 
 import numpy as np
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from diagnosis.figure import Method as JudgedMethod
 from diagnosis.figure import Retrained
 from diagnosis.group_figure import judge_groups
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
-from plots.style import save
-from report.content import Method
-from report.group_page import GroupPage, GroupTestPoint
+from report.content import GroupPage, JudgedPoint
 from report.group_points import group_figure_data, shown_members
+from report.images import figure_uri
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style
 from repro.folder.manifest import file_checksum
 from repro.group_agreement import JoinedGroups
 from repro.group_choice import of
-from repro.page.examples import Pictures
+from repro.page.examples import Pictures, methods_judged, methods_shown
 from repro.page.other import other_points
 from repro.page.provenance import describe_making
 from repro.page.retraining import Retraining, read_retraining
@@ -30,6 +25,8 @@ from repro.page.scores import datamodeling_scores, lds_line
 from repro.retraining import make_retrainer
 from repro.selection import describe_groups
 from repro.session import Session
+
+SCALINGS = {"mean": "λ, as the paper has it", "sum": "n·λ is kept: λ·n/(n − |S|)"}
 
 
 def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
@@ -59,7 +56,8 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         models="models of groups",
         before_page=[lds_line(folder, config, scores)] if scores else [],
     )
-    scaling = {"L2 of a group": _scaling(config["retrain"]["l2_scaling"])}
+    scaling = {"L2 of a group": SCALINGS[config["retrain"]["l2_scaling"]]}
+    style = configured_style(config)
     return GroupPage(
         data=f"{config.choices['data']}, {len(dataset.y_train):,} training examples",
         model=retrainer.description,
@@ -73,8 +71,8 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         other=other_points(session),
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.groups),
-        printed_figure=_picture(session, draw_groups(joined.table, titles, selection)),
-        printed_sizes=_picture(session, draw_agreement_by_size(joined.table, titles))
+        printed_figure=figure_uri(draw_groups(joined.table, titles, selection), style),
+        printed_sizes=figure_uri(draw_agreement_by_size(joined.table, titles), style)
         if several_sizes(joined.table)
         else None,
         making=dataclasses.replace(making, facts=scaling | dict(making.facts)),
@@ -100,7 +98,7 @@ def _certified(method: str, rows: DataFrame) -> str:
 
 def _test_point(
     session: Session, joined: JoinedGroups, retraining: Retraining, target: int, titles: dict[str, str]
-) -> GroupTestPoint:
+) -> JudgedPoint:
     summary, predictions = joined.summary[target], joined.choice.predictions
     verdict = judge_groups(
         joined.table[joined.table["test_index"] == target],
@@ -111,31 +109,14 @@ def _test_point(
             missed=len(retraining.missed),
             amplification={},
         ),
-        [JudgedMethod(name=one.method, baseline=one.record.declares_baseline) for one in predictions],
+        methods_judged(predictions),
         {one.method for one in predictions if one.record.predicts_groups},
     )
-    return GroupTestPoint(
+    return JudgedPoint(
         index=target,
         label=str(int(session.dataset.y_test[target])),
         holds=verdict.passed,
         summary=verdict.summary,
-        methods=[
-            Method(
-                title=titles.get(found.method, found.method),
-                verdict=found,
-                seconds=summary.methods[found.method].seconds,
-            )
-            for found in verdict.methods
-        ],
+        methods=methods_shown(verdict, summary, titles),
         truth=verdict.truth,
     )
-
-
-def _scaling(scaling: str) -> str:
-    return "λ, as the paper has it" if scaling == "mean" else "n·λ is kept: λ·n/(n − |S|)"
-
-
-def _picture(session: Session, figure: Figure) -> str:
-    picture = BytesIO()
-    save(figure, picture, "png", style=configured_style(session.config))
-    return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")

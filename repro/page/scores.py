@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from report.group_page import DatamodelingScore
+from report.content import DatamodelingScore
 from repro.configuration.compose import Config
 from repro.configuration.shortest import shortest_overrides
 from repro.datamodeling import ENDS, REMEDY, check_datamodeling
