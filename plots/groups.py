@@ -101,19 +101,9 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
         figure = Figure(figsize=(7.0, 2.9 + 0.2 * key_rows), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
-            for index, ((method, test), rows) in enumerate(
-                found.groupby(["method", "test_index"], sort=False)
-            ):
+            for (method, test), rows in found.groupby(["method", "test_index"], sort=False):
                 name = titles.get(str(method), str(method)) + (f", test point {test}" if several else "")
-                axes.plot(
-                    rows["size"].to_numpy(),
-                    rows[column].to_numpy(),
-                    color=PALETTE[index % len(PALETTE)],
-                    marker="o",
-                    markersize=3.5,
-                    linewidth=1.0,
-                    label=name,
-                )
+                axes.plot("size", column, data=rows, marker="o", markersize=3.5, linewidth=1.0, label=name)
             axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label, xscale="log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

@@ -45,6 +45,7 @@ SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": DARK,
     "ytick.labelcolor": DARK,
     "axes.facecolor": "white",
+    "axes.prop_cycle": matplotlib.cycler(color=PALETTE),
     "axes.linewidth": 0.7,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,
