@@ -157,7 +157,8 @@ def _draw_panel(axes: Axes, bands: Sequence[Band], edges: Float[np.ndarray, " ed
 def _write(axes: Axes, band: Band, top: float) -> None:
     """Title and note of a band in its upper left corner."""
     place = axes.get_yaxis_transform()
-    axes.text(INDENT, top - 0.04, band.title, transform=place, va="top", fontsize=TITLE_SIZE, gid="band")
+    title = axes.text(INDENT, top - 0.04, band.title, transform=place, va="top", parse_math=False)
+    title.set(fontsize=TITLE_SIZE, gid="band")
     note = axes.text(INDENT, top - BAND_TITLE, band.note, transform=place, va="top", gid="note")
     note.set(color=VERMILLION, fontsize=NOTE_SIZE)
 

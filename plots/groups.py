@@ -60,7 +60,8 @@ def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = ""
             chosen = table[(table["method"] == method) & (table["test_index"] == test)]
             points = _draw_panel(axes, chosen, (float(sizes.min()), float(sizes.max())))
             title = titles.get(method, method)
-            axes.set_title(title if len(methods) > 1 or len(tests) == 1 else f"{title}, test point {test}")
+            which = "" if len(methods) > 1 or len(tests) == 1 else f", test point {test}"
+            axes.set_title(f"{title}{which}", parse_math=False)
             if place % across == 0:
                 which = f"\ntest point {test}" if len(methods) > 1 or len(tests) == 1 else ""
                 axes.set_ylabel(f"Predicted diff in loss{which}")

@@ -29,7 +29,10 @@ def draw_trace(traces: Mapping[str, Sequence[tuple[int, float]]], title: str, la
             shown = [(step, _shown(value)) for step, value in trace if value != 0]
             steps, values = np.array(shown, dtype=np.float64).reshape(-1, 2).T
             axes.plot(steps, values, linewidth=1.2, label=name)
-        axes.set(yscale="log", xlabel="Step", ylabel=label[:1].upper() + label[1:], title=title)
+        axes.set(yscale="log", xlabel="Step")
+        # Names are shown as they are, dollars too.
+        axes.set_ylabel(label[:1].upper() + label[1:], parse_math=False)
+        axes.set_title(title, parse_math=False)
         if len(traces) <= NAMED:
             axes.legend(frameon=False)
     return figure
