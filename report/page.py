@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from diagnosis.figure import measures
 from diagnosis.limits import CRITERIA
 from plots.numbers import format_number, format_signed
-from report.content import GroupPage, Page, Trace
+from report.content import GroupPage, Page
 
 SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.js", "start.js")
 """In the order in which they are read; together they are one function."""
@@ -53,7 +53,7 @@ def _rendered(
         script=_one_function(scripts),
         plotly=Markup(get_plotlyjs()),
         figure=as_json(figure),
-        traces=as_json(_trace_data(page.making.traces)),
+        traces=as_json(page.making.traces),
         **words,
     )
 
@@ -93,18 +93,3 @@ def as_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in; records as objects."""
     text = json.dumps(value, default=asdict, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _trace_data(traces: Sequence[Trace]) -> list[dict[str, object]]:
-    return [
-        {
-            "title": trace.title,
-            "label": trace.label,
-            "step": trace.step,
-            "lines": [
-                {"name": name, "steps": [step for step, _ in line], "values": [value for _, value in line]}
-                for name, line in trace.lines.items()
-            ],
-        }
-        for trace in traces
-    ]

@@ -1,6 +1,10 @@
 """What the page on groups says: put together from the run, as `repro/stages/report.py` asks for it."""
 
 import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from pandas import DataFrame
@@ -9,19 +13,24 @@ from diagnosis.figure import Retrained
 from diagnosis.group_figure import judge_groups
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
-from report.content import GroupPage, JudgedPoint
+from report.content import DatamodelingScore, GroupPage, JudgedPoint
 from report.group_points import group_figure_data, shown_members
 from report.images import figure_uri
+from repro.configuration.compose import Config
+from repro.configuration.shortest import shortest_overrides
+from repro.datamodeling import ENDS, REMEDY, check_datamodeling
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style
 from repro.folder.manifest import file_checksum
+from repro.folder.paths import RunFolder
 from repro.group_agreement import JoinedGroups
 from repro.group_choice import of
+from repro.notices import warn
 from repro.page.examples import Pictures, methods_judged, methods_shown
 from repro.page.other import other_points
 from repro.page.provenance import describe_making
 from repro.page.retraining import Retraining, read_retraining
-from repro.page.scores import datamodeling_scores, lds_line
+from repro.printable import printable_strings
 from repro.retraining import make_retrainer
 from repro.selection import describe_groups
 from repro.session import Session
@@ -120,3 +129,39 @@ def _test_point(
         methods=methods_shown(verdict, summary, titles),
         truth=verdict.truth,
     )
+
+
+def datamodeling_scores(folder: RunFolder) -> list[DatamodelingScore]:
+    """A row for each method and test point; none where lds.json is not there, or not of groups.csv."""
+    try:
+        bad = [verdict for verdict in check_datamodeling(folder) if verdict.passed is False]
+        if bad or not folder.datamodeling.exists():
+            for verdict in bad:
+                warn(f"{verdict.evidence}, so that the page leaves it out: {verdict.remedy}")
+            return []
+        return list(_rows(_read(folder)["methods"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        warn(f"{folder.datamodeling} is damaged ({error}), so that the page leaves it out: {REMEDY}")
+        return []
+
+
+def lds_line(folder: RunFolder, config: Config, scores: Sequence[DatamodelingScore]) -> list[str]:
+    """The command line that makes the scores again, without `repro`."""
+    methods = [word for name in dict.fromkeys(one.method for one in scores) for word in ("--method", name)]
+    seeds = _read(folder).get("sgd_seeds")
+    by_sgd = ["--sgd-seeds", str(int(seeds))] if seeds else []
+    own = [text for text in shortest_overrides(config) if not text.startswith("influence")]
+    return ["lds", *methods, *by_sgd, *own]
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = printable_strings(json.loads(folder.datamodeling.read_text(encoding="utf-8")))
+    return found
+
+
+def _rows(methods: Mapping[str, Any]) -> Iterator[DatamodelingScore]:
+    for method, found in methods.items():
+        points = found["test_points"]
+        for target, score in (points | ({"mean": found["mean"]} if len(points) > 1 else {})).items():
+            ends = {end: math.nan if score[end] is None else float(score[end]) for end in ENDS}
+            yield DatamodelingScore(method=method, target=target, **ends)
