@@ -44,8 +44,8 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a plot, and nothing here is read off one."""
     from repro.stages import plot as stage
 
-    for name, drawn in {"scatter": None, "draw_errors": None, "write_figure": []}.items():
-        monkeypatch.setattr(stage, name, lambda *_, drawn=drawn: drawn)
+    for name in ("scatter", "draw_errors", "write_figure"):
+        monkeypatch.setattr(stage, name, lambda *_: [])
 
 
 def page_of(overrides: tuple[str, ...]) -> content.TestPoint:
