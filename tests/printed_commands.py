@@ -234,7 +234,6 @@ EXEMPT = {
     "python -m build -q": "makes dist/; a step of the workflow",
     "python -m release.container Containerfile": "makes an environment; a step of the workflow",
     "python -m release.recording docs/first_run.svg": "writes a page; a test compares it with a run",
-    "python -m release.wheel dist": "makes an environment; a step of the workflow",
     "python -m release.workflow .github/workflows/ci.yml": "the tests are one of its steps",
 }
 """Lines that no test runs, each with the reason."""
