@@ -90,17 +90,32 @@ lowest newest: .venv-uv/bin/uv
 lowest:  ## what must hold with any versions, with the oldest allowed, in .venv-lowest
 newest:  ## the same with today's newest, in .venv-newest
 
+METHODS := $(basename $(notdir $(wildcard configs/influence/*.yaml)))
+# Where the source tree is not: an environment of its own, that finds nothing by PYTHONPATH.
+wheel: export PYTHONPATH :=
 wheel: .venv/installed-release  ## wheel and sdist in dist/, checked; the figure on digits from the installed wheel
-	rm -rf dist
+	rm -rf dist .venv-wheel
 	$(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
-	$(BIN)/python -m release.wheel dist
+	$(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/pip install -q -c constraints.txt dist/*.whl
+	cd .venv-wheel && bin/repro run data=digits $(addprefix --method ,$(METHODS)) output_dir=outputs/demo
+	cd .venv-wheel && bin/repro report data=digits output_dir=outputs/demo
+	cd .venv-wheel && bin/repro check outputs/demo
+	cd .venv-wheel && bin/python -I ../release/wheel.py outputs/demo $(METHODS)
+	cd .venv-wheel && bin/repro --version
 
 site: .venv/installed-docs  ## README and docs/ as a site in build/site; a broken link fails
 	$(BIN)/mkdocs build --strict
 
+# Programs of the environment are what `!repro` finds.
+notebook: export PATH := $(CURDIR)/$(BIN):$(PATH)
 notebook: .venv/installed-docs  ## execute examples/five_minutes.ipynb into outputs/five_minutes.ipynb
-	$(BIN)/python -m release.notebook examples/five_minutes.ipynb outputs/five_minutes.ipynb
+	rm -rf build/notebook
+	mkdir -p build/notebook outputs
+	cp examples/five_minutes.ipynb build/notebook
+	$(BIN)/jupyter execute --inplace --timeout=600 build/notebook/five_minutes.ipynb
+	cp build/notebook/five_minutes.ipynb outputs
 
 container: $(INSTALLED)  ## build and run Containerfile; without docker or podman its steps, in a new environment
 	$(BIN)/python -m release.container Containerfile
@@ -115,4 +130,4 @@ peers: .venv-peers/installed  ## other packages on the same problem, in an envir
 	OMP_NUM_THREADS=1 .venv-peers/bin/python -m benchmarks.peers outputs/peers.png
 
 clean:  ## remove the environments, what was built and the tools' caches; results in outputs/ stay
-	rm -rf .venv .venv-peers .venv-uv .venv-lowest .venv-newest build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-peers .venv-uv .venv-lowest .venv-newest .venv-wheel build dist .mypy_cache .pytest_cache .ruff_cache

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from plots.style import MUTED, NOTE_SIZE, PALETTE, styled
+from plots.style import MUTED, NOTE_SIZE, styled
 
 MARKERS = "osD^vPX*<>hpd8"
 LOWEST = 1e-12
@@ -57,7 +57,6 @@ def _panel(axes: Axes, table: DataFrame, column: str, hollow: Collection[str]) -
         axes.plot(
             drawn["seconds"].to_numpy(),
             np.maximum(drawn[column].to_numpy(dtype=np.float64), LOWEST),
-            color=PALETTE[index % len(PALETTE)],
             marker=MARKERS[index % len(MARKERS)],
             markersize=4.5,
             markerfacecolor="white" if family in hollow else None,

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import NullLocator
 from pandas import DataFrame
 
@@ -33,11 +34,10 @@ NOTHING_SHOWN = (-12.0, 0.0)
 
 # Inches. One panel is as wide as a column of a paper, several together as wide as its page.
 COLUMN, PAGE = 3.3, 6.75
-LEFT, RIGHT, TOP, BOTTOM = 0.24, 0.22, 0.1, 0.5
-PANEL_TITLE = 0.2
-COLUMN_GAP, ROW_GAP = 0.42, 0.52
 BARS, BAND_TITLE, BAND_NOTE = 0.34, 0.18, 0.12
-KEY_LINE = 0.125
+ROW_TEXTS, LABEL, KEY_LINE = 0.58, 0.25, 0.125
+"""Room for title and ticks of a row of panels, the label below all, and a line of the key."""
+ROW_GAP = 0.08
 KEY_CHARACTERS_PER_INCH = 17
 
 INDENT = 0.02
@@ -97,8 +97,8 @@ def draw_errors(table: DataFrame, titles: Mapping[str, str]) -> Figure:
     noted = any(band.note for bands in panels for band in bands)
     band_height = BARS + BAND_TITLE + (BAND_NOTE if noted else 0.0)
     with styled():
-        figure = Figure()
-        for axes, bands, test in zip(_lay_out(figure, panels, band_height), panels, tests, strict=True):
+        figure, places = _lay_out(len(panels), max(map(len, panels)) * band_height)
+        for axes, bands, test in zip(places, panels, tests, strict=True):
             _draw_panel(axes, bands, edges, band_height)
             axes.set_title(f"Test point {test}", pad=3)
     return figure
@@ -157,34 +157,24 @@ def _draw_panel(axes: Axes, bands: Sequence[Band], edges: Float[np.ndarray, " ed
 def _write(axes: Axes, band: Band, top: float) -> None:
     """Title and note of a band in its upper left corner."""
     place = axes.get_yaxis_transform()
-    axes.text(INDENT, top - 0.04, band.title, transform=place, va="top", fontsize=TITLE_SIZE, gid="band")
+    title = axes.text(INDENT, top - 0.04, band.title, transform=place, va="top", parse_math=False)
+    title.set(fontsize=TITLE_SIZE, gid="band")
     note = axes.text(INDENT, top - BAND_TITLE, band.note, transform=place, va="top", gid="note")
     note.set(color=VERMILLION, fontsize=NOTE_SIZE)
 
 
-def _lay_out(figure: Figure, panels: Sequence[Sequence[Band]], band_height: float) -> list[Axes]:
-    """Size the figure, place a panel for each test point, and explain them below."""
-    num_columns = min(len(panels), MAX_COLUMNS)
-    num_rows = math.ceil(len(panels) / num_columns)
-    width = COLUMN if len(panels) == 1 else PAGE
+def _lay_out(num_panels: int, panel_height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with a panel for each test point, and below them what they show."""
+    across = min(num_panels, MAX_COLUMNS)
+    down = math.ceil(num_panels / across)
+    width = COLUMN if num_panels == 1 else PAGE
     key = textwrap.wrap(KEY, int(width * KEY_CHARACTERS_PER_INCH))
-    bottom = BOTTOM + KEY_LINE * len(key)
-    top = TOP + PANEL_TITLE
-    panel_width = (width - LEFT - RIGHT - (num_columns - 1) * COLUMN_GAP) / num_columns
-    panel_height = max(map(len, panels)) * band_height
-    height = bottom + num_rows * (panel_height + ROW_GAP) - ROW_GAP + top
-    figure.set_size_inches(width, height)
-    found = []
-    for place in range(len(panels)):
-        row, column = divmod(place, num_columns)
-        x = LEFT + column * (panel_width + COLUMN_GAP)
-        y = bottom + (num_rows - 1 - row) * (panel_height + ROW_GAP)
-        axes = figure.add_axes(
-            (x / width, y / height, panel_width / width, panel_height / height), label=f"panel {place}"
-        )
-        if place + num_columns >= len(panels):
-            axes.set_xlabel(AXIS if len(panels) < MAX_COLUMNS else SHORT_AXIS)
-        found.append(axes)
-    text = figure.text(0.5, 0.05 / height, "\n".join(key), ha="center", va="bottom", gid="key")
-    text.set(color=MUTED, fontsize=NOTE_SIZE)
-    return found
+    height = down * (panel_height + ROW_TEXTS) + LABEL + KEY_LINE * len(key)
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(h_pad=ROW_GAP))
+    panels = figure.subplots(down, across, squeeze=False).flatten().tolist()
+    for axes in panels[num_panels:]:
+        axes.remove()
+    for axes in panels[max(0, num_panels - across) : num_panels]:
+        axes.set_xlabel(AXIS if num_panels < MAX_COLUMNS else SHORT_AXIS)
+    figure.supxlabel("\n".join(key), color=MUTED, fontsize=NOTE_SIZE, gid="key")
+    return figure, panels[:num_panels]

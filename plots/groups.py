@@ -60,7 +60,8 @@ def draw_groups(table: DataFrame, titles: Mapping[str, str], selection: str = ""
             chosen = table[(table["method"] == method) & (table["test_index"] == test)]
             points = _draw_panel(axes, chosen, (float(sizes.min()), float(sizes.max())))
             title = titles.get(method, method)
-            axes.set_title(title if len(methods) > 1 or len(tests) == 1 else f"{title}, test point {test}")
+            which = "" if len(methods) > 1 or len(tests) == 1 else f", test point {test}"
+            axes.set_title(f"{title}{which}", parse_math=False)
             if place % across == 0:
                 which = f"\ntest point {test}" if len(methods) > 1 or len(tests) == 1 else ""
                 axes.set_ylabel(f"Predicted diff in loss{which}")
@@ -101,19 +102,9 @@ def draw_agreement_by_size(table: DataFrame, titles: Mapping[str, str]) -> Figur
         figure = Figure(figsize=(7.0, 2.9 + 0.2 * key_rows), layout="constrained")
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
-            for index, ((method, test), rows) in enumerate(
-                found.groupby(["method", "test_index"], sort=False)
-            ):
+            for (method, test), rows in found.groupby(["method", "test_index"], sort=False):
                 name = titles.get(str(method), str(method)) + (f", test point {test}" if several else "")
-                axes.plot(
-                    rows["size"].to_numpy(),
-                    rows[column].to_numpy(),
-                    color=PALETTE[index % len(PALETTE)],
-                    marker="o",
-                    markersize=3.5,
-                    linewidth=1.0,
-                    label=name,
-                )
+                axes.plot("size", column, data=rows, marker="o", markersize=3.5, linewidth=1.0, label=name)
             axes.set(xlabel="Rows in the group, mean of a bin", ylabel=label, xscale="log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
             axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))

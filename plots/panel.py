@@ -88,7 +88,8 @@ def draw_panel(
 
 def write_title(axes: Axes, title: str, notes: str, raised: bool) -> None:
     """The title, and between it and the frame the notes; `raised` leaves their room where there are none."""
-    axes.set_title(title, pad=5.0 + (NOTE_SIZE + 3.0 if raised else 0.0))
+    # A method is called what it is called, dollars too.
+    axes.set_title(title, pad=5.0 + (NOTE_SIZE + 3.0 if raised else 0.0), parse_math=False)
     axes.annotate(
         notes,
         (0.5, 1),

@@ -15,49 +15,42 @@ SHOWN = 12
 """Points of each kind in a gallery."""
 
 
-def most_helpful(table: DataFrame, count: int = SHOWN) -> DataFrame:
+def most_helpful(table: DataFrame) -> DataFrame:
     """The points whose removal raises the test loss, the largest actual change first.
 
     Args:
         table: rows of one test point with at least `COLUMNS`, such as those of leave_one_out.csv; a training
             point that several methods list counts once. Actual changes and certificates are in units of the
             test loss, which has no L2.
-        count: points at the most.
 
     Returns:
         `COLUMNS`, one row a training point, indexed from 0; points of equal change by ascending index.
 
     Raises:
-        ValueError: a column is missing, the rows are of several test points, or count is negative.
+        ValueError: a column is missing, or the rows are of several test points.
     """
-    return _largest(table, count, sign=1)
+    return _largest(table, sign=1)
 
 
-def most_harmful(table: DataFrame, count: int = SHOWN) -> DataFrame:
+def most_harmful(table: DataFrame) -> DataFrame:
     """The points whose removal lowers the test loss, the most negative actual change first.
 
     Arguments, result and errors are those of `most_helpful`.
     """
-    return _largest(table, count, sign=-1)
+    return _largest(table, sign=-1)
 
 
-def _largest(table: DataFrame, count: int, sign: int) -> DataFrame:
-    _check(table, count)
-    points = table[list(COLUMNS)].drop_duplicates("train_index")
-    effect = sign * points["actual_change"]
-    # Comparisons with NaN are false: what is not known is not ranked.
-    certain = points[(effect > 0) & (effect > points["certificate"]) & (effect < math.inf)]
-    ordered = certain.sort_values(["actual_change", "train_index"], ascending=[sign < 0, True])
-    first: DataFrame = ordered.head(count).reset_index(drop=True)
-    return first
-
-
-def _check(table: DataFrame, count: int) -> None:
+def _largest(table: DataFrame, sign: int) -> DataFrame:
     check_columns(table, COLUMNS)
     if "test_index" in table.columns and table["test_index"].nunique() > 1:
         raise ValueError(
             f"the table has rows of test points {', '.join(map(str, table['test_index'].unique()))}; "
             "pass those of one"
         )
-    if count < 0:
-        raise ValueError(f"count must not be negative, got {count}")
+    points = table[list(COLUMNS)].drop_duplicates("train_index")
+    effect = sign * points["actual_change"]
+    # Comparisons with NaN are false: what is not known is not ranked.
+    certain = points[(effect > 0) & (effect > points["certificate"]) & (effect < math.inf)]
+    ordered = certain.sort_values(["actual_change", "train_index"], ascending=[sign < 0, True])
+    first: DataFrame = ordered.head(SHOWN).reset_index(drop=True)
+    return first

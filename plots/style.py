@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 BLUE = "#0072B2"
 VERMILLION = "#D55E00"
@@ -45,6 +46,7 @@ SETTINGS: dict[Any, Any] = {
     "xtick.labelcolor": DARK,
     "ytick.labelcolor": DARK,
     "axes.facecolor": "white",
+    "axes.prop_cycle": cycler(color=PALETTE),
     "axes.linewidth": 0.7,
     "xtick.major.width": 0.7,
     "ytick.major.width": 0.7,

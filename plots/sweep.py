@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from plots.cost import MARKERS
-from plots.style import MUTED, NOTE_SIZE, PALETTE, styled
+from plots.style import MUTED, NOTE_SIZE, styled
 
 MEASURES = {"pearson": "Pearson r", "slope": "Slope of actual on predicted"}
 IDEAL = {"slope": 1.0}
@@ -30,15 +30,8 @@ def draw_sweep(table: DataFrame, swept: list[str], note: str = "") -> Figure:
         panels = figure.subplots(1, len(MEASURES))
         for axes, (column, label) in zip(panels, MEASURES.items(), strict=True):
             for index, (name, rows) in enumerate(_lines(table, first, others).items()):
-                axes.plot(
-                    rows[first].to_list(),
-                    rows[column].to_list(),
-                    color=PALETTE[index % len(PALETTE)],
-                    marker=MARKERS[index % len(MARKERS)],
-                    markersize=4.0,
-                    linewidth=1.2,
-                    label=name,
-                )
+                marker = MARKERS[index % len(MARKERS)]
+                axes.plot(first, column, data=rows, marker=marker, markersize=4.0, linewidth=1.2, label=name)
             if column in IDEAL:
                 axes.axhline(IDEAL[column], color=MUTED, linewidth=0.8, linestyle="--", zorder=1, gid="ideal")
             axes.set(xlabel=first, ylabel=label)

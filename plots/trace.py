@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from plots.style import PALETTE, styled
+from plots.style import styled
 
 LARGEST_SHOWN = 1e30
 """What has diverged further is drawn here."""
@@ -25,11 +25,14 @@ def draw_trace(traces: Mapping[str, Sequence[tuple[int, float]]], title: str, la
     with styled():
         figure = Figure(figsize=(3.3, 2.6), layout="constrained")
         axes = figure.subplots()
-        for index, (name, trace) in enumerate(traces.items()):
+        for name, trace in traces.items():
             shown = [(step, _shown(value)) for step, value in trace if value != 0]
             steps, values = np.array(shown, dtype=np.float64).reshape(-1, 2).T
-            axes.plot(steps, values, color=PALETTE[index % len(PALETTE)], linewidth=1.2, label=name)
-        axes.set(yscale="log", xlabel="Step", ylabel=label[:1].upper() + label[1:], title=title)
+            axes.plot(steps, values, linewidth=1.2, label=name)
+        axes.set(yscale="log", xlabel="Step")
+        # Names are shown as they are, dollars too.
+        axes.set_ylabel(label[:1].upper() + label[1:], parse_math=False)
+        axes.set_title(title, parse_math=False)
         if len(traces) <= NAMED:
             axes.legend(frameon=False)
     return figure

@@ -131,8 +131,10 @@ def _rows(
     for name, schema in schemas.items():
         for key, described in schema.items():
             seen.setdefault((key, json.dumps(described)), {})[name] = _default(defaults[name][key])
-    for (key, described), by_name in seen.items():
-        yield _row(group, key, json.loads(described), _by_choice(by_name, everyone=len(schemas)))
+    for (key, text), by_name in seen.items():
+        described, dotted = json.loads(text), f"{group}.{key}" if group else key
+        default = _by_choice(by_name, everyone=len(schemas))
+        yield f"`{dotted}`", allowed(described), default, _cell(described.get("description", ""))
 
 
 def _by_choice(defaults: dict[str, str], everyone: int) -> str:
@@ -145,20 +147,11 @@ def _by_choice(defaults: dict[str, str], everyone: int) -> str:
     return "<br>".join(f"{value} ({', '.join(names)})" for value, names in choices.items())
 
 
-def _row(group: str, key: str, schema: dict[str, Any], default: str) -> tuple[str, ...]:
-    dotted = f"{group}.{key}" if group else key
-    return f"`{dotted}`", allowed(schema), default, _cell(schema.get("description", ""))
-
-
 def _top() -> str:
     # A data set may set them.
-    trees = {
-        f"data={path.stem}": _composed(f"data={path.stem}") for path in sorted(FOLDER.glob("data/*.yaml"))
-    }
-    rows = []
-    for key, described in _schema(settings_of_class(Top)).items():
-        by_data = {name: _default(tree[key]) for name, tree in trees.items()}
-        rows.append(_row("", key, described, _by_choice(by_data, everyone=len(by_data))))
+    names = [f"data={path.stem}" for path in sorted(FOLDER.glob("data/*.yaml"))]
+    trees = {name: _composed(name) for name in names}
+    rows = _rows("", dict.fromkeys(trees, _schema(settings_of_class(Top))), trees)
     opening = ["## Keys outside the groups\n"]
     return "\n".join([*opening, *_table("key", "allowed", "default", "meaning", rows=rows)])
 

@@ -6,14 +6,18 @@ same. `make container` calls it.
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from release.clean_room import PROJECT, Room, clean_room
-
+PROJECT = Path(__file__).parents[1]
 KNOWN = ("FROM", "ARG", "WORKDIR", "COPY", "RUN", "ENV", "USER", "CMD")
 RESULTS = ("leave_one_out.csv", "summary.json", "report.html", "plots/leave_one_out.png")
 TAG = "leave-one-out-reproducer"
@@ -25,6 +29,43 @@ class Step:
 
     instruction: str
     value: str
+
+
+@dataclass(frozen=True)
+class Room:
+    """A new environment, and an empty folder to work in."""
+
+    environment: Path
+    folder: Path
+
+    def run(self, command: str | list[str], folder: Path, **variables: str) -> None:
+        """Run a command, a line for the shell if it is text, with the environment's programs first.
+
+        Raises:
+            subprocess.CalledProcessError: it did not end with 0.
+        """
+        shown = command if isinstance(command, str) else " ".join(command)
+        sys.stdout.write(f"$ {shown}\n")
+        sys.stdout.flush()
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        path = f"{self.environment / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
+        subprocess.run(
+            command,
+            shell=isinstance(command, str),
+            check=True,
+            cwd=folder,
+            env=inherited | {"PATH": path, "VIRTUAL_ENV": str(self.environment)} | variables,
+        )
+
+
+@contextmanager
+def clean_room() -> Iterator[Room]:
+    """A room that is gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="clean-room-") as name:
+        room = Room(Path(name) / "environment", Path(name) / "folder")
+        room.folder.mkdir()
+        venv.create(room.environment, with_pip=True)
+        yield room
 
 
 def steps(text: str) -> list[Step]:

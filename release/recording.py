@@ -3,15 +3,12 @@
 What is shown is what the commands said in this run, in the colours that a terminal gets.
 """
 
-import fcntl
 import os
-import pty
 import re
-import struct
+import shlex
 import subprocess
 import sys
 import tempfile
-import termios
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
@@ -33,42 +30,27 @@ FONT = "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"
 
 
 def record(commands: Sequence[str]) -> list[tuple[str, str]]:
-    """Run each in a terminal, one after the other in one empty folder: the command and what it said.
+    """Run each, one after the other in one empty folder: the command and what a terminal would show of it.
 
     Raises:
-        RuntimeError: a command did not end with 0.
+        subprocess.CalledProcessError: a command did not end with 0; it has said why.
     """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": str(COLUMNS), "PATH": path}
     shown = []
     with tempfile.TemporaryDirectory(prefix="recording-") as folder:
         for command in commands:
-            said, exit_code = _in_terminal(command, Path(folder))
-            if exit_code != 0:
-                raise RuntimeError(f"{command} ended with {exit_code}:\n{said}")
-            shown.append((command, said))
+            # Progress goes to stderr, and is not recorded.
+            ended = subprocess.run(
+                shlex.split(command),
+                check=True,
+                cwd=folder,
+                env=os.environ | terminal,
+                stdout=subprocess.PIPE,
+                encoding="utf-8",
+            )
+            shown.append((command, ended.stdout))
     return shown
-
-
-def _in_terminal(command: str, folder: Path) -> tuple[str, int]:
-    """Standard output as a terminal of `COLUMNS` columns gets it; without stderr, where progress goes."""
-    ours, theirs = pty.openpty()
-    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    environment = os.environ | {"PATH": path, "TERM": "xterm-256color", "COLUMNS": str(COLUMNS)}
-    process = subprocess.Popen(
-        ["sh", "-c", command], cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL, env=environment
-    )
-    os.close(theirs)
-    said = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:  # the other end is closed: Linux says so by an error
-            break
-        if not part:
-            break
-        said += part
-    os.close(ours)
-    return said.decode("utf-8").replace("\r\n", "\n"), process.wait()
 
 
 def draw(shown: Sequence[tuple[str, str]]) -> str:

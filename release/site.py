@@ -10,7 +10,6 @@ import html
 import os
 import posixpath
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
@@ -31,81 +30,65 @@ OUTSIDE = {
 
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".cff": "yaml"}
 LINK = re.compile(r'(?<=\]\()[^)\s]+(?=\))|(?<=src=")[^"]+(?=")')
-INLINE = re.compile(r"\$`(.+?)`\$", re.DOTALL)
-BLOCK = re.compile(r"^([ ]*)```math\n(.*?)^[ ]*```$", re.DOTALL | re.MULTILINE)
 HEADING = re.compile(r"^#+ .*", re.MULTILINE)
-CODE = re.compile(r"^[ ]*(```+).*?^[ ]*\1$", re.DOTALL | re.MULTILINE)
+INLINE = re.compile(r"\$`(.+?)`\$", re.DOTALL)
+CODE = re.compile(r"^[ ]*(?P<fence>```+).*?^[ ]*(?P=fence)$", re.DOTALL | re.MULTILINE)
+# What Markdown makes of formulas.
+DRAWN_INLINE = re.compile(r"\$<code>(.+?)</code>\$", re.DOTALL)
+DRAWN_BLOCK = re.compile(r'<pre class="math"><code>(.+?)</code></pre>', re.DOTALL)
 
-
-@dataclass
-class _Site:
-    """What one build knows."""
-
-    origins: dict[str, str] = field(default_factory=dict)
-    """Path on the site: path in the repository."""
-    formulas: list[str] = field(default_factory=list)
-
-    def address(self, path: str) -> str | None:
-        """The path on the site of a path in the repository."""
-        return next((there for there, here in self.origins.items() if here == path), None)
-
-
-_SITE = _Site()
+_ORIGINS: dict[str, str] = {}
+"""Of one build, path on the site: path in the repository."""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages from outside of docs/, and a page for every source file that a page links to."""
-    _SITE.origins = {file.src_uri: f"docs/{file.src_uri}" for file in files} | {
-        there: here for here, there in OUTSIDE.items()
-    }
+    _ORIGINS.clear()
+    _ORIGINS.update({file.src_uri: f"docs/{file.src_uri}" for file in files})
     for here, there in OUTSIDE.items():
+        _ORIGINS[there] = here
         files.append(File.generated(config, there, content=_text(here)))
     for path in sorted(_linked_sources()):
         there = f"source/{path}.md"
-        _SITE.origins[there] = path
+        _ORIGINS[there] = path
         files.append(File.generated(config, there, content=_source_page(path)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Readdress links, and put a word in place of every formula, which Markdown would misread."""
+    """Readdress links outside of code, and write the formulas of headings in characters."""
     there = page.file.src_uri
-    here = _SITE.origins[there]
+    here = _ORIGINS[there]
     if there.startswith("source/"):
         return markdown
-    kept: list[str] = []
-
-    def keep(found: re.Match[str]) -> str:
-        kept.append(found[0])
-        return f"\0{len(kept) - 1}\0"
-
     text = HEADING.sub(lambda found: INLINE.sub(lambda formula: _plain(formula[1]), found[0]), markdown)
-    text = BLOCK.sub(lambda found: f"{found[1]}{_formula(found[2], 'block')}", text)
-    text = CODE.sub(keep, text)
-    text = LINK.sub(lambda found: _readdressed(found[0], here, there), text)
-    text = INLINE.sub(lambda found: _formula(found[1], "inline"), text)
-    return re.sub("\0(\\d+)\0", lambda found: kept[int(found[1])], text)
+
+    def readdressed(found: re.Match[str]) -> str:
+        return found[0] if found["fence"] else _readdressed(found[0], here, there)
+
+    return re.sub(f"{CODE.pattern}|{LINK.pattern}", readdressed, text, flags=CODE.flags)
 
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Put the formulas in place of their words."""
-    return re.sub(r"FORMULA(\d+)END", lambda found: _SITE.formulas[int(found[1])], content)
+    """Draw the formulas."""
+    text = DRAWN_BLOCK.sub(lambda found: _formula(found[1], "block"), content)
+    return DRAWN_INLINE.sub(lambda found: _formula(found[1], "inline"), text)
 
 
-def _formula(latex: str, display: str) -> str:
-    """The word that stands for a formula.
+def _formula(code: str, display: str) -> str:
+    """A formula as MathML, from what Markdown made of it.
 
     Raises:
         PluginError: it has a command that cannot be converted.
     """
+    latex = html.unescape(code)
     # The one command of these pages that the converter does not know.
     drawn = convert(" ".join(latex.split()).replace(r"\arg", r"\mathrm{arg}"), display=display)
     if "\\" in drawn:
         raise PluginError(f"the formula {latex!r} has a command that latex2mathml does not know")
     # A formula wider than the page scrolls.
-    wide = f'<span style="display: block; overflow-x: auto">{drawn}</span>'
-    _SITE.formulas.append(wide if display == "block" else drawn)
-    return f"FORMULA{len(_SITE.formulas) - 1}END"
+    wide = f'<p><span style="display: block; overflow-x: auto">{drawn}</span></p>'
+    return wide if display == "block" else drawn
 
 
 def _plain(latex: str) -> str:
@@ -133,12 +116,12 @@ def _fenced(cell: str) -> str:
 def _linked_sources() -> set[str]:
     """Files of the repository that pages link to and that are no pages themselves; for a folder all in it."""
     found = set()
-    for here in _SITE.origins.values():
+    for here in _ORIGINS.values():
         if not here.endswith(".md"):
             continue
         for link in LINK.findall(CODE.sub("", _text(here))):
             path = _target(link, here)
-            if path is None or path in _SITE.origins.values():
+            if path is None or path in _ORIGINS.values():
                 continue
             if (PROJECT / path).is_dir():
                 found |= {path} | {
@@ -178,7 +161,7 @@ def _target(link: str, here: str) -> str | None:
 
 def _readdressed(link: str, here: str, there: str) -> str:
     target = _target(link, here)
-    address = target and _SITE.address(target)
+    address = target and next((page for page, path in _ORIGINS.items() if path == target), None)
     if not address:
         # Not on the site: left as it is, for mkdocs to complain of.
         return link

@@ -20,8 +20,7 @@ from typing import Any
 
 import yaml
 
-from release.clean_room import PROJECT
-
+PROJECT = Path(__file__).parents[1]
 INDEXES = ("PIP_EXTRA_INDEX_URL", "UV_TORCH_BACKEND")
 
 

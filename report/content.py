@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from diagnosis.predictions import MethodVerdict
 from diagnosis.verdict import Verdict
+from report.group_points import GroupFigureData
 from report.points import FigureData
 
 
@@ -33,11 +34,22 @@ class Example:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestPoint:
-    """One test point: what the model makes of it, what the methods say, and who matters for it."""
+class JudgedPoint:
+    """One test point, and what the methods say of it."""
 
     index: int
     label: str
+    holds: bool | None
+    """Whether the figure can be believed; None where it cannot be told."""
+    summary: str
+    methods: Sequence[Method]
+    truth: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TestPoint(JudgedPoint):
+    """The same, what the model makes of it, and who matters for it."""
+
     predicted: str
     probabilities: tuple[tuple[str, float], ...]
     """The most probable classes, largest first."""
@@ -46,11 +58,6 @@ class TestPoint:
     feature_names: tuple[str, ...]
     """Columns of the gallery's table, for data that are no images."""
     features: tuple[float, ...]
-    holds: bool | None
-    """Whether the figure can be believed; None where it cannot be told."""
-    summary: str
-    methods: Sequence[Method]
-    truth: tuple[Verdict, ...]
     num_ranked: int
     """Training points that were left out, among which the gallery ranks."""
     helpful: Sequence[Example]
@@ -137,23 +144,31 @@ class AxisLimits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """All of it."""
+class DatamodelingScore:
+    """How well a method orders the models of a test point, with the interval that certificates leave."""
+
+    method: str
+    target: str
+    """The test point, or mean."""
+    value: float
+    lowest: float
+    highest: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnyPage:
+    """What both pages say."""
 
     data: str
     """The data set in words."""
     model: str
     selection: str
-    """How the training points were chosen, in words."""
+    """How the training points, or the groups, were chosen, in words."""
     example_noun: str
     """What one example is called: image or example."""
-    test_points: Sequence[TestPoint]
-    judged: Sequence[JudgedScores]
-    """Files of scores that `repro score` has judged."""
-    figure: FigureData
     images: Mapping[int, str]
-    """Pictures of the training examples that the figure draws; empty for data that are no images."""
-    limits: AxisLimits
+    """Pictures of the training examples that the figure draws, or cards show; empty for data that are no
+    images."""
     other: OtherTable | None
     local: bool
     """Whether certificates have a condition: see `retrain/local_certificate.py`."""
@@ -162,3 +177,28 @@ class Page:
     printed_figure: str
     """The figure for paper, as a `data:` address."""
     making: Making
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page(AnyPage):
+    """The page on single points."""
+
+    test_points: Sequence[TestPoint]
+    judged: Sequence[JudgedScores]
+    """Files of scores that `repro score` has judged."""
+    figure: FigureData
+    limits: AxisLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupPage(AnyPage):
+    """The page on groups."""
+
+    test_points: Sequence[JudgedPoint]
+    scores: Sequence[DatamodelingScore]
+    """Of `repro lds`; none where it was not run."""
+    certified: Sequence[str]
+    """A sentence for each method that certifies its predictions itself."""
+    figure: GroupFigureData
+    printed_sizes: str | None
+    """Agreement by size, as a `data:` address; None where groups have one size."""

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.resources import files
 from typing import Any
@@ -15,32 +15,50 @@ from plotly.offline import get_plotlyjs
 from diagnosis.figure import measures
 from diagnosis.limits import CRITERIA
 from plots.numbers import format_number, format_signed
-from report.content import Page, Trace
+from report.content import GroupPage, Page
 
 SCRIPTS = ("page.js", "points.js", "figure.js", "card.js", "table.js", "traces.js", "start.js")
 """In the order in which they are read; together they are one function."""
+GROUP_SCRIPTS = ("page.js", "groups.js")
 
 
 def render(page: Page) -> str:
-    """The page. What it says is escaped, whatever a label, a path or a method is called."""
-    template = environment().get_template("report.html.jinja")
-    beside = {"images": page.images, "noun": page.example_noun, "limits": page.limits}
-    return template.render(
-        page=page,
-        criteria=CRITERIA,
+    """The page on single points. What it says is escaped, whatever a label, a path or a method is called."""
+    return _rendered(
+        page,
+        SCRIPTS,
+        {"limits": page.limits},
         unit="points",
-        measures=measures([method.verdict for method in page.test_points[0].methods]),
         judged_measures=measures([one.verdict for one in page.judged]),
         judged_lds=any(one.lds is not None for one in page.judged),
-        styles=Markup(asset("page.css")),
-        script=one_function(SCRIPTS),
-        plotly=Markup(get_plotlyjs()),
-        figure=as_json(vars(page.figure) | beside),
-        traces=as_json(_trace_data(page.making.traces)),
     )
 
 
-def environment() -> Environment:
+def render_groups(page: GroupPage) -> str:
+    """The page on groups, escaped too."""
+    return _rendered(page, GROUP_SCRIPTS, {}, unit="groups")
+
+
+def _rendered(
+    page: Page | GroupPage, scripts: Sequence[str], beside: Mapping[str, object], **words: object
+) -> str:
+    """The template of the unit, with what both pages have, the words given, and the data of the figure."""
+    figure = vars(page.figure) | {"images": page.images, "noun": page.example_noun, **beside}
+    template = _environment().get_template(f"{words['unit']}.html.jinja")
+    return template.render(
+        page=page,
+        criteria=CRITERIA,
+        measures=measures([method.verdict for method in page.test_points[0].methods]),
+        styles=Markup(_asset("page.css")),
+        script=_one_function(scripts),
+        plotly=Markup(get_plotlyjs()),
+        figure=as_json(figure),
+        traces=as_json(page.making.traces),
+        **words,
+    )
+
+
+def _environment() -> Environment:
     """What renders a page's template: all that is not said to be safe is escaped."""
     found = Environment(
         loader=PackageLoader("report"),
@@ -55,9 +73,9 @@ def environment() -> Environment:
     return found
 
 
-def one_function(names: Sequence[str]) -> Markup:
+def _one_function(names: Sequence[str]) -> Markup:
     """A page's own scripts as one function, so that nothing of them is global."""
-    parts = "\n".join(asset(name) for name in names)
+    parts = "\n".join(_asset(name) for name in names)
     return Markup(f'(() => {{\n"use strict";\n{parts}\n}})();')
 
 
@@ -66,7 +84,7 @@ def _content_hash(script: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
 
 
-def asset(name: str) -> str:
+def _asset(name: str) -> str:
     """A style sheet or script."""
     return (files("report") / "assets" / name).read_text(encoding="utf-8")
 
@@ -75,18 +93,3 @@ def as_json(value: Any) -> Markup:
     """JSON that cannot end the script element it stands in; records as objects."""
     text = json.dumps(value, default=asdict, separators=(",", ":"), allow_nan=False)
     return Markup(text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"))
-
-
-def _trace_data(traces: Sequence[Trace]) -> list[dict[str, object]]:
-    return [
-        {
-            "title": trace.title,
-            "label": trace.label,
-            "step": trace.step,
-            "lines": [
-                {"name": name, "steps": [step for step, _ in line], "values": [value for _, value in line]}
-                for name, line in trace.lines.items()
-            ],
-        }
-        for trace in traces
-    ]

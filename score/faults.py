@@ -2,16 +2,9 @@
 
 from dataclasses import dataclass
 
-SIGN = "sign"
-TRANSPOSE = "transpose"
-ROWS_SHIFTED = "rows_shifted"
-ROWS_BY_CLASS = "rows_by_class"
-RANKS_ONLY = "ranks_only"
 FACTOR_N = "factor_n"
 FACTOR_ONE_OVER_N = "factor_one_over_n"
 FACTOR = "factor"
-L2_TRAIN = "l2_train"
-L2_TEST = "l2_test"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,39 +18,37 @@ class Fault:
     """Its size where it has one: rows, or the factor by which scores are too large."""
 
 
-def sign() -> Fault:
-    return Fault(
-        name=SIGN,
-        words="the sign is turned: removing a point changes the loss by −I_up,loss/n. Multiply by −1",
-    )
-
-
-def transpose() -> Fault:
-    return Fault(name=TRANSPOSE, words="rows are training points. Transpose: rows are test points")
+SIGN = Fault(
+    name="sign",
+    words="the sign is turned: removing a point changes the loss by −I_up,loss/n. Multiply by −1",
+)
+TRANSPOSE = Fault(name="transpose", words="rows are training points. Transpose: rows are test points")
+ROWS_BY_CLASS = Fault(
+    name="rows_by_class",
+    words="columns are in the order of the classes. Undo the stable sort by label",
+)
+RANKS_ONLY = Fault(
+    name="ranks_only",
+    words="only the order of the scores follows the truth: compare Spearman's r and the overlap, no sizes",
+)
+L2_TRAIN = Fault(
+    name="l2_train",
+    words="all scores of a test point are off by one constant, as if L2 were missing from the training "
+    "gradient: ∇L(zᵢ) has λθ̂ in it, and then the scores of all training points add up to 0",
+)
+L2_TEST = Fault(
+    name="l2_test",
+    words="the test gradient has L2 in it: the loss that is explained, ℓ(z_test), is cross-entropy alone",
+)
 
 
 def rows_shifted(shift: int, width: int, num_train: int) -> Fault:
     more = f" (the file has {width - num_train:,} rows more than the truth)" if width > num_train else ""
     return Fault(
-        name=ROWS_SHIFTED,
+        name="rows_shifted",
         words=f"training point i stands in column i {'+' if shift > 0 else '−'} {abs(shift):,}{more}. "
         "Are other examples in front, such as validation images?",
         value=float(shift),
-    )
-
-
-def rows_by_class() -> Fault:
-    return Fault(
-        name=ROWS_BY_CLASS,
-        words="columns are in the order of the classes. Undo the stable sort by label",
-    )
-
-
-def ranks_only() -> Fault:
-    return Fault(
-        name=RANKS_ONLY,
-        words="only the order of the scores follows the truth: compare Spearman's r and the overlap, "
-        "no sizes",
     )
 
 
@@ -71,18 +62,3 @@ def factor(too_large: float, num_train: int, named: str) -> Fault:
         "forgotten, such as a scale, a mean instead of a sum, or damping",
     }
     return Fault(name=named, words=words[named], value=too_large)
-
-
-def l2_train() -> Fault:
-    return Fault(
-        name=L2_TRAIN,
-        words="all scores of a test point are off by one constant, as if L2 were missing from the training "
-        "gradient: ∇L(zᵢ) has λθ̂ in it, and then the scores of all training points add up to 0",
-    )
-
-
-def l2_test() -> Fault:
-    return Fault(
-        name=L2_TEST,
-        words="the test gradient has L2 in it: the loss that is explained, ℓ(z_test), is cross-entropy alone",
-    )

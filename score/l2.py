@@ -6,6 +6,7 @@ training gradient all are off by −λs_testᵀθ̂/n, and so is their mean. L2 
 they are looked for against an exact solution of the same problem where there is one.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,11 +53,8 @@ def against_reference(
     """Fit scores by an exact solution, a constant, and perhaps another term; least squares."""
     scale = float(np.abs(reference).max()) or 1.0
     columns = [reference / scale, np.ones_like(x), *([] if extra is None else [extra / scale])]
-    design = np.stack(columns, axis=1)
-    found, *_ = np.linalg.lstsq(design, x, rcond=None)
-    rest = x - design @ found
-    freedom = max(1, len(x) - design.shape[1])
-    error = float(np.linalg.norm(rest)) / np.sqrt(freedom * len(x))
+    found, rest = _fit(x, columns)
+    error = _standard_error(rest, len(columns))
     spread = float(np.linalg.norm(x - found[1])) or 1.0
     rounding = 1e-7 * spread / np.sqrt(len(x))
     factor = found[0] / scale
@@ -72,12 +70,9 @@ def has_test_l2(
 ) -> bool:
     """Whether L2 in the test gradient explains most of what the exact solution leaves."""
     scale = float(np.abs(reference).max()) or 1.0
-    base = np.stack([reference / scale, np.ones_like(x)], axis=1)
-    fitted, *_ = np.linalg.lstsq(base, x, rcond=None)
-    without = x - base @ fitted
-    full = np.concatenate([base, (term / scale)[:, None]], axis=1)
-    found, *_ = np.linalg.lstsq(full, x, rcond=None)
-    left = x - full @ found
+    columns = [reference / scale, np.ones_like(x)]
+    _, without = _fit(x, columns)
+    found, left = _fit(x, [*columns, term / scale])
     before, after = float(without @ without), float(left @ left)
     if before == 0 or found[0] == 0:
         return False
@@ -94,16 +89,27 @@ def constant_by_truth(
     """
     if np.ptp(x) == 0:
         return None
-    design = np.stack([y, np.ones_like(y)], axis=1)
-    scaled = design / np.abs(design).max(axis=0)
-    found, *_ = np.linalg.lstsq(scaled, x, rcond=None)
-    rest = x - scaled @ found
-    error = float(np.linalg.norm(rest)) / np.sqrt(max(1, len(x) - 2) * len(x))
+    found, rest = _fit(x, [y / np.abs(y).max(), np.ones_like(y)])
     mean = float(all_scores.mean())
-    if abs(found[1]) <= T_LEAST * error or mean == 0:
+    if abs(found[1]) <= T_LEAST * _standard_error(rest, 2) or mean == 0:
         return None
     inside = CONSTANTS_AGREE[0] <= mean / found[1] <= CONSTANTS_AGREE[1]
     return mean if inside else None
+
+
+def _fit(
+    x: Float[np.ndarray, " N"], columns: Sequence[Float[np.ndarray, " N"]]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " N"]]:
+    """Coefficients of the least-squares fit of x by columns, and what it leaves of x."""
+    design = np.stack(columns, axis=1)
+    found, *_ = np.linalg.lstsq(design, x, rcond=None)
+    return found, x - design @ found
+
+
+def _standard_error(rest: Float[np.ndarray, " N"], num_columns: int) -> float:
+    """Of a fitted constant."""
+    freedom = max(1, len(rest) - num_columns)
+    return float(np.linalg.norm(rest)) / math.sqrt(freedom * len(rest))
 
 
 def mend_l2(
@@ -137,7 +143,7 @@ def _by_truth(
     constants = [one for one in found if one is not None]
     if 2 * len(constants) <= len(found):
         return [], every
-    return [faults.l2_train()], [row - (one or 0.0) for row, one in zip(every, found, strict=True)]
+    return [faults.L2_TRAIN], [row - (one or 0.0) for row, one in zip(every, found, strict=True)]
 
 
 def _by_reference(
@@ -154,10 +160,10 @@ def _by_reference(
         term = _term_that_explains(pairs, inside, terms)
     if term is not None:
         plain = [against_reference(x, ref, term[at]) for (x, ref), at in zip(pairs, inside, strict=True)]
-    found = [] if term is None else [faults.l2_test()]
+    found = [] if term is None else [faults.L2_TEST]
     constants = [0.0] * len(plain)
     if sum(one.t > T_LEAST for one in plain) * 2 > len(plain):
-        found = [faults.l2_train(), *found]
+        found = [faults.L2_TRAIN, *found]
         constants = [one.constant for one in plain]
     extra = 0.0 if term is None else term
     return found, [row - constant - extra for row, constant in zip(every, constants, strict=True)]

@@ -56,14 +56,13 @@ def find_rows(
         num_train: n.
         labels: classes of the training points; without them no class order is tried.
     """
-    width = len(rows[0])
     as_given = RowMap(place=np.arange(num_train))
     if min(len(truth.train_index) for truth in truths) < LEAST_POINTS:
         return as_given
     best, (best_r, best_rank_r) = as_given, _agreement(rows, truths, as_given.place)
     error = 1 / math.sqrt(sum(len(truth.train_index) for truth in truths))
     margin = max(LEAST_GAIN, GAIN_BY_CHANCE * error)
-    for candidates in _candidates(rows, truths, num_train, width, labels):
+    for candidates in _candidates(rows, truths, num_train, labels):
         scored = [(*_agreement(rows, truths, candidate.place), candidate) for candidate in candidates]
         r, rank_r, found = max(scored, key=lambda one: one[0])
         by_order = fisher_z(rank_r) > fisher_z(best_rank_r) + LEAST_RANK_GAIN * error
@@ -76,18 +75,17 @@ def _candidates(
     rows: Sequence[Float[np.ndarray, " N"]],
     truths: Sequence[PointTruth],
     num_train: int,
-    width: int,
     labels: Int[np.ndarray, " n"] | None,
 ) -> list[list[RowMap]]:
     """From simple to less simple: sorted by class, shifted, both."""
     own = np.arange(num_train)
-    sorted_places = [] if labels is None or width < num_train else _class_places(labels)
+    sorted_places = [] if labels is None or len(rows[0]) < num_train else _class_places(labels)
     plain = [RowMap(place=place, by_class=True) for place in sorted_places]
-    shifts = _shifted(rows, truths, own, width)
+    shifts = _shifted(rows, truths, own)
     both = [
         RowMap(place=moved.place, by_class=True, shift=moved.shift)
         for place in sorted_places
-        for moved in [*_shifted(rows, truths, place, width), *_sorted_after(rows, truths, place, width)]
+        for moved in [*_shifted(rows, truths, place), *_sorted_after(rows, truths, place)]
     ]
     return [found for found in (plain, shifts, both) if found]
 
@@ -103,13 +101,10 @@ def _class_places(labels: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " n"]]:
 
 
 def _shifted(
-    rows: Sequence[Float[np.ndarray, " N"]],
-    truths: Sequence[PointTruth],
-    place: Int[np.ndarray, " n"],
-    width: int,
+    rows: Sequence[Float[np.ndarray, " N"]], truths: Sequence[PointTruth], place: Int[np.ndarray, " n"]
 ) -> list[RowMap]:
     """The best shift of all: where what falls off one end is lost, and where it comes back at the other."""
-    shift = _best_shift(rows, truths, place)
+    shift, width = _best_shift(rows, truths, place), len(rows[0])
     if shift == 0:
         return []
     moved = place + shift
@@ -121,16 +116,13 @@ def _shifted(
 
 
 def _sorted_after(
-    rows: Sequence[Float[np.ndarray, " N"]],
-    truths: Sequence[PointTruth],
-    place: Int[np.ndarray, " n"],
-    width: int,
+    rows: Sequence[Float[np.ndarray, " N"]], truths: Sequence[PointTruth], place: Int[np.ndarray, " n"]
 ) -> list[RowMap]:
     """Shifted first and sorted by class then."""
-    if width != len(place):
+    if len(rows[0]) != len(place):
         return []
     undone = [row[place] for row in rows]
-    found = _shifted(undone, truths, np.arange(width), width)
+    found = _shifted(undone, truths, np.arange(len(place)))
     return [
         RowMap(place=np.where(moved.place < 0, -1, place[moved.place]), shift=moved.shift) for moved in found
     ]

@@ -7,7 +7,7 @@ out as they went in.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -38,26 +38,22 @@ LEAST_MOVED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mended:
-    """What is wrong, and the scores with that mended, for the points of each test point that have one."""
-
-    faults: tuple[Fault, ...]
-    truths: tuple[PointTruth, ...]
-    predicted: tuple[Float[np.ndarray, " _"], ...]
-    every: tuple[Float[np.ndarray, " _"], ...] | None
-    """The same for all training points, where there are all; NaN where one has no score."""
-    too_few: bool = False
-    """Whether more points could name a fault, or rule one out, where these can do neither."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Aligned:
     """Scores of the left-out points beside their truth, and of all training points where there are all."""
 
     truths: tuple[PointTruth, ...]
-    left_out: tuple[Float[np.ndarray, " _"], ...]
+    predicted: tuple[Float[np.ndarray, " _"], ...]
     every: tuple[Float[np.ndarray, " _"], ...] | None
     """NaN where a training point has no score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mended(_Aligned):
+    """What is wrong, and the scores with that mended, for the points of each test point that have one."""
+
+    faults: tuple[Fault, ...]
+    too_few: bool = False
+    """Whether more points could name a fault, or rule one out, where these can do neither."""
 
 
 def find_faults(laid: Laid, truth: Truth) -> Mended:
@@ -67,17 +63,17 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
         ScoresError: there are more training points than the truth has, in no order that follows it.
     """
     truths = [truth.points[target] for target in laid.test_points]
-    found: list[Fault] = [faults.transpose()] if laid.transposed else []
+    found: list[Fault] = [faults.TRANSPOSE] if laid.transposed else []
     laid, rows_faults, aligned = _in_order(laid, truths, truth)
     found += rows_faults
     sign, too_few = _sign(aligned, LEAST_MOVED if rows_faults else LEAST_POINTS)
     if sign == 0:
         return _mended([], aligned, 1.0, too_few)
     if sign < 0:
-        found.append(faults.sign())
-    turned = [sign * x for x in aligned.left_out]
+        found.append(faults.SIGN)
+    turned = [sign * x for x in aligned.predicted]
     if _only_ranks(aligned, turned):
-        return _mended([*found, faults.ranks_only()], aligned, float(sign))
+        return _mended([*found, faults.RANKS_ONLY], aligned, float(sign))
     width = truth.num_train or laid.rows.shape[1]
     fault, factor, too_few = _factor(turned, aligned.truths, width)
     found += [] if fault is None else [fault]
@@ -85,20 +81,15 @@ def find_faults(laid: Laid, truth: Truth) -> Mended:
     if scaled.every is None:
         return scaled
     more, every = mend_l2(list(scaled.predicted), scaled.every, aligned.truths, laid.test_points, truth)
-    return Mended(
-        faults=(*found, *more),
-        truths=aligned.truths,
-        predicted=tuple(row[point.train_index] for row, point in zip(every, aligned.truths, strict=True)),
-        every=tuple(every),
-        too_few=too_few,
-    )
+    predicted = tuple(row[point.train_index] for row, point in zip(every, aligned.truths, strict=True))
+    return replace(scaled, faults=(*found, *more), predicted=predicted, every=tuple(every))
 
 
 def _mended(found: Sequence[Fault], aligned: _Aligned, factor: float, too_few: bool = False) -> Mended:
     return Mended(
         faults=tuple(found),
         truths=aligned.truths,
-        predicted=tuple(factor * x for x in aligned.left_out),
+        predicted=tuple(factor * x for x in aligned.predicted),
         every=None if aligned.every is None else tuple(factor * row for row in aligned.every),
         too_few=too_few,
     )
@@ -108,7 +99,7 @@ def _in_order(laid: Laid, truths: Sequence[PointTruth], truth: Truth) -> tuple[L
     """Scores by training point, in the order of rows that follows the truth."""
     if laid.train_index is not None:
         chosen = tuple(select(laid, row, point.train_index) for row, point in enumerate(truths))
-        return laid, [], _Aligned(truths=tuple(truths), left_out=chosen, every=None)
+        return laid, [], _Aligned(truths=tuple(truths), predicted=chosen, every=None)
     width = laid.rows.shape[1]
     num_train = truth.num_train or width
     labels = truth.labels if truth.labels is not None and len(truth.labels) == num_train else None
@@ -116,22 +107,18 @@ def _in_order(laid: Laid, truths: Sequence[PointTruth], truth: Truth) -> tuple[L
     found, layout = [], laid
     if len(laid.rows) > 1:
         # Test points one after the other for each training point: the right shape, the wrong order.
-        other = Laid(
-            test_points=laid.test_points,
-            rows=np.ascontiguousarray(laid.rows.reshape(width, len(laid.rows)).T),
-            train_index=None,
-            transposed=True,
-        )
+        turned = np.ascontiguousarray(laid.rows.reshape(width, len(laid.rows)).T)
+        other = replace(laid, rows=turned, transposed=True)
         again = find_rows(list(other.rows), truths, num_train, labels)
         if _strength(other, truths, again) > _strength(laid, truths, order) + LEAST_R:
-            found, layout, order = [faults.transpose()], other, again
+            found, layout, order = [faults.TRANSPOSE], other, again
     if width > num_train and order.is_identity:
         raise ScoresError(
             f"has scores of {width:,} training points, the truth is of {num_train:,}; at no offset do they "
             "follow it. Score the same training points, in the same order"
         )
     if order.by_class:
-        found.append(faults.rows_by_class())
+        found.append(faults.ROWS_BY_CLASS)
     if order.shift:
         found.append(faults.rows_shifted(order.shift, width, num_train))
     return layout, found, _placed(layout, truths, order)
@@ -148,20 +135,14 @@ def _placed(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> _Aligned
         for point, inside in zip(truths, there, strict=True)
     )
     every = tuple(np.where(order.place >= 0, row[order.place], np.nan) for row in laid.rows)
-    left_out = tuple(row[point.train_index] for row, point in zip(every, kept, strict=True))
-    return _Aligned(truths=kept, left_out=left_out, every=every)
+    predicted = tuple(row[point.train_index] for row, point in zip(every, kept, strict=True))
+    return _Aligned(truths=kept, predicted=predicted, every=every)
 
 
 def _strength(laid: Laid, truths: Sequence[PointTruth], order: RowMap) -> float:
     aligned = _placed(laid, truths, order)
-    return float(
-        np.mean(
-            [
-                abs(correlation(x, point.actual_change))
-                for x, point in zip(aligned.left_out, aligned.truths, strict=True)
-            ]
-        )
-    )
+    pairs = zip(aligned.predicted, aligned.truths, strict=True)
+    return float(np.mean([abs(correlation(x, point.actual_change)) for x, point in pairs]))
 
 
 def _sign(aligned: _Aligned, least: int) -> tuple[int, bool]:
@@ -170,16 +151,16 @@ def _sign(aligned: _Aligned, least: int) -> tuple[int, bool]:
     Of few points ranks decide: one point of large effect makes r of sizes, and no chance is known of that.
     And whether, where none is certain, that is for want of points.
     """
-    by_size = pooled_correlation(aligned.left_out, aligned.truths)
+    by_size = pooled_correlation(aligned.predicted, aligned.truths)
     by_rank = pooled_correlation(
-        [ranks(x) for x in aligned.left_out],
-        [_ranked(point) for point in aligned.truths],
+        [ranks(x) for x in aligned.predicted],
+        [replace(point, actual_change=ranks(point.actual_change)) for point in aligned.truths],
     )
-    points = sum(len(x) for x in aligned.left_out)
+    points = sum(len(x) for x in aligned.predicted)
     r = max(by_size, by_rank, key=abs)
     if points >= FEWEST and abs(r) >= max(LEAST_R, CERTAIN / math.sqrt(points)):
         return (1 if r > 0 else -1), False
-    freedom = points - 3 * len(aligned.left_out)
+    freedom = points - 3 * len(aligned.predicted)
     if (
         points >= least
         and freedom > 0
@@ -187,14 +168,6 @@ def _sign(aligned: _Aligned, least: int) -> tuple[int, bool]:
     ):
         return (1 if by_rank > 0 else -1), False
     return 0, points < FEWEST or abs(r) >= LEAST_R
-
-
-def _ranked(point: PointTruth) -> PointTruth:
-    return PointTruth(
-        train_index=point.train_index,
-        actual_change=ranks(point.actual_change),
-        certificate=point.certificate,
-    )
 
 
 def _only_ranks(aligned: _Aligned, turned: Sequence[Float[np.ndarray, " _"]]) -> bool:
@@ -216,14 +189,10 @@ def _factor(
 
     Test points count alike: each is brought to the size of its own truth first.
     """
-    sizes = [float(np.abs(point.actual_change).max()) or 1.0 for point in truths]
+    changes = [point.actual_change for point in truths]
+    sizes = [float(np.abs(y).max()) or 1.0 for y in changes]
     x = np.concatenate([(s - s.mean()) / size for s, size in zip(scores, sizes, strict=True)])
-    y = np.concatenate(
-        [
-            (point.actual_change - point.actual_change.mean()) / size
-            for point, size in zip(truths, sizes, strict=True)
-        ]
-    )
+    y = np.concatenate([(y - y.mean()) / size for y, size in zip(changes, sizes, strict=True)])
     r = correlation(x, y)
     if r < LEAST_R:
         return None, 1.0, False

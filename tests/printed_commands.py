@@ -233,11 +233,7 @@ EXEMPT = {
     "pip install -c constraints.txt -e .": "changes the environment that the tests run in",
     "python -m build -q": "makes dist/; a step of the workflow",
     "python -m release.container Containerfile": "makes an environment; a step of the workflow",
-    "python -m release.notebook examples/five_minutes.ipynb outputs/five_minutes.ipynb": (
-        "needs the extra `docs`; a step of the workflow and of .ci/run"
-    ),
     "python -m release.recording docs/first_run.svg": "writes a page; a test compares it with a run",
-    "python -m release.wheel dist": "makes an environment; a step of the workflow",
     "python -m release.workflow .github/workflows/ci.yml": "the tests are one of its steps",
 }
 """Lines that no test runs, each with the reason."""

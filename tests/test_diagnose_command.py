@@ -45,7 +45,7 @@ def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures take most of the time of a plot, and nothing here is read off one."""
     from repro.stages import plot as stage
 
-    for name in ("draw_scatter", "draw_errors_and_certificates"):
+    for name in ("scatter", "draw_errors", "write_figure"):
         monkeypatch.setattr(stage, name, lambda *_: [])
 
 

@@ -10,10 +10,15 @@ from typing import Any
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from pandas import DataFrame, concat
 
+from plots.errors import draw_errors
+from plots.groups import draw_groups
+from plots.leave_one_out import draw_leave_one_out
 from plots.style import DEFAULT, save
-from tests.figure_parts import assert_texts_are_apart, draw, rows
+from plots.trace import draw_trace
+from tests.figure_parts import all_agreements, assert_texts_are_apart, draw, rows
 
 pytestmark = pytest.mark.figures
 
@@ -81,6 +86,17 @@ def test_png_has_300_dots_an_inch(dots_per_inch: dict[str, Any], monkeypatch: py
     # Bytes 16 to 24 of a PNG are its width and height.
     width = int.from_bytes(buffer.getvalue()[16:20], "big")
     assert width == pytest.approx(300 * 3.3, abs=1)
+
+
+def test_a_name_with_dollars_is_no_mathematics() -> None:
+    """It would be drawn as something else, or, as here, not at all."""
+    table, name = rows("a").assign(size=1, selection="all"), "$\\oops$"
+    points = draw_leave_one_out(table, all_agreements(table), {"a": name})
+    errors, groups = draw_errors(table, {"a": name}), draw_groups(table, {"a": name})
+    trace = draw_trace({"one": [(1, 1.0), (2, 0.1)]}, name, name)
+    for figure in (points, errors, groups, trace):
+        figure.draw_without_rendering()
+        assert name in [text.get_text() for text in figure.findobj(Text)]
 
 
 def test_pyplot_is_never_loaded() -> None:

@@ -103,7 +103,7 @@ def test_it_names_the_stages_with_the_seconds_of_their_records(tmp_path: Path) -
     assert f"<td>{retrained['runs'][0]['seconds']:.1f}</td>" in rows[2]
     traces = json.loads(page.split('id="trace-data">')[1].split("</script>")[0])
     assert [trace["title"] for trace in traces] == ["train", "influence, cg", "retrain"]
-    steps = traces[1]["lines"][0]["steps"]
+    steps = [step for step, _ in next(iter(traces[1]["lines"].values()))]
     assert steps == [step for step, _ in record["solutions"][0]["trace"]]
     # Two norms that may differ: of the models that the last pass worked on, and of all.
     kept = re.findall(r"the largest gradient norm that a finished model kept is ([^<]+)", rows[2])

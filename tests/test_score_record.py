@@ -32,7 +32,7 @@ FOUND = FileFindings(
     file="a.npy",
     findings=Findings(
         measures={8: MEASURES, 3: MEASURES},
-        faults=(faults.sign(), faults.factor(300.0, 300, faults.FACTOR_N)),
+        faults=(faults.SIGN, faults.factor(300.0, 300, faults.FACTOR_N)),
         too_few_points=False,
         mended={8: MEASURES, 3: MEASURES},
     ),

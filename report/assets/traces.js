@@ -2,12 +2,12 @@
 function drawTraces() {
   traces.forEach((trace, place) => {
     const axis = { color: colour("--text"), gridcolor: colour("--grid"), zeroline: false };
-    const lines = trace.lines.map((line, index) => ({
+    const lines = Object.entries(trace.lines).map(([name, pairs], index) => ({
       type: "scatter",
-      mode: line.steps.length < 20 ? "lines+markers" : "lines",
-      name: verbatim(line.name),
-      x: line.steps,
-      y: line.values,
+      mode: pairs.length < 20 ? "lines+markers" : "lines",
+      name: verbatim(name),
+      x: pairs.map(([step]) => step),
+      y: pairs.map(([, value]) => value),
       line: { color: methodColour(index) },
       hovertemplate: `${trace.step} %{x}: %{y:.2e}<extra></extra>`,
     }));

@@ -1,4 +1,4 @@
-"""Figures in plots/: how all are written, and which `repro plot` draws: scatter and errors."""
+"""Figures in plots/: how all are written, and the scatter as the configuration has it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from plots.agreement import Agreement
-from plots.errors import draw_errors
 from plots.leave_one_out import draw_leave_one_out
 from plots.style import DEFAULT, STYLES, Style, save
 from repro.configuration.compose import Config
@@ -25,23 +24,10 @@ def remove_galleries(folder: RunFolder) -> None:
         path.unlink()
 
 
-def draw_scatter(
-    folder: RunFolder,
-    config: Config,
-    table: DataFrame,
-    agreements: dict[tuple[str, int], Agreement],
-    titles: Mapping[str, str],
-    selection: str,
-) -> list[Path]:
-    """plots/leave_one_out: predicted against actual changes, in the configured style."""
-    figure = scatter(config, table, agreements, titles, selection)
-    return write_figure(folder, config, figure, "leave_one_out", configured_style(config))
-
-
 def scatter(
     config: Config,
     table: DataFrame,
-    agreements: dict[tuple[str, int], Agreement],
+    agreements: Mapping[tuple[str, int], Agreement],
     titles: Mapping[str, str],
     selection: str,
 ) -> Figure:
@@ -50,7 +36,7 @@ def scatter(
     return draw_leave_one_out(
         table,
         agreements,
-        titles=_shown(titles),
+        titles=titles,
         limits=settings["limits"],
         selection=selection,
         style=configured_style(config),
@@ -60,13 +46,6 @@ def scatter(
 def configured_style(config: Config) -> Style:
     """The look of the scatter."""
     return STYLES[config["plot"]["style"]]
-
-
-def draw_errors_and_certificates(
-    folder: RunFolder, config: Config, table: DataFrame, titles: Mapping[str, str]
-) -> list[Path]:
-    """plots/errors: how far each method is from the truth, and how well the truth is known."""
-    return write_figure(folder, config, draw_errors(table, _shown(titles)), "errors")
 
 
 def write_figure(
@@ -92,12 +71,3 @@ def remove_figure(folder: RunFolder, name: str) -> None:
     """Away with plots/NAME in every format: it would show an earlier run."""
     for suffix in FORMATS:
         folder.figure(suffix, name).unlink(missing_ok=True)
-
-
-def verbatim(name: str) -> str:
-    """A name as matplotlib's text shows it, which reads mathematics between dollars."""
-    return name.replace("$", r"\$")
-
-
-def _shown(titles: Mapping[str, str]) -> dict[str, str]:
-    return {method: verbatim(title) for method, title in titles.items()}

@@ -27,7 +27,7 @@ def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> N
     """Draw the iterations that a record holds."""
     # Matplotlib is imported where a figure is drawn: that takes as long as a solver does.
     from plots.trace import draw_trace
-    from repro.drawing.figures import verbatim, write_figure
+    from repro.drawing.figures import write_figure
 
     method, solutions = record.method, record.solutions
     traces = {
@@ -39,5 +39,5 @@ def draw_traces(folder: RunFolder, config: Config, record: InfluenceRecord) -> N
     }
     if not is_worth_drawing(traces.values()):
         return
-    figure = draw_trace(traces, title=verbatim(method), label=verbatim(solutions[0].traced))
+    figure = draw_trace(traces, title=method, label=solutions[0].traced)
     write_figure(folder, config, figure, f"trace_{method}")

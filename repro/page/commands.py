@@ -32,14 +32,7 @@ def commands(
     retraining: Retraining,
     before_page: Sequence[list[str]] = (),
 ) -> list[str]:
-    """The command lines that make this run and its page again.
-
-    Args:
-        config: of the page.
-        predictions: of the methods that it shows.
-        retraining: of the models.
-        before_page: command lines of what else it shows, without `repro`.
-    """
+    """The command lines that make this run and its page again, `before_page` what else the page shows."""
     shared = [text for text in shortest_overrides(config) if not _is_recorded(text)]
     external = [p.record.settings for p in predictions if p.record.settings.get("_target_") == EXTERNAL]
     methods = {

@@ -1,6 +1,6 @@
 """The examples that the report shows, test points and who matters for them, as pictures or as features."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from report.content import Example, Method, TestPoint
 from report.images import grey_levels, png_uri
 from repro.agreement import JoinedChanges
 from repro.page.retraining import Retraining
+from repro.predictions import Prediction
+from repro.records.summary import PointSummary
 from retrain.removal import leave_one_out
 from retrain.retrainer import with_null_control
 
@@ -46,11 +48,8 @@ class Pictures:
 
     def by_index(self, x: Float[np.ndarray, "n features"], indices: Iterable[int]) -> dict[int, str]:
         """Pictures of these rows; empty for data that are no images."""
-        if self.shape is None:
-            return {}
-        return {
-            index: png_uri(grey_levels(x[[index]], self.low, self.high, self.shape)[0]) for index in indices
-        }
+        pictures = {index: self(x[index]) for index in indices}
+        return {index: picture for index, picture in pictures.items() if picture is not None}
 
 
 def describe_test_point(
@@ -80,14 +79,7 @@ def describe_test_point(
         features=tuple(float(x[j]) for j in features),
         holds=verdict.passed,
         summary=verdict.summary,
-        methods=[
-            Method(
-                title=titles.get(found.method, found.method),
-                verdict=found,
-                seconds=summary.methods[found.method].seconds,
-            )
-            for found in verdict.methods
-        ],
+        methods=methods_shown(verdict, summary, titles),
         truth=verdict.truth,
         num_ranked=rows["train_index"].nunique(),
         helpful=_examples(dataset, most_helpful(rows), features, pictures),
@@ -129,11 +121,24 @@ def _judge(joined: JoinedChanges, retraining: Retraining, rows: pd.DataFrame, ta
         missed=len(models & retraining.missed),
         amplification=retraining.amplification,
     )
-    methods = [
-        JudgedMethod(name=found.method, baseline=found.record.declares_baseline)
-        for found in joined.predictions
+    return judge_figure(rows, retrained, methods_judged(joined.predictions))
+
+
+def methods_judged(predictions: Sequence[Prediction]) -> list[JudgedMethod]:
+    """What the judge has to know of the methods."""
+    return [JudgedMethod(name=found.method, baseline=found.record.declares_baseline) for found in predictions]
+
+
+def methods_shown(verdict: FigureVerdict, summary: PointSummary, titles: Mapping[str, str]) -> list[Method]:
+    """The rows of the table of a test point."""
+    return [
+        Method(
+            title=titles.get(found.method, found.method),
+            verdict=found,
+            seconds=summary.methods[found.method].seconds,
+        )
+        for found in verdict.methods
     ]
-    return judge_figure(rows, retrained, methods)
 
 
 def _examples(

@@ -1,35 +1,41 @@
 """What the page on groups says: put together from the run, as `repro/stages/report.py` asks for it."""
 
-import base64
 import dataclasses
-from io import BytesIO
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from diagnosis.figure import Method as JudgedMethod
 from diagnosis.figure import judge_figure
 from diagnosis.truth import Retrained
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from plots.numbers import format_number
-from plots.style import save
-from report.content import Method
-from report.group_page import GroupPage, GroupTestPoint
+from report.content import DatamodelingScore, GroupPage, JudgedPoint
 from report.group_points import group_figure_data, shown_members
+from report.images import figure_uri
+from repro.configuration.compose import Config
+from repro.configuration.shortest import shortest_overrides
+from repro.datamodeling import ENDS, REMEDY, check_datamodeling
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style
 from repro.folder.manifest import file_checksum
+from repro.folder.paths import RunFolder
 from repro.group_agreement import JoinedGroups
 from repro.group_choice import of
-from repro.page.examples import Pictures
+from repro.notices import warn
+from repro.page.examples import Pictures, methods_judged, methods_shown
 from repro.page.other import other_points
 from repro.page.provenance import describe_making
 from repro.page.retraining import Retraining, read_retraining
-from repro.page.scores import datamodeling_scores, lds_line
+from repro.printable import printable_strings
 from repro.retraining import make_retrainer
 from repro.selection import describe_groups
 from repro.session import Session
+
+SCALINGS = {"mean": "λ, as the paper has it", "sum": "n·λ is kept: λ·n/(n − |S|)"}
 
 
 def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
@@ -59,7 +65,8 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         models="models of groups",
         before_page=[lds_line(folder, config, scores)] if scores else [],
     )
-    scaling = {"L2 of a group": _scaling(config["retrain"]["l2_scaling"])}
+    scaling = {"L2 of a group": SCALINGS[config["retrain"]["l2_scaling"]]}
+    style = configured_style(config)
     return GroupPage(
         data=f"{config.choices['data']}, {len(dataset.y_train):,} training examples",
         model=retrainer.description,
@@ -73,8 +80,8 @@ def describe_groups_page(session: Session, joined: JoinedGroups) -> GroupPage:
         other=other_points(session),
         local=any(point.basins is not None for point in joined.summary.values()),
         table_checksum=file_checksum(folder.groups),
-        printed_figure=_picture(session, draw_groups(joined.table, titles, selection)),
-        printed_sizes=_picture(session, draw_agreement_by_size(joined.table, titles))
+        printed_figure=figure_uri(draw_groups(joined.table, titles, selection), style),
+        printed_sizes=figure_uri(draw_agreement_by_size(joined.table, titles), style)
         if several_sizes(joined.table)
         else None,
         making=dataclasses.replace(making, facts=scaling | dict(making.facts)),
@@ -100,7 +107,7 @@ def _certified(method: str, rows: DataFrame) -> str:
 
 def _test_point(
     session: Session, joined: JoinedGroups, retraining: Retraining, target: int, titles: dict[str, str]
-) -> GroupTestPoint:
+) -> JudgedPoint:
     summary, predictions = joined.summary[target], joined.predictions
     verdict = judge_figure(
         joined.table[joined.table["test_index"] == target],
@@ -110,31 +117,50 @@ def _test_point(
             models=retraining.models,
             missed=len(retraining.missed),
         ),
-        [JudgedMethod(name=one.method, baseline=one.record.declares_baseline) for one in predictions],
+        methods_judged(predictions),
         joined.wholes,
     )
-    return GroupTestPoint(
+    return JudgedPoint(
         index=target,
         label=str(int(session.dataset.y_test[target])),
         holds=verdict.passed,
         summary=verdict.summary,
-        methods=[
-            Method(
-                title=titles.get(found.method, found.method),
-                verdict=found,
-                seconds=summary.methods[found.method].seconds,
-            )
-            for found in verdict.methods
-        ],
+        methods=methods_shown(verdict, summary, titles),
         truth=verdict.truth,
     )
 
 
-def _scaling(scaling: str) -> str:
-    return "λ, as the paper has it" if scaling == "mean" else "n·λ is kept: λ·n/(n − |S|)"
+def datamodeling_scores(folder: RunFolder) -> list[DatamodelingScore]:
+    """A row for each method and test point; none where lds.json is not there, or not of groups.csv."""
+    try:
+        bad = [verdict for verdict in check_datamodeling(folder) if verdict.passed is False]
+        if bad or not folder.datamodeling.exists():
+            for verdict in bad:
+                warn(f"{verdict.evidence}, so that the page leaves it out: {verdict.remedy}")
+            return []
+        return list(_rows(_read(folder)["methods"]))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        warn(f"{folder.datamodeling} is damaged ({error}), so that the page leaves it out: {REMEDY}")
+        return []
 
 
-def _picture(session: Session, figure: Figure) -> str:
-    picture = BytesIO()
-    save(figure, picture, "png", style=configured_style(session.config))
-    return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")
+def lds_line(folder: RunFolder, config: Config, scores: Sequence[DatamodelingScore]) -> list[str]:
+    """The command line that makes the scores again, without `repro`."""
+    methods = [word for name in dict.fromkeys(one.method for one in scores) for word in ("--method", name)]
+    seeds = _read(folder).get("sgd_seeds")
+    by_sgd = ["--sgd-seeds", str(int(seeds))] if seeds else []
+    own = [text for text in shortest_overrides(config) if not text.startswith("influence")]
+    return ["lds", *methods, *by_sgd, *own]
+
+
+def _read(folder: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = printable_strings(json.loads(folder.datamodeling.read_text(encoding="utf-8")))
+    return found
+
+
+def _rows(methods: Mapping[str, Any]) -> Iterator[DatamodelingScore]:
+    for method, found in methods.items():
+        points = found["test_points"]
+        for target, score in (points | ({"mean": found["mean"]} if len(points) > 1 else {})).items():
+            ends = {end: math.nan if score[end] is None else float(score[end]) for end in ENDS}
+            yield DatamodelingScore(method=method, target=target, **ends)

@@ -30,19 +30,14 @@ def describe_making(
     """All that the page says of how the run was made.
 
     Args:
-        folder: the run.
-        config: of the page.
-        model: θ̂.
-        predictions: of the methods that the page shows.
-        targets: its test points.
-        retraining: of its models.
-        models: what they are called, in the plural.
-        traces: of iterations.
+        models: what those of `retraining` are called, in the plural.
         before_page: command lines of what else it shows.
     """
+    found = (age_in_words(prediction.record) for prediction in predictions)
+    ages = [f"{age}." for age in found if age]
     return Making(
         commands=commands(config, predictions, retraining, before_page),
-        caveat=" ".join([*_ages(predictions), caveat(retraining)]).strip(),
+        caveat=" ".join([*ages, caveat(retraining)]).strip(),
         stages=[
             _train_stage(model),
             *_influence_stages(predictions, set(targets)),
@@ -81,12 +76,6 @@ def _train_stage(model: TrainedModel) -> Stage:
     )
 
 
-def _ages(predictions: Sequence[Prediction]) -> list[str]:
-    """Why predictions are older than what was asked for, or than this version: a sentence a method."""
-    found = (age_in_words(prediction.record) for prediction in predictions)
-    return [f"{age}." for age in found if age]
-
-
 def _influence_stages(predictions: Sequence[Prediction], targets: set[int]) -> list[Stage]:
     several = len(targets) > 1
     return [
@@ -94,18 +83,15 @@ def _influence_stages(predictions: Sequence[Prediction], targets: set[int]) -> l
             name=f"influence, {prediction.method}"
             + (f", test point {solution.test_index}" if several else ""),
             seconds=solution.seconds,
-            work=_products(solution.hessian_vector_products),
+            # LiSSA's batches count by their size.
+            work="–" if products is None else f"{products:,.3g} products with H",
             ended=f"{solution.message}; made {prediction.record.written.moment()}",
         )
         for prediction in predictions
         for solution in prediction.record.solutions
         if solution.test_index in targets
+        for products in [solution.hessian_vector_products]
     ]
-
-
-def _products(count: float | None) -> str:
-    """Hessian-vector products over all examples; LiSSA's batches count by their size."""
-    return "–" if count is None else f"{count:,.3g} products with H"
 
 
 def _retrain_stage(retraining: Retraining, models: str) -> Stage:

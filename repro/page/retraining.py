@@ -50,15 +50,7 @@ class Retraining:
 def read_retraining(
     folder: RunFolder, config: Config, key: str, retrainer: Retrainer, removals: Iterable[Removal]
 ) -> Retraining:
-    """Read the weights' own account of themselves, and the records.
-
-    Args:
-        folder: the run.
-        config: has the tolerance.
-        key: names θ̂.
-        retrainer: has the models.
-        removals: those of the table.
-    """
+    """Read the weights' own account of themselves, and the records; `key` names θ̂."""
     wanted = set(with_null_control(removals))
     models = retrainer.models(wanted)
     runs = [run for run in read_runs(folder) or [] if run.model_checksum == key]

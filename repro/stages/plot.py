@@ -4,18 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from plots.errors import draw_errors
 from plots.groups import draw_agreement_by_size, draw_groups, several_sizes
 from repro.agreement import JoinedChanges, join_changes
 from repro.configuration.compose import Config
 from repro.configuration.shortest import shortest_overrides
 from repro.departures import method_titles
-from repro.drawing.figures import (
-    draw_errors_and_certificates,
-    draw_scatter,
-    remove_figure,
-    remove_galleries,
-    write_figure,
-)
+from repro.drawing.figures import configured_style, remove_figure, remove_galleries, scatter, write_figure
 from repro.folder.checked_files import shows_another_table
 from repro.folder.manifest import write_result
 from repro.folder.paths import RunFolder
@@ -66,9 +61,10 @@ def _plot_points(session: Session, folder: RunFolder) -> Plotted:
     session.remember()
     titles = method_titles(config, joined.predictions)
     remove_galleries(folder)
+    points = scatter(config, panels.table, panels.agreements, panels.titles, joined.selection)
     figures = [
-        *draw_scatter(folder, config, panels.table, panels.agreements, panels.titles, joined.selection),
-        *draw_errors_and_certificates(folder, config, table, titles),
+        *write_figure(folder, config, points, "leave_one_out", configured_style(config)),
+        *write_figure(folder, config, draw_errors(table, titles), "errors"),
     ]
     tables = [folder.table, folder.summary]
     return Plotted(joined=joined, folder=folder, tables=tables, figures=figures, beside=panels.beside)

@@ -1,14 +1,11 @@
 """`repro report`: one page with the verdict, the figure to explore, who matters, and how it was made."""
 
-import base64
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
-from plots.style import save
 from report.content import AxisLimits, Page
-from report.group_page import render_groups
-from report.page import render
+from report.images import figure_uri
+from report.page import render, render_groups
 from report.points import drawn_points, figure_data
 from repro.agreement import JoinedChanges
 from repro.configuration.compose import Config, compose
@@ -96,8 +93,6 @@ def _limits(config: Config) -> AxisLimits:
 
 
 def _printed_figure(config: Config, joined: JoinedChanges, titles: dict[str, str]) -> str:
-    """The figure for paper, whatever formats the files of figures have, as a `data:` address."""
-    picture = BytesIO()
+    """The figure for paper, whatever formats the files of figures have."""
     figure = scatter(config, joined.table, joined.agreements, titles, joined.selection)
-    save(figure, picture, "png", style=configured_style(config))
-    return "data:image/png;base64," + base64.b64encode(picture.getvalue()).decode("ascii")
+    return figure_uri(figure, configured_style(config))

@@ -15,7 +15,6 @@ from plots.leave_one_out import draw_leave_one_out
 from plots.style import save
 from repro.configuration.files import groups, is_name
 from repro.configuration.mistakes import no_run
-from repro.drawing.figures import verbatim
 from repro.errors import UsageError
 from repro.folder.manifest import write_result
 from repro.folder.opening import open_run
@@ -206,9 +205,7 @@ def _drawn(
             name = one.name + word
             rows = one.score.pairs.assign(method=name, predicted_stderr=0.0)
             parts.append(rows.assign(predicted_change=rows[column]).dropna(subset=["predicted_change"]))
-            titles[name] = verbatim(one.name) + (
-                f", mended: {', '.join(one.score.fault_names)}" if word else ""
-            )
+            titles[name] = one.name + (f", mended: {', '.join(one.score.fault_names)}" if word else "")
             agreements |= {(name, target): _agreement(found) for target, found in measures.items()}
     return pd.concat(parts, ignore_index=True), agreements, titles
 

@@ -7,7 +7,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy
 
-from score.formats.limits import check_shape, needs_code
+from score.formats.limits import check_shape, needs_code, refused
 from score.predicted import Layout, Scores, ScoresError
 
 MAGIC = b"\x93NUMPY"
@@ -79,12 +79,10 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> np.ndarray:
 
 def _header(file: IO[bytes] | zipfile.ZipExtFile, path: Path) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether columns come first, and dtype; checked, nothing of the array read."""
-    try:
+    with refused("has a damaged header", ValueError, TypeError, SyntaxError, OverflowError):
         version = npy.read_magic(file)
         read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
         shape, order, dtype = read(file)
-    except (ValueError, TypeError, SyntaxError, OverflowError) as error:
-        raise ScoresError(f"has a damaged header ({' '.join(str(error).split())[:80]})") from error
     if dtype.hasobject:
         raise needs_code(
             "holds Python objects", path, f"numpy.load('{path.name}', allow_pickle=True).tolist()"

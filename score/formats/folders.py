@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from score.formats.limits import check_shape
+from score.formats.limits import check_shape, refused
 from score.formats.tensors import read_pt, read_safetensors
 from score.predicted import Scores, ScoresError
 
@@ -43,7 +43,8 @@ def read_folder(path: Path) -> Scores:
 
 def _bergson(path: Path) -> Scores:
     """A record for each training point, with a score and whether it was written for each query."""
-    try:
+    damaged = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+    with refused("info.json is not as bergson writes it", *damaged):
         info = json.loads((path / "info.json").read_text(encoding="utf-8"))
         items, queries, form = int(info["num_items"]), int(info["num_scores"]), info["dtype"]
         fields = dict(zip(form["names"], zip(form["formats"], form["offsets"], strict=True), strict=True))
@@ -52,8 +53,6 @@ def _bergson(path: Path) -> Scores:
             (str(fields[f"score_{i}"][0]), int(fields[f"score_{i}"][1])) for i in range(min(queries, 2**20))
         ]
         flags = [int(fields[f"written_{i}"][1]) for i in range(len(numbers))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ScoresError(f"info.json is not as bergson writes it ({type(error).__name__})") from error
     check_shape((items, queries))
     size = (path / "scores.bin").stat().st_size
     if items < 1 or queries < 1 or itemsize < 1 or items * itemsize != size:

@@ -1,7 +1,8 @@
-"""How much a file may hold, asked before anything is allocated; and the refusal of one that executes code."""
+"""What is refused: a file that claims more than it may hold, is damaged, or executes code."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from score.predicted import ScoresError
@@ -30,6 +31,22 @@ def check_size(path: Path) -> None:
     """Refuse a file that is read as a whole and longer than all scores could be."""
     if path.stat().st_size > 8 * MAX_NUMBERS:
         raise ScoresError(f"is {path.stat().st_size / 2**30:.0f} GiB long; at most 4 GiB are read")
+
+
+@contextmanager
+def refused(what: str, *errors: type[Exception]) -> Iterator[None]:
+    """Say on one line what is wrong with a file whose reading ends in one of the errors.
+
+    Raises:
+        ScoresError: `what`, and the error's own words.
+    """
+    try:
+        yield
+    except ScoresError:
+        raise
+    except errors as error:
+        words = " ".join(str(error).split())[:100]
+        raise ScoresError(f"{what} ({type(error).__name__}: {words})") from error
 
 
 def needs_code(what: str, path: Path, read: str) -> ScoresError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from score.formats.arrays import MAGIC as NPY
 from score.formats.arrays import read_npy, read_npz
 from score.formats.folders import read_folder
-from score.formats.limits import needs_code
+from score.formats.limits import needs_code, refused
 from score.formats.tables import MAGIC as PARQUET
 from score.formats.tables import read_csv, read_parquet
 from score.formats.tensors import read_pt, read_safetensors
@@ -74,13 +74,8 @@ def _read(path: Path) -> Scores:
 
 
 def _archive(path: Path) -> Scores:
-    try:
+    damaged = (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError)
+    with refused("is a damaged archive", *damaged):
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-        if any(name.endswith("data.pkl") for name in names):
-            return read_pt(path)
-        return read_npz(path)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
-        raise ScoresError(f"is a damaged archive ({' '.join(str(error).split())[:80]})") from error
+        return read_pt(path) if any(name.endswith("data.pkl") for name in names) else read_npz(path)

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from score.formats.limits import MAX_NUMBERS, check_shape, check_size
+from score.formats.limits import MAX_NUMBERS, check_shape, check_size, refused
 from score.predicted import Scores, ScoresError
 
 MAGIC = b"PAR1"
@@ -22,14 +22,10 @@ VALUES = (
 def read_csv(path: Path) -> Scores:
     """Separated by commas, with names above the columns or without."""
     check_size(path)
-    try:
+    with refused("is no file of scores that can be read", ValueError):
         first = pd.read_csv(path, nrows=1, header=None)
         named = not all(pd.api.types.is_numeric_dtype(first[column]) for column in first)
         table = pd.read_csv(path, header=0 if named else None)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise ScoresError(
-            f"is no file of scores that can be read: {' '.join(str(error).split())[:120]}"
-        ) from error
     return _matrix(table.rename(columns=str), "csv") if not named else of_table(table, "csv")
 
 
@@ -44,18 +40,13 @@ def parquet_table(path: Path) -> pd.DataFrame:
     Raises:
         ScoresError: it is damaged or claims too much.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            shape = (file.metadata.num_rows, file.metadata.num_columns)
-            check_shape(shape)
-            sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
-            if sum(sizes) > 8 * MAX_NUMBERS:
-                raise ScoresError(f"claims {sum(sizes):,} bytes, more than is read")
-            table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, ScoresError):
-            raise
-        raise ScoresError(f"is a damaged Parquet file ({' '.join(str(error).split())[:100]})") from error
+    damaged = refused("is a damaged Parquet file", pa.ArrowException, OSError, ValueError)
+    with damaged, pq.ParquetFile(path) as file:
+        check_shape((file.metadata.num_rows, file.metadata.num_columns))
+        sizes = [file.metadata.row_group(i).total_byte_size for i in range(file.metadata.num_row_groups)]
+        if sum(sizes) > 8 * MAX_NUMBERS:
+            raise ScoresError(f"claims {sum(sizes):,} bytes, more than is read")
+        table: pd.DataFrame = file.read().to_pandas(ignore_metadata=True)
     return table
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from score.formats.limits import MAX_NUMBERS, check_shape, needs_code
+from score.formats.limits import MAX_NUMBERS, check_shape, needs_code, refused
 from score.predicted import Layout, Scores, ScoresError
 
 ALL_MODULES = "all_modules"
@@ -49,12 +49,11 @@ def _safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         length = int.from_bytes(file.read(8), "little")
         if length > min(size - 8, MOST_HEADER):
             raise ScoresError(f"claims a header of {length:,} bytes and is {size:,} long")
-        try:
+        damaged = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+        with refused("has a damaged header", *damaged):
             header = json.loads(file.read(length))
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             facts = [_fact(name, entry) for name, entry in entries.items()]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ScoresError(f"has a damaged header ({type(error).__name__})") from error
         for name, dtype, shape, begin, end in facts:
             if dtype not in DTYPES:
                 raise ScoresError(f"holds {name} of type {dtype}, expected real numbers")
@@ -80,10 +79,8 @@ def read_pt(path: Path) -> Scores:
     _check_archive(path)
     import torch
 
-    try:
+    with refused("cannot be read by torch", Exception):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ScoresError(f"cannot be read by torch ({' '.join(str(error).split())[:100]})") from error
     tensors = _tensors(content)
     if not tensors:
         raise ScoresError(f"holds a {type(content).__name__}, expected a tensor of scores")
@@ -136,7 +133,7 @@ def _check_archive(path: Path) -> None:
 def _named(pickle: bytes) -> Iterator[str]:
     """Every "module name" that a pickle refers to; it is taken apart, not run."""
     recent: list[str] = []
-    try:
+    with refused("holds a damaged pickle", Exception):
         for opcode, argument, _ in pickletools.genops(pickle):
             if opcode.name in ("GLOBAL", "INST"):
                 yield str(argument)
@@ -144,5 +141,3 @@ def _named(pickle: bytes) -> Iterator[str]:
                 yield " ".join(recent[-2:])
             elif isinstance(argument, str) and "UNICODE" in opcode.name:
                 recent = [*recent[-1:], argument]
-    except Exception as error:
-        raise ScoresError("holds a damaged pickle") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from score.formats.limits import check_shape, check_size
+from score.formats.limits import check_shape, check_size, refused
 from score.predicted import Scores, ScoresError
 
 INFLUENCE = "influence"
@@ -15,10 +15,8 @@ INFLUENCE = "influence"
 def read_json(path: Path) -> Scores:
     """Rows by test point; of pytorch_influence_functions the list `influence` of each."""
     check_size(path)
-    try:
+    with refused("is damaged JSON", ValueError, RecursionError):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ScoresError(f"is damaged JSON ({' '.join(str(error).split())[:80]})") from error
     if isinstance(content, dict):
         return _by_test_point(content)
     return Scores(values=_rows(content), form="json")
@@ -37,12 +35,8 @@ def _by_test_point(content: dict[str, Any]) -> Scores:
 
 
 def _rows(content: Any) -> np.ndarray:
-    try:
+    with refused("holds lists of different lengths, expected one score for each training point", ValueError):
         values = np.asarray(content)
-    except ValueError as error:
-        raise ScoresError(
-            "holds lists of different lengths, expected one score for each training point"
-        ) from error
     if values.dtype.kind not in "fiu":
         raise ScoresError("holds more than numbers, expected a list of scores for each test point")
     if values.ndim == 3 and values.shape[2] == 1:

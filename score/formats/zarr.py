@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from score.formats.limits import check_shape
+from score.formats.limits import check_shape, refused
 from score.predicted import Scores, ScoresError
 
 NAMES = ("zarr.json", ".zarray")
@@ -102,7 +102,7 @@ def _chunk(file: Path, array: _Array) -> np.ndarray:
     if stored > 2 * length + 2**16:
         raise ScoresError(f"holds a chunk of {stored:,} bytes where {length:,} are expected")
     content = file.read_bytes()
-    try:
+    with refused(f"has a damaged chunk {file.name}", pa.ArrowException, OSError, ValueError):
         # No more is unpacked than the metadata say.
         plain = (
             content
@@ -110,5 +110,3 @@ def _chunk(file: Path, array: _Array) -> np.ndarray:
             else pa.Codec(array.compression).decompress(content, decompressed_size=length, asbytes=True)
         )
         return np.frombuffer(plain, dtype=array.dtype).reshape(array.chunk).astype(np.float64)
-    except (pa.ArrowException, OSError, ValueError) as error:
-        raise ScoresError(f"has a damaged chunk {file.name}") from error
