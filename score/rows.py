@@ -163,17 +163,16 @@ def _r_at_all_shifts(
     ones, ys, squares = (np.conj(np.fft.rfft(array, size)) for array in at)
     of_x, of_squares, inside = (np.fft.rfft(array, size) for array in (x, x * x, np.ones_like(x)))
 
-    def summed(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-        found = np.fft.irfft(left * right, size)
-        return np.concatenate([found[-(len(x) - 1) :], found[: len(x)]])
-
-    count = np.round(summed(inside, ones))
+    products = np.fft.irfft(
+        [inside * ones, of_x * ones, inside * ys, of_x * ys, of_squares * ones, inside * squares], size
+    )
+    summed = np.concatenate([products[:, -(len(x) - 1) :], products[:, : len(x)]], axis=1)
+    count, sum_x, sum_y, sum_xy, sum_xx, sum_yy = summed
+    count = np.round(count)
     enough = (count >= len(y) / 2) & (count >= LEAST_POINTS)
     count = np.where(enough, count, 1.0)
-    sum_x, sum_y = summed(of_x, ones), summed(inside, ys)
-    cov = summed(of_x, ys) - sum_x * sum_y / count
-    var_x = summed(of_squares, ones) - sum_x**2 / count
-    var_y = summed(inside, squares) - sum_y**2 / count
+    cov = sum_xy - sum_x * sum_y / count
+    var_x, var_y = sum_xx - sum_x**2 / count, sum_yy - sum_y**2 / count
     # A window in which nothing varies has no correlation, only rounding.
     floor = 1e-9 * len(y)
     usable = enough & (var_x > floor * var_x.max()) & (var_y > floor * var_y.max())
