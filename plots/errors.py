@@ -155,12 +155,12 @@ def _draw_panel(axes: Axes, bands: Sequence[Band], edges: Float[np.ndarray, " ed
 
 
 def _write(axes: Axes, band: Band, top: float) -> None:
-    """Title and note of a band in its upper left corner."""
+    """Title and note of a band in its upper left corner; a long title makes no panel narrower."""
     place = axes.get_yaxis_transform()
     title = axes.text(INDENT, top - 0.04, band.title, transform=place, va="top", parse_math=False)
-    title.set(fontsize=TITLE_SIZE, gid="band")
+    title.set(fontsize=TITLE_SIZE, gid="band", in_layout=False)
     note = axes.text(INDENT, top - BAND_TITLE, band.note, transform=place, va="top", gid="note")
-    note.set(color=VERMILLION, fontsize=NOTE_SIZE)
+    note.set(color=VERMILLION, fontsize=NOTE_SIZE, in_layout=False)
 
 
 def _lay_out(num_panels: int, panel_height: float) -> tuple[Figure, list[Axes]]:
