@@ -216,7 +216,7 @@ MESSAGES = {
     ("repro {}", "repro/folder/checked_files.py #1"): (
         "tests/test_lds.py::test_damaged_scores_are_made_again_by_the_command_that_check_names"
     ),
-    ("repro run {}", "repro/diagnosing/groups.py #1"): (
+    ("repro run {}", "repro/diagnosing/panels.py #1"): (
         f"{REMEDIES}::test_a_diagnosis_of_groups_by_a_method_that_has_not_predicted_them"
     ),
     ("repro {}", "repro/configuration/compose.py #1"): f"{REMEDIES}::test_a_stage_before_training",

@@ -63,7 +63,7 @@ WHERE = {
     "repro/sweep/job.py": "this program",
     "repro/__init__.py": "the functions that the package offers, by their listed names",
     "parallel/launch.py": "this program",
-    "cli/browser.py": "the page that was just written",
+    "cli/commands/figure.py": "the page that was just written",
 }
 """Where something is called by its name or a program is started, and what."""
 
