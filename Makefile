@@ -97,7 +97,7 @@ wheel: .venv/installed-release  ## wheel and sdist in dist/, checked; the figure
 	rm -rf dist .venv-wheel
 	$(BIN)/python -m build -q
 	$(BIN)/twine check --strict dist/*
-	$(PYTHON) -m venv .venv-wheel
+	$(BIN)/python -m venv .venv-wheel
 	.venv-wheel/bin/pip install -q -c constraints.txt dist/*.whl
 	cd .venv-wheel && bin/repro run data=digits $(addprefix --method ,$(METHODS)) output_dir=outputs/demo
 	cd .venv-wheel && bin/repro report data=digits output_dir=outputs/demo

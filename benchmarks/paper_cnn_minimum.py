@@ -40,8 +40,11 @@ BASIS = 400
 """Products with H that Lanczos may take; in float32, as they only precondition and tell signs."""
 SOLVED, NEWTON_SOLVED, INVERSE_SOLVED, MOST = 1e-6, 1e-4, 1e-2, 100
 """Relative residuals of s_test, a Newton step and inverse iteration, and the products that each may take."""
-REMOVED_TOLERANCE, MOST_STEPS = 5e-8, 60
-"""Gradient norm of a model without a point, and the iterations that it may take."""
+REMOVED_TOLERANCE, REST, MOST_STEPS = 5e-8, 1e-6, 60
+"""Gradient norms at which a model without a point is solved, and at which it has come to rest all the same;
+the iterations that it may take."""
+SMALL_CHANGE = 0.01
+"""Of the test loss: below it the way is near that of first order."""
 TOLERANCE, NEWTON_STEPS = 1e-10, 3
 """‖∇R(θ̂)‖, and the Newton steps that it may take from where L-BFGS ended."""
 
@@ -109,6 +112,8 @@ def curvature_at(risk: AutogradRisk, theta: Float[Tensor, " p"], folder: Path) -
         }
         write_atomically(kept, lambda path: torch.save(state, path))
     state = torch.load(kept, weights_only=True)
+    if len(state["basis"]) != BASIS:
+        sys.exit(f"{kept} has another basis: remove it, and what was found by it: {folder / 'removals.csv'}")
     return Curvature(Scale(state["factor"]), state["basis"], state["values"], state["residuals"])
 
 
@@ -241,14 +246,19 @@ def removals(
 
 
 def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> None:
-    """The figure of the drawn points, and how well predictions agree."""
-    found = agreement(table["predicted_change"], table["actual_change"])
-    console.print(
-        f"{found.points} drawn points: r {found.pearson:.4f}, Spearman's {found.spearman:.4f}, slope "
-        f"{found.slope:.3f}, largest ‖∇R₋ᵢ‖ {table['gradient_norm'].max():.1e}"
-    )
+    """How well predictions agree with what drawn points do, and the figure of those that came to rest."""
+    rest = table[table["gradient_norm"] <= REST]
+    small = rest[rest["predicted_change"].abs() < SMALL_CHANGE]
+    parts = {"drawn": table, "at rest": rest, f"of these predicted below {SMALL_CHANGE}": small}
+    for name, part in parts.items():
+        found = agreement(part["predicted_change"], part["actual_change"])
+        console.print(
+            f"{found.points} points {name}: r {found.pearson:.4f}, Spearman's {found.spearman:.4f}, slope "
+            f"{found.slope:.3f}, largest ‖∇R₋ᵢ‖ {part['gradient_norm'].max():.1e}"
+        )
+    found = agreement(rest["predicted_change"], rest["actual_change"])
     # No certificate: the error is of first order, and not proven.
-    shown = table.assign(
+    shown = rest.assign(
         method="cg", test_index=target, predicted_stderr=0.0, certificate=np.nan, truth=CONTINUED
     )
     figure = draw_leave_one_out(shown, {("cg", target): found}, {"cg": "CNN at its minimum"})

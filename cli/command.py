@@ -34,10 +34,11 @@ def command(function: Command, *, quiet: bool = True, opens_folder: bool = True)
     def wrapped(
         quiet: bool = False, log_json: bool = False, trust_code: Sequence[str] | None = None, **own: Any
     ) -> None:
-        from repro.folder.trust import trusting
+        with speaking(quiet=quiet, log_json=log_json), _exit_codes():
+            from repro.folder.trust import trusting
 
-        with speaking(quiet=quiet, log_json=log_json), _exit_codes(), trusting(trust_code or []):
-            function(**own)
+            with trusting(trust_code or []):
+                function(**own)
 
     # Typer reads the options off the signature.
     signature = inspect.signature(function)

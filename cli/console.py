@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, ConsoleOptions, JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod, OverflowMethod
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -80,7 +80,8 @@ def _logged_lines_said() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in SPEAKING]
     before = [(logger.handlers, logger.level, logger.propagate) for logger in loggers]
     for logger in loggers:
-        logger.handlers, logger.propagate = [_Saying()], False
+        others = [handler for handler in logger.handlers if not isinstance(handler, _Saying)]
+        logger.handlers, logger.propagate = [*others, _Saying()], False
         logger.setLevel(logging.INFO)
     try:
         yield
@@ -158,7 +159,10 @@ def show(
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, title=title)
     for heading, (_, form) in columns.items():
         justify: JustifyMethod = "right" if form else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading not in fold)
+        # What is cut off ends in …, so that no part of a number passes for the whole.
+        breaks = heading in fold
+        overflow: OverflowMethod = "fold" if breaks else "ellipsis"
+        table.add_column(heading, justify=justify, overflow=overflow, no_wrap=not breaks)
     for row in rows:
         table.add_row(*(_cell(row[key], form) for key, form in columns.values()))
     out.print(table)

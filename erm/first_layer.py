@@ -76,8 +76,9 @@ class FirstLayer:
 
         gradient = partial(grad(loss_after, argnums=(1, 2)), self.module, y=y)
 
-        def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> Any:
-            return jvp(gradient, (a, others), (along_a, along_others))[1]
+        def derivative(along_a: Tensor, along_others: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            found: tuple[Tensor, dict[str, Tensor]] = jvp(gradient, (a, others), (along_a, along_others))[1]
+            return found
 
         g, psi = vmap(derivative)(moved, {name: tangents[name] for name in others})
         weight = (g.transpose(1, 2).reshape(-1, len(x)) @ x).view(count, -1)

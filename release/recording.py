@@ -1,6 +1,6 @@
-"""A terminal in which the first commands of README run, as text in an SVG: `make recording`.
+"""What the first commands of README say, as the text of a terminal in an SVG: `make recording`.
 
-What is shown is what the commands said in this run, in the colours that a terminal gets.
+It is what the commands said on stdout in this run, in the colours that a terminal gets.
 """
 
 import os

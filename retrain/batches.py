@@ -1,4 +1,4 @@
-"""Which models this rank solves, in which batches, where those begin that are not new; where all are kept."""
+"""Which models this rank solves, in which batches, where new ones begin, and what rank 0 is sent."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -118,7 +118,7 @@ def batch_size_that_fits(problem: RemovalProblem, group: Group, *, pairs: int = 
 
 
 def gather_weights(cache: WeightCache, group: Group) -> None:
-    """Send rank 0 the files that its own folder lacks; ranks that share its folder send none.
+    """Send rank 0 the files that its own folder lacks, where machines share no disk; others send none.
 
     File names are checksums of their content, so equal names are equal files. In one process there is nothing
     to send.

@@ -53,7 +53,11 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class ContinuedTraining(Retrainer):
-    """A `Retrainer` without certificates; its cache also keeps the state of models that are under way."""
+    """A `Retrainer` without certificates; its cache also keeps the state of models that are under way.
+
+    It tells no amplification: these are no minima whose first order could be told. No norm certifies
+    them.
+    """
 
     training: Training
     """What has made θ̂."""

@@ -43,7 +43,8 @@ def local_changes(
         parts: stored models, a file at a time.
         base: what they are held against, and how far that may be from its own minimum: infinite where nothing
             bounds it.
-        label: of all models; None for the label and the margin that each is stored with.
+        label: of all models; None for the label and the margin that each is stored with. A model that is
+            stored without them is undecided, and no certificate holds for it.
     """
     curvatures = 2 * loss_curvatures(risk, theta, x_test, y_test)
 
@@ -62,6 +63,8 @@ def local_changes(
             name, margin = label or UNDECIDED, 0.0
             if label is None and part.local is not None:
                 name, margin = LABELS[part.local.labels[place]], float(part.local.margins[place])
+            elif label is None:
+                certificate = torch.full_like(certificate, torch.inf)
             found.append((rows, after - before, certificate, name, margin))
     found.sort(key=lambda model: model[0])
     return Changes(

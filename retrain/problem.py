@@ -81,7 +81,7 @@ class RemovalProblem:
         """The ranks that have the other examples."""
         return ALONE if self.rows is None else self.group
 
-    def l2_of(self, num_removed: Float64[Tensor, "*B"]) -> Float64[Tensor, "*B"] | float:
+    def l2_of(self, num_removed: Float[Tensor, "*B"]) -> Float[Tensor, "*B"] | float:
         """λ of each R₋S, the modulus of its strong convexity, by |S|."""
         n = self.num_examples
         return self.l2 * (n / (n - num_removed)) if self.scales_l2 else self.l2
@@ -176,7 +176,7 @@ class RemovalProblem:
         return self._gradient(removals, differences, self.single)
 
     def measure(self, removals: RemovalBatch, differences: Float[Tensor, "B K d"]) -> Measurement:
-        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64."""
+        """∇R₋S(θ̂ + Δ), L2 inside, and its norm, by one pass over the examples in float64, as Δ has to be."""
         gradients = self._gradient(removals, differences, self.double)
         norms = self.broadcast(gradients.flatten(1).norm(dim=1))
         return Measurement(differences=differences, gradients=gradients, norms=norms)

@@ -76,6 +76,7 @@ class SingleRisks:
             ahead, behind = (self.derivatives(2, thetas + s * v, removals, v) for s in (step, -step))
             full, without = ahead.full - behind.full, ahead.without - behind.without
             return Pair(full / (2 * step), without / (2 * step))
+        _check(order, v, thetas, removals)
         full, without = torch.empty_like(thetas), torch.empty_like(thetas)
         for place, rows in enumerate(removals):
             along = None if v is None else v[place]
@@ -86,6 +87,7 @@ class SingleRisks:
     def removed_sums(
         self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Vectors:
+        _check(order, v, thetas, removals)
         penalised, decay = thetas if v is None else v, decay_of(self.risk)
         found = torch.zeros_like(penalised)
         for place, rows in enumerate(removals):
@@ -94,6 +96,12 @@ class SingleRisks:
                 mean = _derivative(some, thetas[place], None if v is None else v[place])
                 found[place] = len(rows) * (mean - decay * penalised[place])
         return found
+
+
+def _check(order: int, v: Vectors | None, thetas: Vectors, removals: tuple[Removal, ...]) -> None:
+    """Raise ValueError unless v and the removals are what the order and the models need."""
+    if order not in (1, 2) or (v is None) != (order == 1) or len(removals) != len(thetas):
+        raise ValueError(f"order {order} of {len(thetas)} models without {len(removals)} removals")
 
 
 def _derivative(

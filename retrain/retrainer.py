@@ -151,7 +151,11 @@ class Retrainer(ABC):
 
     @abstractmethod
     def prepare(self, missing: tuple[Removal, ...]) -> tuple[int, SolveBatch]:
-        """Of the models that are missing: how many fit into a batch, and what solves one."""
+        """Of the models that are missing: how many fit into a batch, and what solves one.
+
+        What all batches share is made here. It is called once, on every rank and with the same models, as
+        ranks may make it together; not where nothing is missing.
+        """
 
     def models(self, removals: Collection[Removal] | None = None) -> SolvedModels:
         """How far its models are; those that it does not have are left out."""

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -108,6 +109,18 @@ def test_what_was_damaged_is_named(copied: RunFolder, name: str) -> None:
     result = repro("check", copied.path)
     assert result.exit_code == 1
     assert path.name in result.stdout
+
+
+@pytest.mark.parametrize("wrong", [{"pearson": "0.9"}, {"points": True}, {"slope": []}], ids=repr)
+def test_a_summary_of_another_form_is_named_on_one_line(copied: RunFolder, wrong: dict[str, Any]) -> None:
+    summary = json.loads(copied.summary.read_text())
+    summary["methods"]["grad_dot"].update(wrong)
+    write_json_result(copied, copied.summary, summary)
+    result = repro("check", str(copied.path))
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if "summary.json is not of the form" in line]
+    assert f"methods.grad_dot.agreement.{next(iter(wrong))}" in line
+    assert "pydantic" not in result.output
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from cli.console import speaking
+from cli import console
+from cli.console import show, speaking
 from cli.words.registry import say_result
 
 
@@ -28,6 +29,20 @@ def test_a_program_is_told_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     said = json.loads(capsys.readouterr().out)
     assert said["event"] == "curvature_measured"
     assert (said["largest_eigenvalue"], said["rank"]) == (2.5, 7)
+
+
+@pytest.mark.parametrize("width", [30, 60])
+def test_where_a_table_does_not_fit_nothing_that_is_cut_off_passes_for_the_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setattr(console, "out", console.PlainConsole(width=width))
+    names = [f"number {k}" for k in range(8)]
+    show("x", {name: (name, ".6f") for name in names}, [dict.fromkeys(names, 0.123456)])
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if "─" not in line]
+    heading, numbers = (line for line in lines if line)
+    assert numbers
+    assert all(number == "0.123456" or number.endswith("…") for number in numbers)
+    assert any(word.endswith("…") for word in heading)
 
 
 def test_what_is_no_record_is_refused() -> None:

@@ -43,8 +43,8 @@ class Written(BaseModel):
     """When something was written, and by which version of this tool; None where that is not recorded."""
 
     model_config = ConfigDict(strict=True, frozen=True)
-    time: str | None = None
-    version: str | None = None
+    time: Annotated[str | None, _or(None)] = None
+    version: Annotated[str | None, _or(None)] = None
 
     def moment(self) -> str:
         """To the minute, in words."""
@@ -57,7 +57,7 @@ class Written(BaseModel):
 class Failure(Written):
     """A later request for the same predictions, which failed."""
 
-    settings: dict[str, Any] = {}
+    settings: Annotated[dict[str, Any], _or({})] = {}
 
 
 class SolutionRecord(BaseModel):

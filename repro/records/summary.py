@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from plots.agreement import Agreement
 from repro.folder.manifest import write_json_result
@@ -94,20 +94,27 @@ def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None
         OSError: it is not there.
         ValueError, LookupError, TypeError, AttributeError: it is not of the form that this tool writes.
     """
-    text = (path or folder.summary).read_text(encoding="utf-8")
+    path = path or folder.summary
+    text = path.read_text(encoding="utf-8")
     content = printable_strings(json.loads(text, object_hook=_with_nan))
     points = content.get("test_points", {str(targets[0]): content})
-    return {int(target): _point(point) for target, point in points.items()}
+    return {int(target): _point(point, path.name) for target, point in points.items()}
 
 
 def _with_nan(content: dict[str, Any]) -> dict[str, Any]:
     return {key: math.nan if value is None else value for key, value in content.items()}
 
 
-def _point(content: dict[str, Any]) -> PointSummary:
+def _point(content: dict[str, Any], name: str) -> PointSummary:
     methods = {
-        name: {"agreement": found, "seconds": found["seconds"]} for name, found in content["methods"].items()
+        method: {"agreement": found, "seconds": found["seconds"]}
+        for method, found in content["methods"].items()
     }
     point = content | {"methods": methods, "basins": content.get("local_certificates")}
-    # From JSON, where strict means that no text and no truth value passes for a number.
-    return _POINT.validate_json(json.dumps(point), strict=True)
+    try:
+        # From JSON, where strict means that no text and no truth value passes for a number.
+        return _POINT.validate_json(json.dumps(point), strict=True)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"]))
+        raise TypeError(f"{name} is not of the form that this tool writes: {where}: {wrong['msg']}") from None

@@ -42,7 +42,7 @@ def refused(what: str, *errors: type[Exception]) -> Iterator[None]:
     """
     try:
         yield
-    except ScoresError:
+    except (ScoresError, FileNotFoundError):
         raise
     except errors as error:
         words = " ".join(str(error).split())[:100]
