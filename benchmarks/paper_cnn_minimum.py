@@ -40,9 +40,8 @@ BASIS = 400
 """Products with H that Lanczos may take; in float32, as they only precondition and tell signs."""
 SOLVED, NEWTON_SOLVED, INVERSE_SOLVED, MOST = 1e-6, 1e-4, 1e-2, 100
 """Relative residuals of s_test, a Newton step and inverse iteration, and the products that each may take."""
-REMOVED_TOLERANCE, REST, MOST_STEPS = 5e-8, 1e-6, 60
-"""Gradient norms at which a model without a point is solved, and at which it has come to rest all the same;
-the iterations that it may take."""
+REMOVED_TOLERANCE, MOST_STEPS = 5e-8, 60
+"""Gradient norm at which a model without a point has come to rest, and the iterations that it may take."""
 SMALL_CHANGE = 0.01
 """Of the test loss: below it the way is near that of first order."""
 TOLERANCE, NEWTON_STEPS = 1e-10, 3
@@ -247,7 +246,7 @@ def removals(
 
 def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> None:
     """How well predictions agree with what drawn points do, and the figure of those that came to rest."""
-    rest = table[table["gradient_norm"] <= REST]
+    rest = table[table["gradient_norm"] <= REMOVED_TOLERANCE]
     small = rest[rest["predicted_change"].abs() < SMALL_CHANGE]
     parts = {"drawn": table, "at rest": rest, f"of these predicted below {SMALL_CHANGE}": small}
     for name, part in parts.items():

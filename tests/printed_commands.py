@@ -232,6 +232,7 @@ MESSAGES = {
 EXEMPT = {
     "pip install -c constraints.txt -e .": "changes the environment that the tests run in",
     "python -m build -q": "makes dist/; a step of the workflow",
+    "python -m venv .venv-wheel": "makes an environment; a step of the workflow",
     "python -m release.container Containerfile": "makes an environment; a step of the workflow",
     "python -m release.recording docs/first_run.svg": "writes a page; a test compares it with a run",
     "python -m release.workflow .github/workflows/ci.yml": "the tests are one of its steps",
