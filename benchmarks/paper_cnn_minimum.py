@@ -260,7 +260,13 @@ def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> No
     shown = rest.assign(
         method="cg", test_index=target, predicted_stderr=0.0, certificate=np.nan, truth=CONTINUED
     )
-    figure = draw_leave_one_out(shown, {("cg", target): found}, {"cg": "CNN at its minimum"})
+    selection = (
+        f"{len(rest)} of {len(table)} drawn images; without the others it did not come to rest. "
+        "H is singular along a shift of the last biases"
+    )
+    figure = draw_leave_one_out(
+        shown, {("cg", target): found}, {"cg": "CNN at its minimum"}, selection=selection
+    )
     save(figure, folder / "cnn_minimum.png")
 
 
