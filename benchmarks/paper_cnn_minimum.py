@@ -12,6 +12,7 @@ cnn_minimum.png.
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,8 @@ SOLVED, NEWTON_SOLVED, INVERSE_SOLVED, MOST = 1e-6, 1e-4, 1e-2, 100
 """Relative residuals of s_test, a Newton step and inverse iteration, and the products that each may take."""
 REMOVED_TOLERANCE, MOST_STEPS = 5e-8, 60
 """Gradient norm at which a model without a point has come to rest, and the iterations that it may take."""
-SMALL_CHANGE = 0.01
-"""Of the test loss: below it the way is near that of first order."""
+BANDS = (0.0, 0.003, 0.01, 0.02, 0.05)
+"""Between which predicted changes are, in absolute value, that the table of actual ones has a row for."""
 TOLERANCE, NEWTON_STEPS = 1e-10, 3
 """‖∇R(θ̂)‖, and the Newton steps that it may take from where L-BFGS ended."""
 
@@ -247,15 +248,20 @@ def removals(
 def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> None:
     """How well predictions agree with what drawn points do, and the figure of those that came to rest."""
     rest = table[table["gradient_norm"] <= REMOVED_TOLERANCE]
-    small = rest[rest["predicted_change"].abs() < SMALL_CHANGE]
-    parts = {"drawn": table, "at rest": rest, f"of these predicted below {SMALL_CHANGE}": small}
+    sizes = rest["predicted_change"].abs()
+    parts = {"drawn": table, "at rest": rest} | {
+        f"of these predicted from {low:g} to {high:g}": rest[(sizes >= low) & (sizes < high)]
+        for low, high in pairwise(BANDS)
+    }
+    found = {name: agreement(part["predicted_change"], part["actual_change"]) for name, part in parts.items()}
     for name, part in parts.items():
-        found = agreement(part["predicted_change"], part["actual_change"])
+        one, times = found[name], part["actual_change"] / part["predicted_change"]
+        off = (part["actual_change"] - part["predicted_change"]).abs()
         console.print(
-            f"{found.points} points {name}: r {found.pearson:.4f}, Spearman's {found.spearman:.4f}, slope "
-            f"{found.slope:.3f}, largest ‖∇R₋ᵢ‖ {part['gradient_norm'].max():.1e}"
+            f"{one.points} points {name}: r {one.pearson:.4f}, Spearman's {one.spearman:.4f}, slope "
+            f"{one.slope:.3f}; actual {times.min():.2f} to {times.max():.2f} times predicted, median "
+            f"{times.median():.2f}; off by {off.median():.1e} in the median, at most {off.max():.1e}"
         )
-    found = agreement(rest["predicted_change"], rest["actual_change"])
     # No certificate: the error is of first order, and not proven.
     shown = rest.assign(
         method="cg", test_index=target, predicted_stderr=0.0, certificate=np.nan, truth=CONTINUED
@@ -265,7 +271,7 @@ def draw(table: pd.DataFrame, target: int, folder: Path, console: Console) -> No
         "H is singular along a shift of the last biases"
     )
     figure = draw_leave_one_out(
-        shown, {("cg", target): found}, {"cg": "CNN at its minimum"}, selection=selection
+        shown, {("cg", target): found["at rest"]}, {"cg": "CNN at its minimum"}, selection=selection
     )
     save(figure, folder / "cnn_minimum.png")
 

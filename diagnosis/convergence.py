@@ -67,12 +67,7 @@ def check_convergence(left: Left, typical_effect: float, fit: str = "newton") ->
         "typical_effect": typical_effect,
     }
     if not typical_effect > 0:
-        return Verdict(
-            check="converged",
-            passed=None,
-            evidence=f"{said}; no removal is predicted to, so there is nothing to hold that against",
-            numbers=numbers,
-        )
+        return _nothing_to_hold_against("converged", said, numbers)
     ratio = left.change / typical_effect
     passed = _state(ratio, left.at_most / typical_effect)
     lucky = passed is None and ratio <= LEFT
@@ -84,6 +79,11 @@ def check_convergence(left: Left, typical_effect: float, fit: str = "newton") ->
         remedy="" if passed else _remedy(left, typical_effect, fit),
         numbers=numbers | {"ratio": ratio},
     )
+
+
+def _nothing_to_hold_against(check: str, said: str, numbers: dict[str, float]) -> Verdict:
+    evidence = f"{said}; no removal is predicted to, so there is nothing to hold that against"
+    return Verdict(check=check, passed=None, evidence=evidence, numbers=numbers)
 
 
 def _state(ratio: float, at_most: float) -> bool | None:
@@ -114,12 +114,7 @@ def check_training_noise(change: float, largest_effect: float, fit: str = "newto
     numbers = {"change_with_another_seed": change, "largest_effect": largest_effect}
     moved = f"trained again with another seed and nothing removed, the test loss moves by {abs(change):.1e}"
     if not largest_effect > 0:
-        return Verdict(
-            check="training noise",
-            passed=None,
-            evidence=f"{moved}; no removal is predicted to, so there is nothing to hold that against",
-            numbers=numbers,
-        )
+        return _nothing_to_hold_against("training noise", moved, numbers)
     ratio = abs(change) / largest_effect
     passed = ratio <= TRAINING_NOISE
     return Verdict(

@@ -1,9 +1,7 @@
 """The linear datamodeling score of a method from groups.csv, and whether lds.json has it."""
 
-import json
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -13,6 +11,7 @@ from plots.agreement import comparable
 from plots.rank_interval import RankCorrelation, spearman_interval
 from repro.folder.paths import RunFolder
 from repro.printable import printable
+from repro.records.datamodeling import RecordedDatamodeling, read_datamodeling
 
 REMEDY = "`repro lds` with the overrides of the table makes it again"
 NUMBERS = ("predicted_change", "actual_change", "certificate")
@@ -44,9 +43,9 @@ def check_datamodeling(folder: RunFolder) -> list[Verdict]:
         OSError, ValueError, LookupError, TypeError, AttributeError: a file is missing, or not of the form
             that this tool writes.
     """
-    if not folder.datamodeling.exists():
+    recorded = read_datamodeling(folder)
+    if recorded is None:
         return []
-    recorded = json.loads(folder.datamodeling.read_text(encoding="utf-8"))
     # Read as text first: pandas may lose the last digit of a number, which may decide a tie.
     table = pd.read_csv(folder.groups, dtype=dict.fromkeys(NUMBERS, str))
     table = table.astype(dict.fromkeys(NUMBERS, np.float64))
@@ -57,48 +56,42 @@ def check_datamodeling(folder: RunFolder) -> list[Verdict]:
     if faults:
         evidence = "lds.json does not follow from groups.csv: " + ", ".join(faults)
     found = Verdict(check=check, passed=not faults, evidence=evidence, remedy=REMEDY if faults else "")
-    if "sgd_truth" not in recorded:
+    if not recorded.sgd_seeds:
         return [found]
     again = "lds.json has scores by losses of SGD, whose models are not kept and not trained again"
     return [found, Verdict(check=f"{check} by SGD", passed=None, evidence=again)]
 
 
-def _faults(table: pd.DataFrame, recorded: Mapping[str, object]) -> list[str]:
+def _faults(table: pd.DataFrame, recorded: RecordedDatamodeling) -> list[str]:
     """What of lds.json is not as found now."""
-    rows, methods = comparable(table), recorded["methods"]
-    if not isinstance(methods, dict):
-        raise TypeError("methods of lds.json: expected an object")
-    faults = [
-        name
-        for name, found in (
-            ("models", float(rows["removal"].nunique())),
-            ("max_certificate", float(table["certificate"].max())),
-        )
-        if not _same(recorded[name], found)
-    ]
-    for method, known in methods.items():
+    rows = comparable(table)
+    faults = [] if recorded.models == rows["removal"].nunique() else ["models"]
+    if not _same(recorded.max_certificate, float(table["certificate"].max())):
+        faults.append("max_certificate")
+    for method, known in recorded.methods.items():
         points = scores_of_method(rows[rows["method"] == method])
         if not points:
             faults.append(f"{method}, which has no rows")
             continue
-        if set(known["test_points"]) != {str(target) for target in points}:
+        if known.test_points.keys() != {str(target) for target in points}:
             faults.append(f"test points of {method}")
             continue
         scores = {
-            f"test point {target}": (known["test_points"][str(target)], points[target]) for target in points
+            f"test point {target}": (known.test_points[str(target)], found)
+            for target, found in points.items()
         }
-        scores["mean"] = (known["mean"], mean_score(points.values()))
+        scores["mean"] = (known.mean, mean_score(points.values()))
         faults += [
             f"{name} of {method}, {where}"
             for where, (written, found) in scores.items()
-            for name, value in asdict(found).items()
-            if not _same(written[name], value)
+            for name in ENDS
+            if not _same(getattr(written, name), getattr(found, name))
         ]
     return faults
 
 
-def _same(recorded: object, value: float) -> bool:
-    """Within rounding; what is not finite is null in the file."""
-    if recorded is None or not math.isfinite(value):
-        return recorded is None and not math.isfinite(value)
-    return isinstance(recorded, (int, float)) and math.isclose(recorded, value, rel_tol=1e-9, abs_tol=1e-12)
+def _same(recorded: float, value: float) -> bool:
+    """Within rounding; what is not finite is null in the file, and so NaN."""
+    if math.isnan(recorded) or not math.isfinite(value):
+        return math.isnan(recorded) and not math.isfinite(value)
+    return math.isclose(recorded, value, rel_tol=1e-9, abs_tol=1e-12)

@@ -71,12 +71,12 @@ class SingleRisks:
     def derivatives(
         self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
+        check_arguments(order, 3, thetas, removals, v)
         if order == 3 and v is not None:
             step = SMALL_STEP / v.norm(dim=1, keepdim=True)
             ahead, behind = (self.derivatives(2, thetas + s * v, removals, v) for s in (step, -step))
             full, without = ahead.full - behind.full, ahead.without - behind.without
             return Pair(full / (2 * step), without / (2 * step))
-        _check(order, v, thetas, removals)
         full, without = torch.empty_like(thetas), torch.empty_like(thetas)
         for place, rows in enumerate(removals):
             along = None if v is None else v[place]
@@ -87,7 +87,7 @@ class SingleRisks:
     def removed_sums(
         self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Vectors:
-        _check(order, v, thetas, removals)
+        check_arguments(order, 2, thetas, removals, v)
         penalised, decay = thetas if v is None else v, decay_of(self.risk)
         found = torch.zeros_like(penalised)
         for place, rows in enumerate(removals):
@@ -98,10 +98,13 @@ class SingleRisks:
         return found
 
 
-def _check(order: int, v: Vectors | None, thetas: Vectors, removals: tuple[Removal, ...]) -> None:
-    """Raise ValueError unless v and the removals are what the order and the models need."""
-    if order not in (1, 2) or (v is None) != (order == 1) or len(removals) != len(thetas):
-        raise ValueError(f"order {order} of {len(thetas)} models without {len(removals)} removals")
+def check_arguments(
+    order: int, highest: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None
+) -> None:
+    """Raise ValueError unless there is a removal for each model, and a v where the order has one."""
+    if not 1 <= order <= highest or (v is None) != (order == 1) or len(removals) != len(thetas):
+        along = "without a direction" if v is None else "along a direction"
+        raise ValueError(f"order {order} {along}, of {len(thetas)} models and {len(removals)} removals")
 
 
 def _derivative(

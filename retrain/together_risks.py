@@ -20,7 +20,7 @@ from erm.autograd import AutogradRisk
 from erm.risk import EmpiricalRisk
 from retrain.layer_passes import LayerPasses, layer_passes
 from retrain.removal import Removal
-from retrain.removed_risks import Pair, RemovedRisks, SingleRisks, Vectors
+from retrain.removed_risks import Pair, RemovedRisks, SingleRisks, Vectors, check_arguments
 
 
 def removed_risks(risk: EmpiricalRisk) -> RemovedRisks:
@@ -48,6 +48,7 @@ class TogetherRisks:
         self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Pair:
         """Third ones in float32: two digits are asked of them, and they are what costs most."""
+        check_arguments(order, 3, thetas, removals, v)
         of = (thetas,) if v is None else (thetas, v)
         if order < 3:
             return self._pair(order, removals, of, self.risk.decay * of[-1])
@@ -58,6 +59,7 @@ class TogetherRisks:
     def removed_sums(
         self, order: int, thetas: Vectors, removals: tuple[Removal, ...], v: Vectors | None = None
     ) -> Vectors:
+        check_arguments(order, 2, thetas, removals, v)
         return self._removed_sum(order, removals, (thetas,) if v is None else (thetas, v))
 
     @cached_property

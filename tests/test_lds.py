@@ -137,6 +137,20 @@ def test_damaged_scores_are_made_again_by_the_command_that_check_names(
     succeed("check", copy)
 
 
+@pytest.mark.parametrize("wrong", [{"value": "0.9"}, {"lowest": True}, {"highest": []}], ids=repr)
+def test_scores_of_another_form_are_named_on_one_line(
+    scored: tuple[Path, list[str]], tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    folder = RunFolder(shutil.copytree(scored[0], tmp_path / "run"))
+    forged = json.loads(folder.datamodeling.read_text())
+    forged["methods"]["exact"]["mean"].update(wrong)
+    write_json_result(folder, folder.datamodeling, forged)
+    result = repro("check", folder.path)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stdout.splitlines() if "lds.json is not of the form" in line]
+    assert f"methods.exact.mean.{next(iter(wrong))}" in line
+
+
 def test_scores_under_true_checksums_are_held_against_the_table(
     scored: tuple[Path, list[str]], tmp_path: Path
 ) -> None:

@@ -88,6 +88,24 @@ def test_the_climb_finds_the_largest_of_many_directions() -> None:
     assert float(found.lipschitz.max()) >= float(sampled)
 
 
+@pytest.mark.parametrize("kind", [SingleRisks, TogetherRisks])
+def test_derivatives_are_of_the_order_and_the_models_that_are_asked_for(
+    kind: type[SingleRisks] | type[TogetherRisks],
+) -> None:
+    risk, theta = network_at_minimum()
+    risks, thetas, removals = kind(risk), theta.expand(2, -1), ((), (3,))
+    for order, along, models in (
+        (1, thetas, removals),
+        (2, None, removals),
+        (4, thetas, removals),
+        (1, None, ((),)),
+    ):
+        with pytest.raises(ValueError, match=f"order {order}"):
+            risks.derivatives(order, thetas, models, along)
+    with pytest.raises(ValueError, match="order 3"):
+        risks.removed_sums(3, thetas, removals, thetas)
+
+
 def test_models_together_are_models_one_by_one() -> None:
     """Of every derivative; the third in float32, by a second derivative instead of a difference."""
     risk, theta = network_at_minimum()

@@ -94,6 +94,8 @@ def test_of_a_model_whose_facts_are_missing_nothing_is_said(network: LocallyCert
     found = local_changes(network.risk, network.theta, bare, base, *digits_test_points(2))
     assert found.truth == (UNDECIDED,) * 2
     assert (found.margin == 0).all()
+    assert found.certificate is not None
+    assert np.isinf(found.certificate).all()
 
 
 def test_every_model_is_at_its_tolerance_certified_and_of_the_basin(network: LocallyCertified) -> None:

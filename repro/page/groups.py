@@ -1,10 +1,7 @@
 """What the page on groups says: put together from the run, as `repro/stages/report.py` asks for it."""
 
 import dataclasses
-import json
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from pandas import DataFrame
@@ -18,7 +15,7 @@ from report.group_points import group_figure_data, shown_members
 from report.images import figure_uri
 from repro.configuration.compose import Config
 from repro.configuration.shortest import shortest_overrides
-from repro.datamodeling import ENDS, REMEDY, check_datamodeling
+from repro.datamodeling import REMEDY, check_datamodeling
 from repro.departures import method_titles
 from repro.drawing.figures import configured_style
 from repro.folder.manifest import file_checksum
@@ -30,7 +27,7 @@ from repro.page.examples import Pictures, methods_judged, methods_shown
 from repro.page.other import other_points
 from repro.page.provenance import describe_making
 from repro.page.retraining import Retraining, read_retraining
-from repro.printable import printable_strings
+from repro.records.datamodeling import read_datamodeling
 from repro.retraining import make_retrainer
 from repro.selection import describe_groups
 from repro.session import Session
@@ -134,33 +131,23 @@ def datamodeling_scores(folder: RunFolder) -> list[DatamodelingScore]:
     """A row for each method and test point; none where lds.json is not there, or not of groups.csv."""
     try:
         bad = [verdict for verdict in check_datamodeling(folder) if verdict.passed is False]
-        if bad or not folder.datamodeling.exists():
-            for verdict in bad:
-                warn(f"{verdict.evidence}, so that the page leaves it out: {verdict.remedy}")
-            return []
-        return list(_rows(_read(folder)["methods"]))
+        for verdict in bad:
+            warn(f"{verdict.evidence}, so that the page leaves it out: {verdict.remedy}")
+        known = None if bad else read_datamodeling(folder)
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         warn(f"{folder.datamodeling} is damaged ({error}), so that the page leaves it out: {REMEDY}")
-        return []
+        known = None
+    return [
+        DatamodelingScore(method=method, target=target, **dataclasses.asdict(score))
+        for method, found in (known.methods.items() if known else ())
+        for target, score in found.every.items()
+    ]
 
 
 def lds_line(folder: RunFolder, config: Config, scores: Sequence[DatamodelingScore]) -> list[str]:
     """The command line that makes the scores again, without `repro`."""
     methods = [word for name in dict.fromkeys(one.method for one in scores) for word in ("--method", name)]
-    seeds = _read(folder).get("sgd_seeds")
-    by_sgd = ["--sgd-seeds", str(int(seeds))] if seeds else []
+    known = read_datamodeling(folder)
+    by_sgd = ["--sgd-seeds", str(known.sgd_seeds)] if known and known.sgd_seeds else []
     own = [text for text in shortest_overrides(config) if not text.startswith("influence")]
     return ["lds", *methods, *by_sgd, *own]
-
-
-def _read(folder: RunFolder) -> dict[str, Any]:
-    found: dict[str, Any] = printable_strings(json.loads(folder.datamodeling.read_text(encoding="utf-8")))
-    return found
-
-
-def _rows(methods: Mapping[str, Any]) -> Iterator[DatamodelingScore]:
-    for method, found in methods.items():
-        points = found["test_points"]
-        for target, score in (points | ({"mean": found["mean"]} if len(points) > 1 else {})).items():
-            ends = {end: math.nan if score[end] is None else float(score[end]) for end in ENDS}
-            yield DatamodelingScore(method=method, target=target, **ends)

@@ -1,18 +1,17 @@
 """summary.json: how well each method agrees with the actual changes, and how well these are known."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from plots.agreement import Agreement
 from repro.folder.manifest import write_json_result
 from repro.folder.paths import RunFolder
-from repro.printable import printable_strings
 from repro.records.basins import Basins
+from repro.records.json_form import of_form, read_content
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,14 +94,9 @@ def read_summary(folder: RunFolder, targets: list[int], path: Path | None = None
         ValueError, LookupError, TypeError, AttributeError: it is not of the form that this tool writes.
     """
     path = path or folder.summary
-    text = path.read_text(encoding="utf-8")
-    content = printable_strings(json.loads(text, object_hook=_with_nan))
+    content = read_content(path)
     points = content.get("test_points", {str(targets[0]): content})
     return {int(target): _point(point, path.name) for target, point in points.items()}
-
-
-def _with_nan(content: dict[str, Any]) -> dict[str, Any]:
-    return {key: math.nan if value is None else value for key, value in content.items()}
 
 
 def _point(content: dict[str, Any], name: str) -> PointSummary:
@@ -110,11 +104,4 @@ def _point(content: dict[str, Any], name: str) -> PointSummary:
         method: {"agreement": found, "seconds": found["seconds"]}
         for method, found in content["methods"].items()
     }
-    point = content | {"methods": methods, "basins": content.get("local_certificates")}
-    try:
-        # From JSON, where strict means that no text and no truth value passes for a number.
-        return _POINT.validate_json(json.dumps(point), strict=True)
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"]))
-        raise TypeError(f"{name} is not of the form that this tool writes: {where}: {wrong['msg']}") from None
+    return of_form(_POINT, content | {"methods": methods, "basins": content.get("local_certificates")}, name)
